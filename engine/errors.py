@@ -1,0 +1,47 @@
+"""The few errors the engine raises on purpose. Each carries a stable `code` and a message a person can act on."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of the engine's errors. `code` is stable, for programs; the message is for people."""
+
+    code = "engine_error"
+    permanent = True
+    """Whether trying the same call again is pointless."""
+
+
+class BadInput(EngineError):
+    """Input from outside is wrong. `where` names the file, line or field."""
+
+    code = "bad_input"
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class UnknownName(EngineError):
+    """A registry has no such entry; the message lists those it has."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: object) -> None:
+        names = ", ".join(sorted(str(k) for k in known))  # type: ignore[attr-defined]
+        super().__init__(f"unknown {kind} {name!r}; known: {names}")
+
+
+class MissingModel(EngineError):
+    """Weights are not on this machine and could not be fetched; the message says how to get them."""
+
+    code = "missing_model"
+
+
+class GeneratorError(EngineError):
+    """A generator or paraphraser could not answer: refused key, unreachable endpoint, nothing returned."""
+
+    code = "generator_error"
+
+    def __init__(self, message: str, *, permanent: bool = True) -> None:
+        self.permanent = permanent
+        super().__init__(message)
