@@ -1,0 +1,44 @@
+"""Artifacts and dataset snapshots: files in the store, known by their hash, and what they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from webapi.models.base import Row
+
+
+class Artifact(Row):
+    """A file or folder in the store, under `GAUNTLET_HOME`."""
+
+    kind = models.CharField(max_length=32)
+    path = models.CharField(max_length=500, unique=True)
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def file(self) -> Path:
+        """Where it lies on this machine."""
+        return Path(settings.GAUNTLET_HOME) / self.path
+
+
+class DatasetSnapshot(Row):
+    """An immutable manifest of snippet ids and the consensus they had, with its hash."""
+
+    round = models.ForeignKey("Round", on_delete=models.CASCADE, related_name="snapshots")
+    condition = models.CharField(max_length=64)
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT)
+    size = models.PositiveIntegerField()
+    counts = models.JSONField(default=dict)
+    """Snippets by source and choice."""
+
+    class Meta(Row.Meta):
+        constraints = [models.UniqueConstraint(fields=["round", "condition"], name="snapshot_once_per_condition")]
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.size} snippets"

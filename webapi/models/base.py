@@ -1,0 +1,24 @@
+"""What every table shares: a sortable, unguessable key and the time it was made."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from uuid6 import uuid7
+
+
+def new_id() -> uuid.UUID:
+    """A UUIDv7: sortable by time of creation, unguessable."""
+    return uuid.UUID(int=uuid7().int)
+
+
+class Row(models.Model):
+    """Base of the tables."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["id"]
