@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.policies import WordRule
 from engine.snippets import Snippet
 
-_words_of = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*").findall
+_words_of = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*").findall
 _CACHED_RULE_SETS = 64
 _cache: dict[int, tuple[Sequence[WordRule], _RuleSet]] = {}
 
@@ -75,7 +75,7 @@ class _RuleSet:
 
 
 def _words(text: str) -> list[str]:
-    return _words_of(text.lower().replace("’", "'"))
+    return _words_of(text.lower().replace("\u2019", "'"))
 
 
 def _compiled(rules: Sequence[WordRule]) -> _RuleSet:

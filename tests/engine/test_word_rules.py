@@ -35,7 +35,7 @@ def test_a_rule_fits(prompt: str, completion: str, fits: bool) -> None:
 
 def test_any_rule_is_enough_and_no_rules_fit_nothing() -> None:
     rules = [WordRule(any_of=("burned",)), WordRule(any_of=("didn't breathe",))]
-    assert fits_any(rules, Snippet("", "The child didn’t breathe."))
+    assert fits_any(rules, Snippet("", "The child didn\u2019t breathe."))
     assert fits_any(rules, Snippet("", "She burned."))
     assert not fits_any(rules, Snippet("", "The child breathed."))
     assert not fits_any((), Snippet("", "She burned."))
