@@ -1,0 +1,237 @@
+"""Where a round stands: its stages with counts, rates and times to go, one sentence in words, and its funnel."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+
+from webapi.models import (
+    Batch,
+    Job,
+    JobState,
+    Label,
+    Pool,
+    Round,
+    RoundSnippet,
+    RoundState,
+    Source,
+    Stage,
+    StageState,
+    TaskState,
+)
+from webapi.selectors.round_words import duration, stage_words
+
+RATE_WINDOW = timedelta(minutes=10)
+"""How far back a labelling rate looks: people pause, so the last minute says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """One stage as a watcher sees it. `rate` is in `unit`s a second; `eta` is when it ends at that rate."""
+
+    name: str
+    title: str
+    state: str
+    unit: str
+    done: int
+    total: int
+    rate: float | None
+    eta: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+    runs: int
+    error: str
+
+    @property
+    def live(self) -> bool:
+        """Whether something, or somebody, is at work on it."""
+        return self.state in {StageState.RUNNING, StageState.WAITING}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundProgress:
+    """Where a round stands now."""
+
+    id: str
+    name: str
+    state: str
+    headline: str
+    eta: datetime | None
+    """When the stage under way ends."""
+    current: str | None
+    stages: tuple[StageProgress, ...]
+    finished_stages: int
+    error: str
+
+    @property
+    def moving(self) -> bool:
+        """Whether looking again in a second may show something new."""
+        return self.state in {RoundState.PENDING, RoundState.RUNNING, RoundState.PAUSED}
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data, for the API and its events."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelStep:
+    """One step of a round's funnel: how many snippets got this far, and which filter of the snippet list shows them."""
+
+    key: str
+    label: str
+    count: int
+    query: str
+
+
+class _Counted(NamedTuple):
+    done: int
+    total: int
+    rate: float | None
+
+
+def round_progress(round_: Round) -> RoundProgress:
+    """Where `round_` stands now. Four queries, whatever its size."""
+    now = timezone.now()
+    stages = list(round_.stages.all())
+    jobs = _jobs_by_stage(round_)
+    batches = _labels_by_batch(round_, now)
+    moving = round_.state == RoundState.RUNNING
+    seen = tuple(_stage_progress(stage, jobs, batches, now, moving=moving) for stage in stages)
+    current = _current(seen, round_.state)
+    return RoundProgress(
+        id=str(round_.pk),
+        name=round_.name,
+        state=round_.state,
+        headline=_headline(round_, current, now),
+        eta=current.eta if current else None,
+        current=current.name if current else None,
+        stages=seen,
+        finished_stages=sum(stage.state == StageState.SUCCEEDED for stage in seen),
+        error=round_.error or next((stage.error for stage in seen if stage.error), ""),
+    )
+
+
+def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
+    """How many snippets of `round_` got how far, from the corpus to the failures found. One query.
+
+    A failure is a paraphrase that the attacked classifier accepts and that is labelled with the policy's first choice.
+    """
+    failure = round_.policy.rules.failure
+    attack = Q(pool=Pool.ATTACK)
+    steps: dict[str, tuple[str, Q, str]] = {
+        "corpus": ("Drawn from the corpus", Q(snippet__source=Source.CORPUS), "source=corpus"),
+        "generated": ("Completions written", Q(snippet__source=Source.GENERATED), "source=generated"),
+        "labelled": ("Labelled", Q(snippet__consensus__isnull=False), "consensus=any"),
+        "attack": ("Paraphrases accepted", attack, "pool=attack"),
+        "selected": ("Selected for labels", Q(selected=True), "selected=1"),
+        "failures": (
+            f"Failures found, labelled {failure}",
+            attack & Q(snippet__consensus__choice=failure),
+            f"pool=attack&consensus={failure}",
+        ),
+    }
+    counts = RoundSnippet.objects.filter(round=round_).aggregate(
+        **{key: Count("pk", filter=condition) for key, (_, condition, _) in steps.items()}
+    )
+    return tuple(FunnelStep(key, label, counts[key], query) for key, (label, _, query) in steps.items())
+
+
+def _jobs_by_stage(round_: Round) -> dict[str, list[Job]]:
+    jobs: dict[str, list[Job]] = {}
+    for job in Job.objects.filter(stage__round=round_).select_related("stage").exclude(state=JobState.CANCELLED):
+        if job.stage is not None:
+            jobs.setdefault(job.stage.name, []).append(job)
+    return jobs
+
+
+def _labels_by_batch(round_: Round, now: datetime) -> dict[str, _Counted]:
+    """Labels given and wanted in each batch of the round, and the recent rate, by the batch's name."""
+    recent = _recent_labels(round_, now)
+    rows = (
+        Batch.objects.filter(round=round_)
+        .annotate(
+            given=Sum("tasks__labelled", filter=~Q(tasks__state=TaskState.CANCELLED), default=0),
+            asked=Sum("tasks__wanted", filter=~Q(tasks__state=TaskState.CANCELLED), default=0),
+        )
+        .values_list("pk", "name", "given", "asked", "created_at")
+    )
+    counted = {}
+    for pk, name, given, asked, created_at in rows:
+        seconds = min((now - created_at).total_seconds(), RATE_WINDOW.total_seconds())
+        counted[name] = _Counted(given, asked, recent.get(pk, 0) / seconds if seconds > 1 else None)
+    return counted
+
+
+def _recent_labels(round_: Round, now: datetime) -> dict[object, int]:
+    recent = Label.objects.filter(task__batch__round=round_, created_at__gt=now - RATE_WINDOW, revision=0)
+    return dict(recent.values_list("task__batch").annotate(n=Count("pk")).order_by())
+
+
+def _stage_progress(
+    stage: Stage, jobs: dict[str, list[Job]], batches: dict[str, _Counted], now: datetime, *, moving: bool
+) -> StageProgress:
+    words = stage_words(stage.name)
+    counted = batches.get(stage.name) or _count_jobs(jobs.get(stage.name, []), now)
+    live = moving and stage.state in {StageState.RUNNING, StageState.WAITING}
+    rate = counted.rate if live and counted.rate else None
+    left = max(counted.total - counted.done, 0)
+    return StageProgress(
+        name=stage.name,
+        title=words.title,
+        state=stage.state,
+        unit=words.unit,
+        done=counted.done,
+        total=counted.total,
+        rate=rate,
+        eta=now + timedelta(seconds=left / rate) if rate and left else None,
+        started_at=stage.started_at,
+        finished_at=stage.finished_at,
+        seconds=((stage.finished_at or now) - stage.started_at).total_seconds() if stage.started_at else None,
+        runs=stage.runs,
+        error=stage.error,
+    )
+
+
+def _count_jobs(jobs: list[Job], now: datetime) -> _Counted:
+    """Jobs under way say how fast it goes; a stage whose jobs are all short goes by those that ended."""
+    done, total = sum(job.done for job in jobs), sum(job.total for job in jobs)
+    running = [job for job in jobs if job.state == JobState.RUNNING and job.started_at]
+    rate = sum(job.done / max((now - job.started_at).total_seconds(), 1) for job in running if job.started_at)
+    begun = [job.started_at for job in jobs if job.started_at]
+    if not rate and running and begun:
+        rate = done / max((now - min(begun)).total_seconds(), 1)
+    return _Counted(done, total, rate or None)
+
+
+def _current(stages: tuple[StageProgress, ...], state: str) -> StageProgress | None:
+    """The stage under way, else the one that failed, else (in a round that goes on) the next."""
+    for wanted in ({StageState.RUNNING, StageState.WAITING}, {StageState.FAILED}):
+        for stage in stages:
+            if stage.state in wanted:
+                return stage
+    if state in {RoundState.RUNNING, RoundState.PAUSED}:
+        return next((stage for stage in stages if stage.state == StageState.PENDING), None)
+    return None
+
+
+def _headline(round_: Round, current: StageProgress | None, now: datetime) -> str:
+    """One sentence: what the round does, how far it is. When it will be done is `eta`, for the reader's own clock."""
+    doing = stage_words(current.name).doing if current else ""
+    count = f": {current.done:,} of {current.total:,}" if current and current.total else ""
+    if round_.state == RoundState.RUNNING:
+        return f"{round_.name} is {doing}{count}" if current else f"{round_.name} is about to go on"
+    if round_.state == RoundState.PAUSED:
+        return f"{round_.name} is paused while {doing}{count}" if current else f"{round_.name} is paused"
+    if round_.state == RoundState.FAILED:
+        return f"{round_.name} stopped while {doing}" if current else f"{round_.name} stopped"
+    if round_.state == RoundState.CANCELLED:
+        return f"{round_.name} was cancelled"
+    if round_.state == RoundState.SUCCEEDED:
+        end, begin = round_.finished_at or now, round_.started_at or round_.created_at
+        return f"{round_.name} is finished, after {duration((end - begin).total_seconds())}"
+    return f"{round_.name} has not started yet"
