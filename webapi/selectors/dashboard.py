@@ -1,0 +1,194 @@
+"""What people watch besides rounds: labels by day, choice or annotator, the queue, and one annotator's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any
+
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from webapi.models import Annotator, Batch, BatchState, Label, LeaseState, TaskState
+from webapi.selectors.round_progress import RATE_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels are meant; empty fields leave nothing out."""
+
+    policy: str | None = None
+    """Key of a policy row."""
+    batch: str | None = None
+    since: datetime | None = None
+    annotator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One group of labels: its name, and how many judgements it holds."""
+
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    """Judgements of one choice on one day (UTC)."""
+
+    day: str
+    choice: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """One batch as a watcher sees it. Counts are labels, not tasks; `rate` is labels a second."""
+
+    id: str
+    name: str
+    policy: str
+    round_id: str | None
+    round_name: str
+    adapter: str
+    state: str
+    done: int
+    total: int
+    leased: int
+    rate: float | None
+    eta: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorFigures:
+    """What annotators may see of themselves. `seconds` is the median time of an answer, over the latest thousand."""
+
+    today: int
+    total: int
+    changed: int
+    seconds: float | None
+    choices: tuple[Counted, ...]
+    first: datetime | None
+    last: datetime | None
+
+
+def standing_labels(which: LabelFilter) -> QuerySet[Label]:
+    """The answers that stand: of each annotator and snippet the latest revision."""
+    newer = Label.objects.filter(
+        snippet=OuterRef("snippet"), annotator=OuterRef("annotator"), revision__gt=OuterRef("revision")
+    )
+    labels = Label.objects.filter(~Exists(newer)).order_by()
+    conditions: dict[str, str | datetime | None] = {
+        "snippet__policy": which.policy,
+        "task__batch": which.batch,
+        "created_at__gte": which.since,
+        "annotator": which.annotator,
+    }
+    return labels.filter(**{field: value for field, value in conditions.items() if value is not None})
+
+
+GROUPS: dict[str, Callable[[QuerySet[Label]], QuerySet[Label, tuple[Any, int]]]] = {
+    "choice": lambda labels: labels.values_list("choice").annotate(n=Count("pk")).order_by("-n", "choice"),
+    "annotator": lambda labels: (
+        labels.values_list("annotator__name").annotate(n=Count("pk")).order_by("-n", "annotator__name")
+    ),
+    "batch": lambda labels: labels.values_list("task__batch__name").annotate(n=Count("pk")).order_by("-n"),
+    "day": lambda labels: labels.annotate(day=TruncDate("created_at")).values_list("day").annotate(n=Count("pk")),
+}
+"""The ways labels can be counted: `by` -> grouped counts."""
+
+
+def labels_by(which: LabelFilter, by: str) -> list[Counted]:
+    """Standing labels counted by a key of `GROUPS`. Raises KeyError for another."""
+    grouped = GROUPS[by](standing_labels(which))
+    return [Counted("none" if key is None else str(key), count) for key, count in grouped]
+
+
+def labels_per_day(which: LabelFilter, *, days: int = 60) -> list[DayCount]:
+    """Standing labels of each choice on each of the last `days` days that had any, oldest first."""
+    last = standing_labels(which).aggregate(last=Max("created_at"))["last"]
+    if last is None:
+        return []
+    labels = standing_labels(which).filter(created_at__gt=last - timedelta(days=days))
+    rows = labels.annotate(day=TruncDate("created_at")).values_list("day", "choice").annotate(n=Count("pk"))
+    return [DayCount(str(day), choice, count) for day, choice, count in rows.order_by("day", "choice")]
+
+
+def queue(*, policy: str | None = None, state: str | None = None, limit: int = 100) -> list[BatchProgress]:
+    """The newest batches with their progress, open ones first, then done, then cancelled. Three queries."""
+    now = timezone.now()
+    batches = Batch.objects.select_related("policy", "round")
+    if policy is not None:
+        batches = batches.filter(policy_id=policy)
+    if state is not None:
+        batches = batches.filter(state=state)
+    counting = ~Q(tasks__state=TaskState.CANCELLED)
+    rows = list(
+        batches.annotate(
+            done=Sum("tasks__labelled", filter=counting, default=0),
+            wanted=Sum("tasks__wanted", filter=counting, default=0),
+        ).order_by("-state", "-id")[:limit]
+    )
+    open_ids = [row.pk for row in rows if row.state == BatchState.OPEN]
+    leased, recent = _live_leases(open_ids), _recent(open_ids, now)
+    return [_batch_progress(row, leased.get(row.pk, 0), recent.get(row.pk, 0), now) for row in rows]
+
+
+def annotator_figures(annotator: Annotator) -> AnnotatorFigures:
+    """One annotator's own figures."""
+    which = LabelFilter(annotator=str(annotator.pk))
+    mine = Label.objects.filter(annotator=annotator)
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    totals = mine.aggregate(
+        total=Count("pk", filter=Q(revision=0)),
+        today=Count("pk", filter=Q(revision=0, created_at__gte=midnight)),
+        changed=Count("pk", filter=Q(revision__gt=0)),
+        first=Min("created_at"),
+        last=Max("created_at"),
+    )
+    latest = mine.order_by("-id").values_list("seconds", flat=True)[:1000]
+    seconds = [value for value in latest if value is not None]
+    return AnnotatorFigures(
+        seconds=median(seconds) if seconds else None, choices=tuple(labels_by(which, "choice")), **totals
+    )
+
+
+def _live_leases(batch_ids: list[Any]) -> dict[Any, int]:
+    live = Q(tasks__leases__state=LeaseState.LIVE)
+    return dict(Batch.objects.filter(pk__in=batch_ids).annotate(n=Count("tasks__leases", live)).values_list("pk", "n"))
+
+
+def _recent(batch_ids: list[Any], now: datetime) -> dict[Any, int]:
+    labels = Label.objects.filter(task__batch__in=batch_ids, created_at__gt=now - RATE_WINDOW, revision=0)
+    return dict(labels.order_by().values_list("task__batch").annotate(n=Count("pk")))
+
+
+def _batch_progress(row: Any, leased: int, recent: int, now: datetime) -> BatchProgress:
+    window = min((now - row.created_at).total_seconds(), RATE_WINDOW.total_seconds())
+    rate = recent / window if recent and window > 1 else None
+    left = max(row.wanted - row.done, 0)
+    return BatchProgress(
+        id=str(row.pk),
+        name=row.name,
+        policy=str(row.policy),
+        round_id=str(row.round_id) if row.round_id else None,
+        round_name=row.round.name if row.round else "",
+        adapter=row.adapter,
+        state=row.state,
+        done=row.done,
+        total=row.wanted,
+        leased=leased,
+        rate=rate,
+        eta=now + timedelta(seconds=left / rate) if rate and left else None,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
