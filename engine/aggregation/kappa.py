@@ -1,0 +1,132 @@
+"""Cohen's kappa of every pair of annotators who judged enough of the same items."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.metrics import cohen_kappa_score
+
+from engine.aggregation.votes import VoteTable
+
+Floats = NDArray[np.float64]
+
+
+class KappaPairDict(TypedDict):
+    """One pair of a `Kappas` as JSON; None where kappa is undefined."""
+
+    a: int
+    b: int
+    items: int
+    kappa: float | None
+    low: float | None
+    high: float | None
+
+
+class Kappas(NamedTuple):
+    """Pairwise kappas as square matrices, row and column in the order of `annotators`."""
+
+    annotators: NDArray[np.int64]
+    """(a,), the codes of the table's annotators, those with most votes first."""
+    items: NDArray[np.int64]
+    """(a, a), how many items both judged."""
+    kappa: Floats
+    """(a, a); NaN on the diagonal, below the least overlap, and where both always gave one same answer."""
+    low: Floats
+    high: Floats
+
+    def pairs(self) -> list[KappaPairDict]:
+        """The pairs with enough overlap, once each, as plain JSON types."""
+        rows, columns = np.nonzero(np.triu(~np.isnan(self.low) | ~np.isnan(self.kappa), 1))
+        return [
+            KappaPairDict(
+                a=int(self.annotators[i]),
+                b=int(self.annotators[j]),
+                items=int(self.items[i, j]),
+                kappa=_number(self.kappa[i, j]),
+                low=_number(self.low[i, j]),
+                high=_number(self.high[i, j]),
+            )
+            for i, j in zip(rows, columns, strict=True)
+        ]
+
+
+def pairwise_kappas(
+    table: VoteTable,
+    *,
+    min_overlap: int = 20,
+    most: int = 50,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Kappas:
+    """Cohen's kappa (unweighted) between the `most` busiest annotators, where two share `min_overlap` items or more.
+
+    An annotator's first vote on an item counts. Intervals by bootstrap of the shared items. Confusion counts come from
+    sparse products, so cost grows with votes and with choices squared, not with annotators x items.
+    """
+    votes = np.bincount(table.annotators) if table.annotators.size else np.zeros(0, dtype=np.int64)
+    busiest = np.argsort(-votes, kind="stable")[:most]
+    busiest = busiest[votes[busiest] > 0]
+    confusion = _confusions(table, busiest)
+    items = confusion.sum(axis=(2, 3)).astype(np.int64)
+    kappa, low, high = (np.full(items.shape, np.nan) for _ in range(3))
+    for i, j in zip(*np.nonzero(np.triu(items >= min_overlap, 1)), strict=True):
+        sums = _resampled_confusions(confusion[i, j], resamples, np.random.default_rng([seed, int(i), int(j)]))
+        values = cohen_kappa(sums)
+        kappa[i, j] = kappa[j, i] = _package_kappa(confusion[i, j])
+        values = values[np.isfinite(values)]
+        if values.size:
+            limits = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+            low[i, j] = low[j, i] = limits[0]
+            high[i, j] = high[j, i] = limits[1]
+    return Kappas(busiest.astype(np.int64), items, kappa, low, high)
+
+
+def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
+    """Kappa of each confusion matrix, (m, c, c) -> (m,); NaN where chance alone agrees always."""
+    n = confusion.sum(axis=(1, 2))
+    observed = np.trace(confusion, axis1=1, axis2=2) * n
+    chance = (confusion.sum(axis=2) * confusion.sum(axis=1)).sum(axis=1)
+    spread = n**2 - chance
+    kappa: Floats = np.divide(observed - chance, spread, out=np.full(n.size, np.nan), where=spread > 0)
+    return kappa
+
+
+def _package_kappa(confusion: Floats) -> float:
+    if np.isnan(cohen_kappa(confusion[None])[0]):
+        return float("nan")
+    said_a, said_b = np.indices(confusion.shape)
+    return float(cohen_kappa_score(said_a.ravel(), said_b.ravel(), sample_weight=confusion.ravel()))
+
+
+def _confusions(table: VoteTable, annotators: NDArray[np.intp]) -> Floats:
+    """How often annotator i said c where j said d, (a, a, c, c); the diagonal i = j is left at 0."""
+    position = np.full(int(table.annotators.max(initial=-1)) + 1, -1)
+    position[annotators] = np.arange(annotators.size)
+    rows = position[table.annotators]
+    kept = rows >= 0
+    cells = np.column_stack((rows[kept], table.items[kept]))
+    first = np.unique(cells, axis=0, return_index=True)[1]
+    cells, answers = cells[first], table.answers[kept][first]
+    shape = (annotators.size, table.n_items)
+    said = [
+        sparse.csr_array((np.ones(int(m.sum())), (cells[m, 0], cells[m, 1])), shape=shape)
+        for m in (answers == code for code in range(len(table.choices)))
+    ]
+    blocks = [[(a @ b.T).toarray() for b in said] for a in said]
+    confusion = np.asarray(blocks, dtype=np.float64).transpose(2, 3, 0, 1).copy()
+    confusion[np.arange(annotators.size), np.arange(annotators.size)] = 0
+    return confusion
+
+
+def _resampled_confusions(confusion: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    n = int(confusion.sum())
+    times = rng.multinomial(n, confusion.ravel() / n, size=resamples)
+    return times.reshape(resamples, *confusion.shape).astype(np.float64)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
