@@ -1,0 +1,208 @@
+"""Intervals for rates: exact for counts, gamma for weighted counts, effective-sample-size for clusters.
+
+A rate never comes without its interval and its counts, and no failures never read as a rate of zero: the interval
+then runs from 0 to an upper limit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+from engine.errors import BadInput
+
+
+class RateDict(TypedDict):
+    """A `Rate` as JSON."""
+
+    estimate: float | None
+    low: float
+    high: float
+    level: float
+    method: str
+    failures: float
+    n: float
+
+
+class Rate(NamedTuple):
+    """A rate, its interval and the counts behind it. Proportions lie in [0, 1]."""
+
+    estimate: float | None
+    """None where nothing was observed; the interval is then [0, 1], all a proportion can be."""
+    low: float
+    high: float
+    level: float
+    """Coverage the interval aims at, two-sided, e.g. 0.95."""
+    method: str
+    failures: float
+    """Raw count of what the rate counts (not weighted)."""
+    n: float
+    """Raw count of what was looked at, or the exposure."""
+
+    def as_dict(self) -> RateDict:
+        """Plain JSON types."""
+        return RateDict(
+            estimate=self.estimate,
+            low=self.low,
+            high=self.high,
+            level=self.level,
+            method=self.method,
+            failures=self.failures,
+            n=self.n,
+        )
+
+
+def clopper_pearson(failures: int, n: int, *, level: float = 0.95) -> Rate:
+    """Exact binomial interval; covers at least `level` whatever the truth (Clopper and Pearson 1934).
+
+    Nothing observed (`n` = 0) gives no estimate and [0, 1]. Raises BadInput for impossible counts. O(1).
+    """
+    _check_counts(failures, n, level)
+    low, high = _beta_limits(failures, n, level)
+    return Rate(failures / n if n else None, low, high, level, "Clopper-Pearson", failures, n)
+
+
+def beta_credible(failures: int, n: int, *, level: float = 0.95) -> Rate:
+    """Central credible interval under a uniform prior, Beta(1 + failures, 1 + n - failures) (paper, figure 5).
+
+    The estimate is the observed share, as the paper plots it, and None for `n` = 0. O(1).
+    """
+    _check_counts(failures, n, level)
+    tail = (1 - level) / 2
+    posterior = stats.beta(1 + failures, 1 + n - failures)
+    low, high = float(posterior.ppf(tail)), float(posterior.ppf(1 - tail))
+    return Rate(failures / n if n else None, low, high, level, "Beta(1,1) credible", failures, n)
+
+
+def garwood(failures: int, exposure: float, *, level: float = 0.95) -> Rate:
+    """Exact Poisson interval of a rate per unit of exposure; covers at least `level` (Garwood 1936).
+
+    Raises BadInput for an exposure that is not positive: such a rate has no upper limit. O(1).
+    """
+    _check_level(level)
+    if failures < 0 or not exposure > 0:
+        raise BadInput(f"needs failures >= 0 and exposure > 0, not {failures} and {exposure}", where="garwood")
+    tail = (1 - level) / 2
+    low = stats.gamma.ppf(tail, failures) / exposure if failures else 0.0
+    high = stats.gamma.ppf(1 - tail, failures + 1) / exposure
+    return Rate(failures / exposure, float(low), float(high), level, "Garwood", failures, exposure)
+
+
+def fay_feuer(
+    failure_weights: ArrayLike, max_weight: float, *, n: int, level: float = 0.95, mid_p: bool = False
+) -> Rate:
+    """Gamma interval of a weighted sum of Poisson counts (Fay and Feuer 1997; mid-p: Fay and Kim 2017).
+
+    `failure_weights` (k,) holds the weight of each failure, scaled so that they sum to the estimate; `max_weight` is
+    the largest weight that a failure could have had, failures or not. Equal weights give Garwood's interval. It is
+    conservative; mid-p is narrower and may fall a little under `level`. The limits are not cut at 1. Raises BadInput
+    for weights that are not positive or lie above `max_weight`. O(k).
+    """
+    _check_level(level)
+    weights = np.asarray(failure_weights, dtype=np.float64).ravel()
+    top = float(weights.max(initial=0.0))
+    if not 0 < max_weight < math.inf or (weights <= 0).any() or top > max_weight * (1 + 1e-9):
+        raise BadInput(f"weights must lie in (0, {max_weight}]", where="fay_feuer")
+    total, squares = float(weights.sum()), float((weights**2).sum())
+    tail = (1 - level) / 2
+    upper = _gamma(total + max_weight, squares + max_weight**2)
+    lower = _gamma(total, squares) if total else None
+    if mid_p:
+        low, high = _mixture_quantile(lower, upper, tail), _mixture_quantile(lower, upper, 1 - tail)
+    else:
+        low, high = lower.ppf(tail) if lower else 0.0, upper.ppf(1 - tail)
+    method = "Fay-Feuer gamma, mid-p" if mid_p else "Fay-Feuer gamma"
+    return Rate(total, float(low), float(high), level, method, weights.size, n)
+
+
+def clustered(hits: ArrayLike, clusters: ArrayLike | None, *, level: float = 0.95) -> Rate:
+    """Clopper-Pearson on the effective sample size of clustered trials (Korn and Graubard 1998).
+
+    `hits` (n,) bool, `clusters` (n,) labels of any kind, e.g. prompts; None means every trial is its own cluster. The
+    design effect comes from the linearised between-cluster variance and is never taken below 1. Where all trials
+    agree it cannot be estimated, and each cluster is taken as one trial repeated. Clusters of one give exactly
+    `clopper_pearson`. O(n log n).
+    """
+    trials = np.asarray(hits, dtype=bool).ravel()
+    n, failures = trials.size, int(trials.sum())
+    if clusters is None or n == 0:
+        return clopper_pearson(failures, n, level=level)
+    _check_level(level)
+    sizes, sums = _cluster_sums(trials, clusters)
+    if sizes.size == n:
+        return clopper_pearson(failures, n, level=level)
+    effective = _effective_n(sizes, sums)
+    low, high = _beta_limits(failures * effective / n, effective, level)
+    method = f"Clopper-Pearson on effective n {effective:.1f} (Korn-Graubard, {sizes.size} clusters)"
+    return Rate(failures / n, low, high, level, method, failures, n)
+
+
+def _cluster_sums(trials: NDArray[np.bool_], clusters: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    labels = np.asarray(clusters).ravel()
+    if labels.size != trials.size:
+        raise BadInput(f"{labels.size} cluster labels for {trials.size} trials", where="clusters")
+    codes = np.unique(labels, return_inverse=True)[1]
+    sums = np.bincount(codes, weights=trials.astype(np.float64))
+    return np.bincount(codes).astype(np.float64), np.asarray(sums, dtype=np.float64)
+
+
+def _effective_n(sizes: NDArray[np.float64], sums: NDArray[np.float64]) -> float:
+    n, groups = float(sizes.sum()), sizes.size
+    p = float(sums.sum()) / n
+    as_single_trials = n**2 / float((sizes**2).sum())
+    if p in (0.0, 1.0) or groups == 1:
+        return as_single_trials
+    between = float(((sums - p * sizes) ** 2).sum()) / n**2 * groups / (groups - 1)
+    design_effect = max(1.0, between / (p * (1 - p) / (n - 1)))
+    # Fewer clusters than trials leave fewer degrees of freedom to estimate that variance from.
+    freedom = float(stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, groups - 1)) ** 2
+    return max(1.0, n / design_effect * freedom)
+
+
+def _beta_limits(failures: float, n: float, level: float) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, failures, n - failures + 1)) if failures > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, failures + 1, n - failures)) if failures < n else 1.0
+    return low, high
+
+
+class _Gamma(NamedTuple):
+    shape: float
+    scale: float
+
+    def ppf(self, q: float) -> float:
+        return float(stats.gamma.ppf(q, self.shape, scale=self.scale))
+
+    def cdf(self, x: float) -> float:
+        return float(stats.gamma.cdf(x, self.shape, scale=self.scale))
+
+
+def _gamma(mean: float, variance: float) -> _Gamma:
+    return _Gamma(mean**2 / variance, variance / mean)
+
+
+def _mixture_quantile(lower: _Gamma | None, upper: _Gamma, q: float) -> float:
+    """Quantile of the half-half mixture of the two; no `lower` is a point mass at zero."""
+    if lower is None and q <= 0.5:
+        return 0.0
+
+    def excess(x: float) -> float:
+        return ((lower.cdf(x) if lower else 1.0) + upper.cdf(x)) / 2 - q
+
+    right = max(upper.ppf(q), lower.ppf(q) if lower else 0.0)
+    return float(optimize.brentq(excess, 0.0, right, xtol=1e-15, rtol=1e-12))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise BadInput(f"must lie between 0 and 1, not {level}", where="level")
+
+
+def _check_counts(failures: int, n: int, level: float) -> None:
+    _check_level(level)
+    if not 0 <= failures <= n:
+        raise BadInput(f"{failures} failures of {n} are impossible", where="failures")
