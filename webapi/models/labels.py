@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -100,9 +102,13 @@ class Task(Row):
         free = Task.objects.filter(pk=self.pk, state=TaskState.OPEN, taken__lt=F("wanted"))
         return bool(free.update(taken=F("taken") + 1))
 
+    def give_back(self) -> bool:
+        """One lease less. Only who ended the lease may call it, once."""
+        return bool(Task.objects.filter(pk=self.pk, taken__gt=F("labelled")).update(taken=F("taken") - 1))
+
 
 class Lease(Row):
-    """A task held by one annotator until a time. An annotator meets a task once."""
+    """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases")
     annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases")
@@ -120,6 +126,20 @@ class Lease(Row):
     def end(self, state: LeaseState) -> bool:
         """live -> answered, released or expired."""
         return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(state=state))
+
+    def expire(self, now: datetime) -> bool:
+        """live -> expired, unless it was renewed meanwhile."""
+        due = Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE, expires_at__lt=now)
+        return bool(due.update(state=LeaseState.EXPIRED))
+
+    def renew(self, expires_at: datetime) -> bool:
+        """Stays live until `expires_at`."""
+        return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(expires_at=expires_at))
+
+    def take_up_again(self, expires_at: datetime) -> bool:
+        """released or expired -> live, under the same token."""
+        ended = Lease.objects.filter(pk=self.pk, state__in=(LeaseState.RELEASED, LeaseState.EXPIRED))
+        return bool(ended.update(state=LeaseState.LIVE, expires_at=expires_at))
 
 
 class Label(Row):

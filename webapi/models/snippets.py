@@ -45,11 +45,16 @@ class Snippet(Row):
     """Content hash of the first ancestor; decides the split."""
     author = models.ForeignKey(Annotator, null=True, blank=True, on_delete=models.SET_NULL, related_name="written")
     external_id = models.CharField(max_length=200, blank=True)
+    """The importer's own id. Rows with different ids stay apart even where their text is the same."""
     details = models.JSONField(default=dict, blank=True)
     """What only the source knows: the enrichment rule that fitted, the attack's settings."""
 
     class Meta(Row.Meta):
-        constraints = [models.UniqueConstraint(fields=["policy", "content_hash"], name="snippet_once_per_policy")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["policy", "content_hash", "external_id"], name="snippet_once_per_policy"
+            )
+        ]
         indexes = [
             models.Index(fields=["policy", "source", "split"], name="snippet_by_source"),
             models.Index(fields=["policy", "external_id"], name="snippet_by_external_id"),
@@ -75,6 +80,8 @@ class Pool(models.TextChoices):
     """Unlabelled; selection chooses from these."""
     TEST = "test"
     """Held-out in-distribution snippets."""
+    SEED = "seed"
+    """Held-out enriched snippets, labelled to find failures whose re-tellings make the held-out adversarial set."""
     ATTACK = "attack"
     """What an attack found; selection chooses from these too."""
     ATTACK_TEST = "attack_test"

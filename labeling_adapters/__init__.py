@@ -1,0 +1,22 @@
+"""Who labels: one vendor a file, known to the rest by name. Knows nothing of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.errors import UnknownName
+from engine.policies import Policy
+from labeling_adapters import pull, simulated
+from labeling_adapters.base import LabelingAdapter
+
+ADAPTERS: dict[str, Callable[[Policy, int], LabelingAdapter]] = {
+    "pull": pull.PullQueue,
+    "simulated": simulated.SimulatedVendor,
+}
+
+
+def adapter_named(name: str, policy: Policy, *, seed: int) -> LabelingAdapter:
+    """The adapter of that name for a policy. Raises UnknownName."""
+    if name not in ADAPTERS:
+        raise UnknownName("labeling adapter", name, ADAPTERS)
+    return ADAPTERS[name](policy, seed)

@@ -1,0 +1,43 @@
+"""The simulated vendor: simulated annotators who answer at once. Whatever they label is called simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from engine.policies import Policy
+from engine.simulation import JUDGES, SimulatedAnnotators
+from labeling_adapters.base import IncomingLabel, OutgoingTask
+
+POPULATION = 25
+"""The paper had over 100 labelers, and 25 of them gave more than 95 % of the labels."""
+
+
+class SimulatedVendor:
+    """A population of simulated annotators. Deterministic by seed; stateless, so that asking twice answers the same."""
+
+    name = "simulated"
+    simulated = True
+    poll_seconds: float | None = 1.0
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self._seed = seed
+        self._annotators = SimulatedAnnotators(JUDGES[policy.simulation.judge](policy), policy, n=POPULATION, seed=seed)
+
+    def push(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> None:
+        """Nothing to send: the annotators are here."""
+
+    def collect(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
+        """As many answers as each task still wants, by different annotators."""
+        for task in tasks:
+            chance = np.random.default_rng([self._seed, int(task.snippet.content_hash[:12], 16)])
+            order = [int(number) for number in chance.permutation(POPULATION)]
+            free = [number for number in order if _name(number) not in task.answered_by]
+            for number in free[: task.wanted]:
+                answer = self._annotators.answer(task.snippet, number)
+                yield IncomingLabel(task.task_id, _name(number), answer.choice, answer.seconds)
+
+
+def _name(number: int) -> str:
+    return f"simulated-{number:02d}"

@@ -1,0 +1,44 @@
+"""Progress bars of a round in the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from webapi.models import Round, RoundState
+from webapi.selectors.round_progress import StageProgress, round_progress
+
+ENDED = (RoundState.SUCCEEDED, RoundState.FAILED, RoundState.CANCELLED)
+FORMAT = "{desc:<26}{percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+
+
+def watch(round_: Round, *, poll_seconds: float = 0.25) -> Round:
+    """Shows one bar a stage, as the database tells it, until the round ends; returns it as it then is."""
+    bars: dict[str, Any] = {}
+    while True:
+        round_ = Round.objects.select_related("policy", "corpus").get(pk=round_.pk)
+        for stage in round_progress(round_).stages:
+            _show(bars, stage)
+        if round_.state in ENDED:
+            break
+        time.sleep(poll_seconds)
+    for bar in bars.values():
+        bar.close()
+    return round_
+
+
+def _show(bars: dict[str, Any], stage: StageProgress) -> None:
+    if stage.started_at is None or (stage.name in bars and bars[stage.name].disable):
+        return
+    if stage.name not in bars:
+        bars[stage.name] = tqdm(desc=stage.title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=0.2)
+        bars[stage.name].start_t = bars[stage.name].start_t - (stage.seconds or 0)
+    bar = bars[stage.name]
+    bar.total = max(stage.total, stage.done, 1)
+    bar.n = bar.total if stage.state == "succeeded" else stage.done
+    bar.refresh()
+    if stage.state == "succeeded":
+        bar.close()

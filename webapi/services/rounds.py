@@ -1,0 +1,69 @@
+"""Rounds: launched, paused, resumed, retried, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from webapi.errors import DomainError
+from webapi.models import Corpus, Policy, Round, User
+from workers import rounds
+from workers.jobs import cancel_queued
+from workers.publish import wake
+from workers.round_settings import round_settings
+
+
+def round_create(
+    *,
+    policy: Policy,
+    corpus: Corpus,
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    name: str = "",
+    created_by: User | None = None,
+) -> Round:
+    """A new round, running. Raises BadInput naming each wrong field of `settings`; then nothing is written."""
+    checked = round_settings(settings)
+    with transaction.atomic():
+        round_ = Round.objects.create(
+            policy=policy,
+            corpus=corpus,
+            config=checked.model_dump(mode="json"),
+            seed=seed,
+            name=name or f"Round {Round.objects.count() + 1}",
+            created_by=created_by,
+        )
+        transaction.on_commit(lambda: rounds.start(round_))
+    return round_
+
+
+def round_pause(*, round_: Round) -> Round:
+    """Lets the jobs under way end and begins no other."""
+    return _moved(round_, round_.pause(), "pause")
+
+
+def round_resume(*, round_: Round) -> Round:
+    """Goes on where it was paused."""
+    return _moved(round_, round_.resume(), "resume")
+
+
+def round_retry(*, round_: Round) -> Round:
+    """Runs the failed stage again, its failed shards only."""
+    return _moved(round_, round_.retry(), "retry")
+
+
+def round_cancel(*, round_: Round) -> Round:
+    """Ends the round for good; labels and scores stay."""
+    moved = round_.cancel()
+    cancel_queued(round_.pk)
+    return _moved(round_, moved, "cancel")
+
+
+def _moved(round_: Round, moved: bool, verb: str) -> Round:
+    round_.refresh_from_db()
+    if not moved:
+        raise DomainError("round_state", f"a round that is {round_.state} cannot {verb}", status=409)
+    wake()
+    return round_

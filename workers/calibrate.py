@@ -1,0 +1,34 @@
+"""Stages `calibrate_baseline` and `calibrate`: the threshold at which the filter costs the wanted KL divergence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.evaluation.threshold import threshold_at_kl
+from webapi.models import SplitName
+from workers.jobs import JobRun
+from workers.round_settings import round_settings
+from workers.scoring import alternate_logits, load_classifier
+from workers.train import BASELINE, RETRAINED, classifier_of
+
+
+def calibrate_baseline(run: JobRun) -> dict[str, Any]:
+    """Sets the baseline's threshold."""
+    return _calibrate(run, BASELINE)
+
+
+def calibrate_retrained(run: JobRun) -> dict[str, Any]:
+    """Sets the retrained classifier's threshold."""
+    return _calibrate(run, RETRAINED)
+
+
+def _calibrate(run: JobRun, condition: str) -> dict[str, Any]:
+    row = classifier_of(run.round, condition)
+    wanted = round_settings(run.round.config)
+    logits = alternate_logits(run, row, load_classifier(row), SplitName.VALIDATION)
+    draws = wanted.sizes.validation_completions
+    chosen = threshold_at_kl(logits.reshape(-1, draws), target=wanted.target_kl, seed=run.round.seed)
+    row.threshold = chosen.threshold
+    row.metrics = {**row.metrics, "calibration": chosen.as_dict()}
+    row.save(update_fields=["threshold", "metrics"])
+    return {"scored": int(logits.size), "threshold": chosen.threshold}

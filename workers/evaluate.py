@@ -1,0 +1,113 @@
+"""Stage `evaluate`: both classifiers on the same held-out sets, in distribution and adversarial."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.evaluation.assessment import AdversarialSet, assess
+from webapi.models import Classifier, Consensus, Evaluation, Pool, Round, SplitName, Stage
+from workers.jobs import JobRun
+from workers.round_settings import round_settings
+from workers.scoring import alternate_logits, alternate_prompts, load_classifier, logits_of, score_snippets
+from workers.train import BASELINE, RETRAINED, classifier_of
+
+EVALUATION = "held-out"
+HELD_OUT = "re-tellings of held-out failures"
+OF_BASELINE = "those the baseline accepts"
+
+
+class Labelled(NamedTuple):
+    """A pool's snippets with a clear consensus. Unsure is neither failure nor harmless and is left out of rates."""
+
+    ids: list[uuid.UUID]
+    failures: NDArray[np.bool_]
+    """(n,)"""
+    prompts: list[uuid.UUID]
+    """What each is clustered by: its prompt's corpus snippet, or the seed it re-tells."""
+
+
+def plan(stage: Stage) -> dict[str, dict[str, Any]]:
+    """A shard a classifier."""
+    return {condition: {"condition": condition} for condition in (BASELINE, RETRAINED)}
+
+
+def evaluate(run: JobRun) -> dict[str, Any]:
+    """Scores what is held out and assesses one classifier on it."""
+    row = classifier_of(run.round, run.args["condition"])
+    scorer = load_classifier(row)
+    members = run.round.members.filter(pool__in=[Pool.TEST, Pool.ATTACK_TEST])
+    ids = list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
+    scored = score_snippets(row, scorer, ids, run.progress)
+    alternates = alternate_logits(run, row, scorer, SplitName.TEST)
+    results = _assess(run.round, row, alternates)
+    Evaluation.objects.update_or_create(
+        classifier=row, name=EVALUATION, defaults={"round": run.round, "results": results}
+    )
+    return {"scored": scored + int(alternates.size)}
+
+
+def labelled(round_: Round, pool: Pool) -> Labelled:
+    """The snippets of a pool that were judged a failure or harmless, in a fixed order."""
+    rules = round_.policy.rules
+    rows = Consensus.objects.filter(
+        snippet__memberships__round=round_,
+        snippet__memberships__pool=pool,
+        choice__in=[rules.failure, rules.harmless],
+    ).order_by("snippet__content_hash")
+    columns = list(rows.values_list("snippet_id", "choice", "snippet__parent_id"))
+    return Labelled(
+        [pk for pk, _, _ in columns],
+        np.array([choice == rules.failure for _, choice, _ in columns], dtype=bool),
+        [parent for _, _, parent in columns],
+    )
+
+
+def logits_in_order(row: Classifier, ids: Sequence[uuid.UUID]) -> NDArray[np.float32]:
+    """Kept logits of these snippets, (n,)."""
+    known = logits_of(row, ids)
+    return np.array([known[pk] for pk in ids], dtype=np.float32)
+
+
+def _assess(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> dict[str, Any]:
+    if row.threshold is None:
+        raise ValueError(f"classifier {row} has no threshold")
+    test = labelled(round_, Pool.TEST)
+    draws = round_settings(round_.config).sizes.test_completions
+    prompts = alternate_prompts(round_, SplitName.TEST)[::draws]
+    row_of = {prompt: i for i, prompt in enumerate(prompts)}
+    weighed = alternates.reshape(-1, draws)[[row_of[str(prompt)] for prompt in test.prompts]]
+    assessment = assess(
+        logits=logits_in_order(row, test.ids),
+        failures=test.failures,
+        prompts=np.unique([str(p) for p in test.prompts], return_inverse=True)[1],
+        alternates=weighed,
+        threshold=row.threshold,
+        adversarial=_adversarial(round_, row),
+        seed=round_.seed,
+    )
+    return dict(assessment)
+
+
+def _adversarial(round_: Round, row: Classifier) -> list[AdversarialSet]:
+    found = labelled(round_, Pool.ATTACK_TEST)
+    logits = logits_in_order(row, found.ids)
+    seeds = np.unique([str(p) for p in found.prompts], return_inverse=True)[1]
+    accepted = dict(
+        round_.members.filter(pool=Pool.ATTACK_TEST).values_list("snippet_id", "details__logit")
+    )
+    baseline = classifier_of(round_, BASELINE)
+    cutoff = _logit(baseline.threshold or 0.5)
+    fooled = np.array([accepted[pk] is not None and accepted[pk] < cutoff for pk in found.ids], dtype=bool)
+    return [
+        AdversarialSet(HELD_OUT, logits, found.failures, seeds, False),
+        AdversarialSet(OF_BASELINE, logits[fooled], found.failures[fooled], seeds[fooled], row.pk == baseline.pk),
+    ]
+
+
+def _logit(threshold: float) -> float:
+    return float(np.log(threshold) - np.log1p(-threshold))

@@ -1,0 +1,91 @@
+"""How a worker runs a job: under its lease, with a heartbeat, whatever the job does. Here is the registry of job kinds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from engine.errors import EngineError, UnknownName
+from labeling_adapters.base import AdapterError
+from webapi.models import Job
+from workers import import_judgements, label, rounds, transfer
+from workers.jobs import JobEnded, JobRun, Later
+
+logger = logging.getLogger(__name__)
+
+JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
+    "stage": rounds.run_stage_job,
+    "collect_labels": label.collect_labels,
+    "import_snippets": transfer.import_snippets,
+    "import_judgements": import_judgements.import_judgements,
+    "export_rows": transfer.export_rows,
+}
+
+
+def execute(job_id: uuid.UUID | str) -> bool:
+    """Claims and runs one job. False if it was not to be had. Never raises for what the job does."""
+    job = Job.claim(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    if job is None:
+        return False
+    if job.attempts > settings.JOB_MAX_ATTEMPTS:
+        _give_up(job, f"its worker died {job.attempts - 1} times: out of memory, or killed")
+        return True
+    run = JobRun(job)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(run, stop), name=f"heartbeat-{job.pk}", daemon=True)
+    heart.start()
+    try:
+        _run(run)
+    finally:
+        stop.set()
+        heart.join()
+    return True
+
+
+def _beat(run: JobRun, stop: threading.Event) -> None:
+    try:
+        while not stop.wait(settings.JOB_LEASE_SECONDS / 3):
+            run.beat()
+    finally:
+        connection.close()
+
+
+def _run(run: JobRun) -> None:
+    job = run.job
+    try:
+        if job.kind not in JOBS:
+            raise UnknownName("job kind", job.kind, JOBS)
+        result = JOBS[job.kind](run)
+    except Later as later:
+        job.put_back(after_seconds=later.seconds)
+    except JobEnded:
+        job.cancel()
+    except (EngineError, AdapterError) as error:
+        _failed(job, str(error), permanent=error.permanent)
+    except Exception as error:  # noqa: BLE001 - a worker outlives whatever a job does
+        logger.exception("job %s (%s) failed", job.pk, job.kind)
+        _failed(job, f"{type(error).__name__}: {error}", permanent=isinstance(error, OSError | ValueError))
+    else:
+        run.final_progress()
+        if job.succeed(result) and job.stage is not None:
+            rounds.advance(job.stage.round_id)
+
+
+def _failed(job: Job, error: str, *, permanent: bool) -> None:
+    if permanent or job.attempts >= settings.JOB_MAX_ATTEMPTS:
+        _give_up(job, error)
+    else:
+        job.put_back(after_seconds=2.0**job.attempts, error=error)
+
+
+def _give_up(job: Job, error: str) -> None:
+    if job.fail(error) and job.stage is not None and job.stage.fail(error):
+        job.stage.round.fail(f"{job.stage.name}: {error}")

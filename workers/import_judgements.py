@@ -1,0 +1,136 @@
+"""Job `import_judgements`: a crowd's judgements from two CSV files become snippets, annotators and labels."""
+
+from __future__ import annotations
+
+import csv
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.errors import BadInput
+from engine.snippets import Snippet as SnippetText
+from engine.snippets import split_of
+from webapi.models import Annotator, Label, Policy, Snippet, Source
+from workers.jobs import JobRun, chunked
+from workers.label import aggregate
+
+CHUNK = 2000
+
+
+CHOICE = {("False", "False"): "Yes", ("True", "False"): "Yes", ("False", "True"): "No", ("True", "True"): "Unsure"}
+"""By the boxes `all toxic` and `not toxic`. Who ticked neither marked toxic words. The form let nobody leave without
+marking words unless both boxes were ticked, so that both together mean one of two opposite things: Unsure."""
+
+
+class Judgement(NamedTuple):
+    """One line of `annotations.csv`."""
+
+    line: int
+    number: str
+    comment_id: str
+    worker: str
+    choice: str
+
+
+def import_judgements(run: JobRun) -> dict[str, Any]:
+    """Loads `comments.csv` (comment_id, comment_text) and `annotations.csv` (annotation, comment_id, worker, ..., all
+    toxic, not toxic) of the folder `run.args["path"]` under the policy `run.args["policy"]`.
+
+    Run again, or after a kill, it adds what is missing and nothing twice. A worker who judged a comment several times
+    gets one label a judgement, as revisions. Raises BadInput naming file and line, before anything is written.
+    """
+    folder, policy = Path(run.args["path"]), Policy.objects.get(pk=run.args["policy"])
+    comments = _comments(folder / "comments.csv")
+    judgements = _judgements(folder / "annotations.csv", comments)
+    total = len(comments) + len(judgements)
+    snippets = _write_comments(comments, policy, run, total)
+    workers = _write_workers({j.worker for j in judgements}, folder.name)
+    for done, chunk in enumerate(chunked(_labels(judgements, snippets, workers), CHUNK)):
+        run.progress(len(comments) + done * CHUNK, total)
+        Label.objects.bulk_create(chunk, ignore_conflicts=True)
+    consensus = aggregate(policy, list(snippets.values()), run)
+    return {"snippets": len(snippets), "annotators": len(workers), "labels": len(judgements), "consensus": consensus}
+
+
+def _lines(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            missing = columns - set(reader.fieldnames or ())
+            if missing:
+                raise BadInput(f"lacks the columns {', '.join(sorted(missing))}", where=str(path))
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise BadInput("has too few columns", where=f"{path}, line {reader.line_num}")
+                yield reader.line_num, row
+    except OSError as error:
+        raise BadInput(error.strerror or str(error), where=str(path)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"not a CSV file in UTF-8: {error}", where=str(path)) from error
+
+
+def _comments(path: Path) -> dict[str, SnippetText]:
+    comments: dict[str, SnippetText] = {}
+    for line, row in _lines(path, {"comment_id", "comment_text"}):
+        if not row["comment_text"].strip():
+            raise BadInput("comment_text is empty", where=f"{path}, line {line}")
+        comments[row["comment_id"]] = SnippetText("", row["comment_text"])
+    return comments
+
+
+def _judgements(path: Path, comments: dict[str, SnippetText]) -> list[Judgement]:
+    judgements = []
+    for line, row in _lines(path, {"annotation", "comment_id", "worker", "all toxic", "not toxic"}):
+        if row["comment_id"] not in comments:
+            raise BadInput(f"no comment {row['comment_id']} in comments.csv", where=f"{path}, line {line}")
+        boxes = row["all toxic"], row["not toxic"]
+        if boxes not in CHOICE:
+            raise BadInput("`all toxic` and `not toxic` must be True or False", where=f"{path}, line {line}")
+        judgements.append(Judgement(line, row["annotation"], row["comment_id"], row["worker"], CHOICE[boxes]))
+    return judgements
+
+
+def _write_comments(comments: dict[str, SnippetText], policy: Policy, run: JobRun, total: int) -> dict[str, uuid.UUID]:
+    for done, chunk in enumerate(chunked(comments.items(), CHUNK)):
+        run.progress(done * CHUNK, total)
+        Snippet.objects.bulk_create([_snippet(key, text, policy) for key, text in chunk], ignore_conflicts=True)
+    known = Snippet.objects.filter(policy=policy).exclude(external_id="").values_list("external_id", "pk")
+    return {key: pk for key, pk in known.iterator() if key in comments}
+
+
+def _snippet(external_id: str, text: SnippetText, policy: Policy) -> Snippet:
+    digest = text.content_hash
+    return Snippet(
+        policy=policy,
+        prompt="",
+        completion=text.completion,
+        content_hash=digest,
+        root_hash=digest,
+        split=split_of(digest),
+        source=Source.CORPUS,
+        external_id=external_id,
+    )
+
+
+def _write_workers(names: set[str], vendor: str) -> dict[str, uuid.UUID]:
+    rows = [Annotator(vendor=vendor, external_id=name, name=f"{vendor} {name}") for name in sorted(names)]
+    Annotator.objects.bulk_create(rows, ignore_conflicts=True, batch_size=CHUNK)
+    return dict(Annotator.objects.filter(vendor=vendor).values_list("external_id", "pk"))
+
+
+def _labels(
+    judgements: list[Judgement], snippets: dict[str, uuid.UUID], workers: dict[str, uuid.UUID]
+) -> Iterator[Label]:
+    times: Counter[tuple[str, str]] = Counter()
+    for judgement in judgements:
+        pair = judgement.comment_id, judgement.worker
+        yield Label(
+            snippet_id=snippets[judgement.comment_id],
+            annotator_id=workers[judgement.worker],
+            choice=judgement.choice,
+            revision=times[pair],
+            external_id=judgement.number,
+        )
+        times[pair] += 1

@@ -1,0 +1,108 @@
+"""Jobs: how one is queued, and what a job function gets while a worker runs it.
+
+A job function takes a `JobRun`, loads rows by the ids in `run.args`, calls the engine or an adapter, and writes back so
+that running it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.db import transaction
+
+from webapi.models import Job, JobState, Round, RoundState, Stage, User
+from workers.publish import publish
+
+T = TypeVar("T")
+
+
+class JobEnded(Exception):
+    """The job's lease was lost, or its round was cancelled: stop at once and write nothing more."""
+
+
+class Later(Exception):
+    """Not done and nothing wrong: run the job again after so many seconds, holding no worker meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"again in {seconds} s")
+
+
+class JobRun:
+    """What a job function gets: its arguments, its round, and a way to tell how far it is."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.args: Mapping[str, Any] = job.args
+        self._done, self._total = 0, 0
+        self._noted = time.monotonic()
+        self._ended = threading.Event()
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that this job is part of."""
+        if self.job.stage is None:
+            raise ValueError(f"job {self.job.pk} belongs to no stage")
+        return self.job.stage
+
+    @property
+    def round(self) -> Round:
+        """The round that this job is part of."""
+        return self.stage.round
+
+    def progress(self, done: int, total: int) -> None:
+        """Notes progress, at most once a second in the database. Raises JobEnded if the job is no longer ours."""
+        self._done, self._total = done, total
+        if time.monotonic() - self._noted >= 1:
+            self.beat()
+        if self._ended.is_set():
+            raise JobEnded
+
+    def beat(self) -> None:
+        """Renews the lease with the latest progress; notices that it was lost or the round cancelled."""
+        self._noted = time.monotonic()
+        cancelled = self.job.stage is not None and Round.objects.filter(
+            pk=self.job.stage.round_id, state=RoundState.CANCELLED
+        ).exists()
+        if cancelled or not self.job.renew(done=self._done, total=self._total):
+            self._ended.set()
+
+    def final_progress(self) -> None:
+        """Writes the last figures, so that a short job's counts are kept too."""
+        self.job.renew(done=self._done, total=max(self._total, 1))
+
+
+def enqueue(
+    kind: str,
+    args: Mapping[str, Any],
+    *,
+    stage: Stage | None = None,
+    shard: str = "0",
+    queue: str = "default",
+    created_by: User | None = None,
+) -> Job:
+    """A new job, announced once the surrounding transaction commits. In a stage the same shard is queued once."""
+    fields = {"args": dict(args), "queue": queue, "created_by": created_by}
+    if stage is None:
+        job = Job.objects.create(kind=kind, **fields)
+    else:
+        job, _ = Job.objects.get_or_create(stage=stage, kind=kind, shard=shard, defaults=fields)
+    transaction.on_commit(lambda: publish([job.pk]))
+    return job
+
+
+def cancel_queued(round_id: uuid.UUID) -> int:
+    """Cancels a round's jobs that nobody has begun."""
+    return Job.objects.filter(stage__round_id=round_id, state=JobState.QUEUED).update(state=JobState.CANCELLED)
+
+
+def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` items, in order, holding one list at a time."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

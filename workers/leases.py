@@ -1,0 +1,33 @@
+"""Gives back what an absent annotator held, and forgets what no client will ask for again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from webapi.models import IdempotentRequest, Lease, LeaseState
+
+EXPIRE_AT_ONCE = 1000
+"""Leases given back in one pass; the next pass takes the rest."""
+KEEP_ANSWERS = timedelta(days=7)
+"""How long an idempotency key is good for."""
+
+
+def leases_expire(now: datetime) -> int:
+    """Ends the leases that ran out before `now`, the oldest first; their tasks are free again. Returns how many.
+
+    Any number of workers may call it at once: each lease is ended by one of them.
+    """
+    due = Lease.objects.select_related("task").filter(state=LeaseState.LIVE, expires_at__lt=now)
+    return sum(_expire(lease, now) for lease in due.order_by("expires_at")[:EXPIRE_AT_ONCE])
+
+
+def answers_forget(now: datetime) -> int:
+    """Forgets the answers kept under idempotency keys older than `KEEP_ANSWERS`. Returns how many."""
+    return IdempotentRequest.objects.filter(created_at__lt=now - KEEP_ANSWERS).delete()[0]
+
+
+def _expire(lease: Lease, now: datetime) -> bool:
+    with transaction.atomic():
+        return lease.expire(now) and lease.task.give_back()

@@ -1,0 +1,132 @@
+"""The loop: the stages of a round, in order, and who comes next.
+
+A stage is planned into shards, each a job; when all its jobs succeeded it is settled and the next begins. Every move is
+one conditional UPDATE, so that `advance` may be called by anybody, any number of times, after any crash.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from engine.errors import EngineError
+from webapi.models import Job, JobState, Round, RoundState, Stage, StageState
+from workers import attack, calibrate, embed, evaluate, generate, ingest, label, report, score, select, train
+from workers.jobs import JobRun, enqueue
+
+Shard = dict[str, Any]
+
+
+def one_shard(stage: Stage) -> dict[str, Shard]:
+    """The plan of a stage that is one job."""
+    return {"0": {}}
+
+
+def merge_results(stage: Stage) -> dict[str, Any] | None:
+    """Numbers of the shards added up, other values kept from the last shard."""
+    merged: dict[str, Any] = {}
+    for result in stage.jobs.filter(kind="stage").order_by("shard").values_list("result", flat=True):
+        for key, value in result.items():
+            adds = isinstance(value, int | float) and not isinstance(value, bool)
+            merged[key] = merged.get(key, 0) + value if adds else value
+    return merged
+
+
+class StageSpec(NamedTuple):
+    """A stage: what a shard runs, in which queue, how it is cut into shards, and how it ends.
+
+    `settle` answers the stage's result, or None while it waits for people.
+    """
+
+    name: str
+    queue: str
+    run: Callable[[JobRun], dict[str, Any]]
+    plan: Callable[[Stage], dict[str, Shard]] = one_shard
+    settle: Callable[[Stage], dict[str, Any] | None] = merge_results
+
+
+STAGES: tuple[StageSpec, ...] = (
+    StageSpec("ingest", "default", ingest.ingest),
+    StageSpec("generate", "generation", generate.generate, plan=generate.plan),
+    StageSpec("label_first", "default", label.send_first, settle=label.settle),
+    StageSpec("aggregate_first", "default", label.aggregate_round),
+    StageSpec("train_baseline", "training", train.train_baseline),
+    StageSpec("calibrate_baseline", "scoring", calibrate.calibrate_baseline),
+    StageSpec("attack", "generation", attack.attack, plan=attack.plan),
+    StageSpec("score", "scoring", score.score, plan=score.plan),
+    StageSpec("embed", "scoring", embed.embed),
+    StageSpec("select", "default", select.select),
+    StageSpec("label", "default", label.send_selected, settle=label.settle),
+    StageSpec("aggregate", "default", label.aggregate_round),
+    StageSpec("train", "training", train.train_retrained),
+    StageSpec("calibrate", "scoring", calibrate.calibrate_retrained),
+    StageSpec("evaluate", "scoring", evaluate.evaluate, plan=evaluate.plan),
+    StageSpec("report", "default", report.report),
+)
+_SPECS = {spec.name: spec for spec in STAGES}
+
+
+def start(round_: Round) -> None:
+    """Lays out the stages and sets the round going. Starting twice changes nothing."""
+    with transaction.atomic():
+        stages = [Stage(round=round_, name=spec.name, position=position) for position, spec in enumerate(STAGES)]
+        Stage.objects.bulk_create(stages, ignore_conflicts=True)
+        round_.start()
+    advance(round_.pk)
+
+
+def run_stage_job(run: JobRun) -> dict[str, Any]:
+    """The job kind `stage`: one shard of one stage."""
+    return _SPECS[run.stage.name].run(run)
+
+
+def advance(round_id: uuid.UUID) -> None:
+    """Moves a running round as far as it can go now. O(stages)."""
+    round_ = Round.objects.get(pk=round_id)
+    if round_.state != RoundState.RUNNING:
+        return
+    for stage in round_.stages.select_related("round").order_by("position"):
+        if stage.state == StageState.SUCCEEDED:
+            continue
+        if not _step(stage):
+            return
+    round_.succeed()
+
+
+def _step(stage: Stage) -> bool:
+    """Whether the stage has ended well, after what could be done for it now."""
+    if stage.state == StageState.PENDING:
+        _begin(stage)
+        return False
+    if stage.state not in (StageState.RUNNING, StageState.WAITING):
+        return False
+    if stage.jobs.filter(kind="stage").exclude(state=JobState.SUCCEEDED).exists():
+        return False
+    result = _SPECS[stage.name].settle(stage)
+    if result is None:
+        stage.wait()
+        return False
+    return stage.succeed(result)
+
+
+def _begin(stage: Stage) -> None:
+    """pending -> running with its jobs, all or nothing. A retried stage runs only the shards that had not succeeded."""
+    try:
+        with transaction.atomic():
+            if not stage.start():
+                return
+            stale = stage.jobs.exclude(state=JobState.SUCCEEDED)
+            stale.filter(state__in=[JobState.FAILED, JobState.CANCELLED]).delete()
+            for shard, args in _SPECS[stage.name].plan(stage).items():
+                enqueue("stage", args, stage=stage, shard=shard, queue=_SPECS[stage.name].queue)
+    except EngineError as error:
+        if stage.start() and stage.fail(str(error)):
+            stage.round.fail(f"{stage.name}: {error}")
+
+
+def unfinished_jobs(round_: Round) -> int:
+    """How many of a round's jobs are queued or running."""
+    return Job.objects.filter(stage__round=round_, state__in=[JobState.QUEUED, JobState.RUNNING]).count()

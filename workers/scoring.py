@@ -1,0 +1,77 @@
+"""Scores kept: a classifier's logits for snippets as rows, for alternates as one array beside the Parquet file."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from engine.classifiers import Classifier as Scorer
+from engine.classifiers import load
+from engine.errors import MissingModel
+from engine.progress import Progress
+from engine.snippets import Snippet as SnippetText
+from webapi.models import Classifier, Round, Score, Snippet, SplitName
+from workers.artifacts import register, round_path, writing
+from workers.generate import alternates_path
+from workers.jobs import JobRun, chunked
+
+CHUNK = 256
+REJECTED = 1e4
+"""The logit of an empty completion: above every threshold, yet finite."""
+
+
+def load_classifier(row: Classifier) -> Scorer:
+    """The classifier's weights, ready to score at the precision it is deployed at. Raises MissingModel."""
+    if row.artifact is None or not row.artifact.file.exists():
+        raise MissingModel(f"the weights of classifier {row} are not in the store; train it again")
+    return load(row.artifact.file, precision=row.precision)
+
+
+def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], progress: Progress) -> int:
+    """Scores the snippets that have no score by this classifier yet, chunk by chunk. Returns how many it scored."""
+    have = set(Score.objects.filter(classifier=row, snippet__in=ids).values_list("snippet", flat=True))
+    lacking = [pk for pk in ids if pk not in have]
+    done = len(have)
+    for chunk in chunked(lacking, CHUNK):
+        progress(done, len(ids))
+        snippets = list(Snippet.objects.filter(pk__in=chunk))
+        logits = scorer.logits([snippet.text for snippet in snippets])
+        scores = [Score(classifier=row, snippet=s, logit=float(x)) for s, x in zip(snippets, logits, strict=True)]
+        Score.objects.bulk_create(scores, ignore_conflicts=True)
+        done += len(chunk)
+    progress(len(ids), len(ids))
+    return len(lacking)
+
+
+def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
+    """Kept logits by snippet."""
+    return dict(Score.objects.filter(classifier=row, snippet__in=list(ids)).values_list("snippet", "logit"))
+
+
+def alternate_logits(run: JobRun, row: Classifier, scorer: Scorer, split: SplitName) -> NDArray[np.float32]:
+    """Logits of a split's alternates, in the file's order, float32 (n,). An empty completion counts as rejected.
+
+    Kept in the store, so that a job run again does not score again.
+    """
+    path = round_path(run.round, f"logits/{row.condition}-{split.value}.npy")
+    if path.exists():
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    table = pq.read_table(alternates_path(run.round, split), columns=["prompt", "completion"]).to_pydict()
+    texts = [SnippetText(p, c) for p, c in zip(table["prompt"], table["completion"], strict=True)]
+    spoken = np.array([bool(text.completion) for text in texts])
+    logits = np.full(len(texts), REJECTED, dtype=np.float32)
+    logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=run.progress)
+    with writing(path) as temporary:
+        np.save(temporary, logits)
+    register(path, "logits")
+    return logits
+
+
+def alternate_prompts(round_: Round, split: SplitName) -> list[str]:
+    """The prompt id of each alternate, in the file's order."""
+    column: list[str] = pq.read_table(alternates_path(round_, split), columns=["prompt_id"])["prompt_id"].to_pylist()
+    return column
