@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 
+import django
 from celery import Celery
+from celery.signals import worker_ready, worker_shutdown
+from django.conf import settings
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapi.settings")
-
-import django
-
 django.setup()
-
-from celery.signals import worker_ready, worker_shutdown
-from django.conf import settings
 
 QUEUES = ("default", "generation", "scoring", "training")
 """Cheap jobs; text generation; scoring and embedding; training (one at a time a machine)."""

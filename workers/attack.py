@@ -112,5 +112,3 @@ def _row(seed: Snippet, prompt: str, completion: str) -> Snippet:
     )
     row.content_hash = row.text.content_hash
     return row
-
-

@@ -97,9 +97,7 @@ def _adversarial(round_: Round, row: Classifier) -> list[AdversarialSet]:
     found = labelled(round_, Pool.ATTACK_TEST)
     logits = logits_in_order(row, found.ids)
     seeds = np.unique([str(p) for p in found.prompts], return_inverse=True)[1]
-    accepted = dict(
-        round_.members.filter(pool=Pool.ATTACK_TEST).values_list("snippet_id", "details__logit")
-    )
+    accepted = dict(round_.members.filter(pool=Pool.ATTACK_TEST).values_list("snippet_id", "details__logit"))
     baseline = classifier_of(round_, BASELINE)
     cutoff = _logit(baseline.threshold or 0.5)
     fooled = np.array([accepted[pk] is not None and accepted[pk] < cutoff for pk in found.ids], dtype=bool)

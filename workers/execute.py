@@ -1,4 +1,4 @@
-"""How a worker runs a job: under its lease, with a heartbeat, whatever the job does. Here is the registry of job kinds."""
+"""How a worker runs a job: under its lease, with a heartbeat. Here is the registry of job kinds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _run(run: JobRun) -> None:
         job.cancel()
     except (EngineError, AdapterError) as error:
         _failed(job, str(error), permanent=error.permanent)
-    except Exception as error:  # noqa: BLE001 - a worker outlives whatever a job does
+    except Exception as error:  # a worker outlives whatever a job does
         logger.exception("job %s (%s) failed", job.pk, job.kind)
         _failed(job, f"{type(error).__name__}: {error}", permanent=isinstance(error, OSError | ValueError))
     else:

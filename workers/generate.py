@@ -42,7 +42,9 @@ def plan(stage: Stage) -> dict[str, dict[str, Any]]:
 def generate(run: JobRun) -> dict[str, Any]:
     """Completes the prompts of one split. Run again it draws the same completions and adds no row."""
     round_, wanted, split = run.round, round_settings(run.round.config), SplitName(run.args["split"])
-    corpus = Snippet.objects.filter(policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split)
+    corpus = Snippet.objects.filter(
+        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
+    )
     generator = _generator(wanted, round_, corpus)
     prompts = _prompts(round_, wanted, split, corpus)
     single = [p for p in prompts if p.pool != Pool.PROMPT]

@@ -66,9 +66,10 @@ class JobRun:
     def beat(self) -> None:
         """Renews the lease with the latest progress; notices that it was lost or the round cancelled."""
         self._noted = time.monotonic()
-        cancelled = self.job.stage is not None and Round.objects.filter(
-            pk=self.job.stage.round_id, state=RoundState.CANCELLED
-        ).exists()
+        cancelled = (
+            self.job.stage is not None
+            and Round.objects.filter(pk=self.job.stage.round_id, state=RoundState.CANCELLED).exists()
+        )
         if cancelled or not self.job.renew(done=self._done, total=self._total):
             self._ended.set()
 

@@ -239,4 +239,3 @@ def _votes(snippet_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Vote]]:
     for (snippet_id, _), vote in latest.items():
         votes[snippet_id].append(vote)
     return votes
-

@@ -99,7 +99,6 @@ def _train(run: JobRun, condition: str, rows: list[Row], parent: Classifier | No
 
 def _examples(rows: list[Row], policy: Policy) -> list[Example]:
 
-
     return [Example(Snippet(row.prompt, row.completion), policy.trains_as_positive(row.choice)) for row in rows]
 
 

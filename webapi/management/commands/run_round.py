@@ -41,14 +41,26 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
-        parser.add_argument("--stories", type=Path, metavar="DIR", help="folder of .txt stories; default: a simulated story world")
-        parser.add_argument("--policy", default="injury", metavar="FILE", help="policy name or TOML file (default: injury)")
-        parser.add_argument("--settings", type=Path, metavar="FILE", help="TOML file of round settings that override the preset's")
-        parser.add_argument("--preset", choices=sorted(PRESETS), default="demo", help="sizes: demo takes minutes, full an hour")
-        parser.add_argument("--full", action="store_const", const="full", dest="preset", help="the same as --preset full")
+        parser.add_argument(
+            "--stories", type=Path, metavar="DIR", help="folder of .txt stories; default: a simulated story world"
+        )
+        parser.add_argument(
+            "--policy", default="injury", metavar="FILE", help="policy name or TOML file (default: injury)"
+        )
+        parser.add_argument(
+            "--settings", type=Path, metavar="FILE", help="TOML file of round settings that override the preset's"
+        )
+        parser.add_argument(
+            "--preset", choices=sorted(PRESETS), default="demo", help="sizes: demo takes minutes, full an hour"
+        )
+        parser.add_argument(
+            "--full", action="store_const", const="full", dest="preset", help="the same as --preset full"
+        )
         parser.add_argument("--seed", type=int, default=0, help="decides every random choice (default: 0)")
         parser.add_argument("--name", default="", help="name of the round")
-        parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished round instead of starting one")
+        parser.add_argument(
+            "--resume", action="store_true", help="go on with the newest unfinished round instead of starting one"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs the round and prints its table."""
@@ -99,7 +111,8 @@ class Command(BaseCommand):
             stop_sweeper()
         if round_.state != RoundState.SUCCEEDED:
             raise CommandError(
-                f"the round {round_.state}: {round_.error}. What was done is kept; go on with: manage.py run_round --resume"
+                f"the round {round_.state}: {round_.error}. What was done is kept; "
+                "go on with: manage.py run_round --resume"
             )
         self._conclude(round_)
 
