@@ -1,0 +1,12 @@
+"""A simulated stand-in for people and for the world: stories with known truth, judges, annotators, attackers.
+
+Nothing here is data about people. Whatever shows its output to a person shows `SIMULATED_NOTICE` too.
+"""
+
+from __future__ import annotations
+
+SIMULATED_NOTICE = (
+    "Simulated: the stories, labels and attacks marked so come from a program (engine.simulation), not from people; "
+    "figures measured on them say how the method behaves in that simulation and nothing more."
+)
+"""A sentence for every page and report that shows simulated data."""
