@@ -1,0 +1,35 @@
+"""Texts as vectors: sentence encoders, neighbours, near-duplicates. Torch and FAISS load with what needs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from engine.embeddings.minhash import NearDuplicates, near_duplicates
+
+if TYPE_CHECKING:
+    from engine.embeddings.neighbours import NearestNeighbours, Neighbours
+    from engine.embeddings.sentence_encoder import SentenceEncoder
+    from engine.embeddings.token_mean import TokenMeanEncoder
+
+__all__ = [
+    "NearDuplicates",
+    "NearestNeighbours",
+    "Neighbours",
+    "SentenceEncoder",
+    "TokenMeanEncoder",
+    "near_duplicates",
+]
+
+_HOME = {
+    "NearestNeighbours": "engine.embeddings.neighbours",
+    "Neighbours": "engine.embeddings.neighbours",
+    "SentenceEncoder": "engine.embeddings.sentence_encoder",
+    "TokenMeanEncoder": "engine.embeddings.token_mean",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

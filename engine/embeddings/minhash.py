@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -81,3 +82,21 @@ def shingle_hashes(text: str) -> NDArray[np.uint64]:
     codes = np.array(words, dtype=np.uint64)
     mixed = sum((codes[i : codes.size - SHINGLE + 1 + i] * _MIX[i] for i in range(SHINGLE)), np.uint64(0))
     return np.asarray((mixed ^ (mixed >> np.uint64(29))) * _MIX[1])
+
+
+def near_duplicates(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> NDArray[np.int64]:
+    """(n,) index of the first text of each text's group; its own where it nearly repeats none before it.
+
+    A text joins the earliest group whose first text it resembles (word triples' Jaccard index at least `threshold`,
+    in (0, 1]); texts that differ in case, punctuation and white space alone are alike. O(words).
+    """
+    seen = NearDuplicates(threshold=threshold, seed=seed, capacity=len(texts))
+    leaders: list[int] = []
+    first = np.arange(len(texts), dtype=np.int64)
+    for i, text in enumerate(texts):
+        repeated = seen.add(text)
+        if repeated is None:
+            leaders.append(i)
+        else:
+            first[i] = leaders[repeated]
+    return first
