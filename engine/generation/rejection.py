@@ -1,0 +1,90 @@
+"""Rejection sampling: draw completions until the classifier accepts one (paper, A.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.classifiers.base import Classifier
+from engine.errors import BadInput
+from engine.generation.base import Generator
+from engine.generation.chance import child_seed
+from engine.progress import Progress, silent
+from engine.snippets import Snippet
+
+
+class Sampled(NamedTuple):
+    """What the filtered generator answers to one prompt."""
+
+    completion: str | None
+    """The first accepted completion, or None when all draws were rejected."""
+    draws: int
+    """Draws up to and including the accepted one; all of them when none was."""
+    logit: float
+    """Of the accepted completion; NaN when none was."""
+
+
+def logit_cutoff(threshold: float) -> np.float32:
+    """The logit a completion must stay below to be accepted at `threshold`; -inf at 0, +inf at 1.
+
+    Raises BadInput outside [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise BadInput(f"must be between 0 and 1, not {threshold}", where="threshold")
+    if threshold in (0, 1):
+        return np.float32(-math.inf if threshold == 0 else math.inf)
+    return np.float32(math.log(threshold) - math.log1p(-threshold))
+
+
+def rejection_sample(
+    prompts: Sequence[str],
+    generator: Generator,
+    classifier: Classifier,
+    threshold: float,
+    *,
+    seed: int,
+    max_draws: int = 100,
+    progress: Progress = silent,
+) -> list[Sampled]:
+    """The first of up to `max_draws` completions of each prompt whose score is strictly below `threshold`.
+
+    Rounds of 1, 2, 4, ... draws go to all prompts still open, so that classifier batches stay full; at most half of
+    the draws made are thrown away. Within a round equal completions of a prompt are scored once. An empty completion
+    is a rejected draw. `progress` counts prompts that have their answer.
+    """
+    cutoff = logit_cutoff(threshold)
+    answers: dict[int, Sampled] = {}
+    drawn = 0
+    while drawn < max_draws and len(answers) < len(prompts):
+        n = min(max(1, drawn + 1), max_draws - drawn)
+        still_open = [i for i in range(len(prompts)) if i not in answers]
+
+        def tick(done: int, total: int) -> None:
+            progress(len(answers), len(prompts))
+
+        asked = [prompts[i] for i in still_open]
+        proposals = generator.complete(asked, n, seed=child_seed(seed, "rejection", drawn), progress=tick)
+        logits = _score(asked, proposals, classifier, tick)
+        for row, index in enumerate(still_open):
+            below = np.flatnonzero(logits[row] < cutoff)
+            if below.size:
+                first = int(below[0])
+                answers[index] = Sampled(proposals[row][first], drawn + first + 1, float(logits[row, first]))
+        drawn += n
+        progress(len(answers), len(prompts))
+    return [answers.get(i, Sampled(None, drawn, math.nan)) for i in range(len(prompts))]
+
+
+def _score(
+    prompts: Sequence[str], proposals: Sequence[Sequence[str]], classifier: Classifier, progress: Progress
+) -> NDArray[np.float32]:
+    """Logits (prompts, n); +inf for empty completions. Each distinct snippet is scored once."""
+    snippets = [Snippet(p, c) for p, row in zip(prompts, proposals, strict=True) for c in row]
+    distinct = list(dict.fromkeys(s for s in snippets if s.completion))
+    known = dict(zip(distinct, classifier.logits(distinct, progress=progress), strict=True)) if distinct else {}
+    flat = [known.get(s, np.float32(math.inf)) for s in snippets]
+    return np.asarray(flat, dtype=np.float32).reshape(len(prompts), -1)
