@@ -1,0 +1,144 @@
+"""One shape for everything that goes wrong: RFC 9457 problems, with a stable code for programs.
+
+`ERROR_CODES` lists every code a problem can carry and `FIELD_CODES` every code of an entry in its `errors`; the API's
+description shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class Meaning(NamedTuple):
+    """The HTTP status that a code usually comes with, its title, and what a client should make of it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+ERROR_CODES: Mapping[str, Meaning] = {
+    # The request itself
+    "malformed": Meaning(400, "Malformed request", "The body is not what its content type says, or cannot be read."),
+    "invalid": Meaning(400, "Invalid request", "Fields are wrong or missing; `errors` names each."),
+    "bad_input": Meaning(400, "Bad input", "A file, line or field is wrong; the detail names it."),
+    "unknown_name": Meaning(400, "Unknown name", "A registry has no such entry; the detail lists those it has."),
+    "invalid_cursor": Meaning(400, "Invalid cursor", "Follow `next` and `previous` as they were given."),
+    "not_authenticated": Meaning(401, "Not authenticated", "Send `Authorization: Bearer <token>`."),
+    "invalid_token": Meaning(401, "Invalid token", "The token is unknown, expired or revoked."),
+    "csrf_failed": Meaning(403, "CSRF check failed", "A session must send its CSRF token with a changing request."),
+    "forbidden": Meaning(403, "Forbidden", "Your role may see this but not do that."),
+    "not_found": Meaning(404, "Not found", "There is no such thing, or it is not yours to see."),
+    "method_not_allowed": Meaning(405, "Method not allowed", "See the `Allow` header."),
+    "not_acceptable": Meaning(406, "Not acceptable", "The answer cannot be had in the type that `Accept` asks for."),
+    "conflict": Meaning(409, "Conflict", "Another request changed the same thing; read it again."),
+    "idempotency_key_reused": Meaning(
+        409, "Idempotency key reused", "The `Idempotency-Key` came before with another request; use a new one."
+    ),
+    "body_too_large": Meaning(413, "Body too large", "Send less at once, or upload a file to `/imports`."),
+    "unsupported_media_type": Meaning(415, "Unsupported media type", "Send `application/json`."),
+    "rate_limited": Meaning(429, "Too many requests", "Wait as long as `Retry-After` says."),
+    # This server
+    "internal_error": Meaning(500, "Internal error", "A fault of this server; its log knows the `instance`."),
+    "engine_error": Meaning(500, "Engine error", "The engine could not do it; the detail says why."),
+    "generator_error": Meaning(502, "Generator error", "A generator or paraphraser did not answer as it should."),
+    "missing_model": Meaning(503, "Missing model", "Weights are not on this machine; the detail says how to get them."),
+    "unavailable": Meaning(503, "Unavailable", "The database or broker cannot be reached; try again soon."),
+    "storage_full": Meaning(507, "Storage full", "The disk is full. Nothing was half-written."),
+    # Labeling
+    "unknown_choice": Meaning(400, "Unknown choice", "The choice is not one of the policy's."),
+    "lease_not_found": Meaning(404, "Lease not found", "No lease of yours on that task has this token."),
+    "label_not_wanted": Meaning(
+        409, "Label not wanted", "The answer came late: the task has all its labels, or its batch has ended."
+    ),
+    "not_an_annotator": Meaning(409, "Not an annotator", "Only vendors name the worker they lease for."),
+    # Rounds, classifiers, jobs
+    "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
+    "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),
+    "round_not_failed": Meaning(409, "Round not failed", "Only a failed round can be retried."),
+    "round_finished": Meaning(409, "Round finished", "The round has ended; it cannot be cancelled."),
+    "report_not_ready": Meaning(404, "Report not ready", "The round's report stage has not run yet."),
+    "classifier_not_calibrated": Meaning(409, "Classifier not calibrated", "It has no threshold yet."),
+    "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
+    "job_finished": Meaning(409, "Job finished", "The job has ended; it cannot be cancelled."),
+    "job_of_a_round": Meaning(409, "Job of a round", "Cancel or pause the round instead."),
+    "export_not_ready": Meaning(409, "Export not ready", "Its job has not succeeded (yet)."),
+    "export_gone": Meaning(404, "Export gone", "The file was cleared away; ask for a new export."),
+    "token_revoked": Meaning(409, "Token revoked", "The token had been revoked before."),
+    # Making things
+    "snippet_refused": Meaning(400, "Snippet refused", "It breaks the policy's snippet rules; `errors` gives each."),
+    "name_taken": Meaning(409, "Name taken", "Another thing of this kind has the name."),
+    "path_not_allowed": Meaning(400, "Path not allowed", "The server reads only under its data roots."),
+    "role_not_allowed": Meaning(403, "Role not allowed", "A token may not do more than the one who makes it."),
+}
+
+FIELD_CODES: Mapping[str, str] = {
+    "required": "The field is missing.",
+    "null": "The field may not be null.",
+    "blank": "The field may not be empty.",
+    "invalid": "The value is not of the right kind; the message says what is.",
+    "invalid_choice": "The value is not one of those allowed.",
+    "unknown_field": "There is no such field or parameter.",
+    "does_not_exist": "It refers to something that is not there.",
+    "min_value": "The number is too small.",
+    "max_value": "The number is too large.",
+    "min_length": "There are too few items or characters.",
+    "max_length": "There are too many items or characters.",
+    "null_byte": "The text contains a null byte.",
+    "prompt_sentences": "The prompt has another number of sentences than the policy wants.",
+    "prompt_tail": "The prompt has text after its last full stop.",
+    "empty_completion": "The completion is empty.",
+    "short_completion": "The completion is shorter than the policy wants.",
+    "completion_stop": "The completion does not end at its first full stop.",
+    "too_long": "Prompt and completion are longer than the policy allows.",
+    "few_letters": "There are fewer letters than the policy wants.",
+    "too_many_tokens": "There are more tokens than the policy allows.",
+    "wrong_language": "The text is not in the policy's language.",
+    "malformed_line": "The line cannot be read in the format that was named.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field or batch item. `loc` leads to it: names of fields and numbers of items."""
+
+    loc: tuple[str | int, ...]
+    code: str
+    message: str
+
+    def as_dict(self) -> dict[str, object]:
+        """As it stands in a problem."""
+        return {"loc": list(self.loc), "code": self.code, "message": self.message}
+
+
+class DomainError(Exception):
+    """A service's refusal: a code of `ERROR_CODES`, a message for people, and nothing changed."""
+
+    def __init__(
+        self, code: str, message: str, *, status: int | None = None, errors: Sequence[FieldError] = ()
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.status = status or (ERROR_CODES[code].status if code in ERROR_CODES else 400)
+        self.errors = tuple(errors)
+        super().__init__(message)
+
+
+def problem(
+    code: str, detail: str, *, status: int | None = None, errors: Iterable[FieldError] = (), instance: str = ""
+) -> dict[str, object]:
+    """An RFC 9457 problem. `type` leads to the code's own description."""
+    known = ERROR_CODES.get(code, ERROR_CODES["invalid"])
+    body: dict[str, object] = {
+        "type": f"/api/v1/errors/{code}",
+        "title": known.title,
+        "status": status or known.status,
+        "detail": detail,
+        "code": code,
+        "errors": [error.as_dict() for error in errors],
+    }
+    return {**body, "instance": instance} if instance else body

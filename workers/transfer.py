@@ -1,0 +1,142 @@
+"""Snippets in from files, rows out to files: jobs for JSONL, CSV and Parquet of any size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from engine.errors import BadInput, UnknownName
+from engine.snippets import Refusal
+from webapi.models import Policy, Source
+from workers.artifacts import writing
+from workers.export_tables import EXPORTS, export_query, export_values
+from workers.jobs import JobRun, chunked
+from workers.snippet_rows import SnippetInput, parse, prepare, write
+from workers.table_files import READERS, WRITERS, Column, Line, count_lines, read_lines, write_lines
+
+CHUNK = 1000
+ERRORS_KEPT = 100
+
+
+class _Tally:
+    """What an import did, line by line."""
+
+    def __init__(self) -> None:
+        self.rows = self.created = self.duplicates = 0
+        self.refused: Counter[str] = Counter()
+        self.errors: list[dict[str, Any]] = []
+        self.ignored: set[str] = set()
+
+    def refuse(self, line: int, reason: Refusal) -> None:
+        self.refused[reason.code] += 1
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append({"line": line, "code": reason.code, "message": reason.detail})
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "created": self.created,
+            "duplicates": self.duplicates,
+            "refused": sum(self.refused.values()),
+            "refused_by_code": dict(self.refused),
+            "errors": self.errors,
+            "ignored_columns": sorted(self.ignored),
+        }
+
+
+def import_snippets(run: JobRun) -> dict[str, Any]:
+    """Job `import_snippets`: reads `args["path"]` as `args["format"]` into snippets under `args["policy"]`.
+
+    With `on_error` "stop" the whole file is checked first and the first bad line ends the job with nothing written;
+    with "skip" bad lines are left out. The result counts rows, created, duplicates and refused, with the line numbers
+    of the first 100. Run again, or after a kill, it adds what is missing and counts the same.
+    """
+    path, file_format = _stored(run.args["path"]), run.args["format"]
+    policy = Policy.objects.get(pk=run.args["policy"])
+    if file_format not in READERS:
+        raise UnknownName("format", file_format, READERS)
+    total = count_lines(path, file_format)
+    stop = run.args.get("on_error", "stop") == "stop"
+    passes = (False, True) if stop else (True,)
+    for number, writes in enumerate(passes):
+        tally = _Tally()
+        for chunk in chunked(read_lines(path, file_format), CHUNK):
+            tally.rows += len(chunk)
+            _import_chunk(chunk, policy, run, tally, writes=writes)
+            if stop and tally.errors:
+                first = tally.errors[0]
+                raise BadInput(f"{first['message']} ({first['code']}); nothing was imported", where=_where(run, first))
+            done = number * total + min(tally.rows, total)
+            run.progress(done, max(total * len(passes), done))
+    return tally.result()
+
+
+def _where(run: JobRun, error: Mapping[str, Any]) -> str:
+    return f"{run.args.get('name') or Path(run.args['path']).name}, line {error['line']}"
+
+
+def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Tally, *, writes: bool) -> None:
+    lines, inputs = [], []
+    for line in chunk:
+        parsed = Refusal("malformed_line", line.problem) if line.problem else parse(line.values)
+        tally.ignored |= line.values.keys() - SnippetInput.model_fields.keys()
+        if isinstance(parsed, Refusal):
+            tally.refuse(line.number, parsed)
+        else:
+            lines.append(line.number)
+            inputs.append(parsed)
+    rows = []
+    source = Source(run.args.get("source") or Source.MANUAL)
+    for number, found in zip(lines, prepare(policy, inputs, source=source), strict=True):
+        for reason in found.reasons[:1]:
+            tally.refuse(number, reason)
+        if found.row:
+            found.row.details = {"import": str(run.job.pk), "line": number}
+            rows.append(found.row)
+    if writes and rows:
+        created = sum(done.created for done in write(policy, rows))
+        tally.created += created
+        tally.duplicates += len(rows) - created
+
+
+def export_rows(run: JobRun) -> dict[str, Any]:
+    """Job `export_rows`: writes `args["what"]` filtered by `args["filters"]` as `args["format"]` into the store.
+
+    The file appears whole under `exports/` or not at all; run again it takes the place of the first.
+    """
+    what, file_format = run.args["what"], run.args["format"]
+    if file_format not in WRITERS:
+        raise UnknownName("format", file_format, WRITERS)
+    query = export_query(what, run.args.get("filters", {}))
+    export, total = EXPORTS[what], query.count()
+    run.progress(0, total)
+    columns = [Column(name, column.type) for name, column in export.columns.items()]
+    rows = _with_progress(export_values(export, query), run, total)
+    path = Path(settings.GAUNTLET_HOME) / "exports" / f"{run.job.pk}.{file_format}"
+    with writing(path) as temporary:
+        count = write_lines(temporary, file_format, columns, rows)
+        size, digest = temporary.stat().st_size, _sha256(temporary)
+    run.progress(count, count)
+    return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}
+
+
+def _with_progress(rows: Iterable[list[Any]], run: JobRun, total: int) -> Iterator[list[Any]]:
+    for done, row in enumerate(rows):
+        if done % CHUNK == 0:
+            run.progress(done, max(total, done))
+        yield row
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _stored(path: str) -> Path:
+    """A path in a job's arguments: under `GAUNTLET_HOME` unless it is absolute."""
+    return Path(settings.GAUNTLET_HOME) / path
