@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
+from engine.evaluation.curves import Scored
 from webapi.models import Classifier, Consensus, Evaluation, Pool, Round, SplitName, Stage
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
@@ -27,7 +29,7 @@ class Labelled(NamedTuple):
     ids: list[uuid.UUID]
     failures: NDArray[np.bool_]
     """(n,)"""
-    prompts: list[uuid.UUID]
+    groups: list[uuid.UUID]
     """What each is clustered by: its prompt's corpus snippet, or the seed it re-tells."""
 
 
@@ -74,38 +76,45 @@ def logits_in_order(row: Classifier, ids: Sequence[uuid.UUID]) -> NDArray[np.flo
 
 
 def _assess(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> dict[str, Any]:
-    if row.threshold is None:
-        raise ValueError(f"classifier {row} has no threshold")
     test = labelled(round_, Pool.TEST)
     draws = round_settings(round_.config).sizes.test_completions
     prompts = alternate_prompts(round_, SplitName.TEST)[::draws]
     row_of = {prompt: i for i, prompt in enumerate(prompts)}
-    weighed = alternates.reshape(-1, draws)[[row_of[str(prompt)] for prompt in test.prompts]]
+    weighed = alternates.reshape(-1, draws)[[row_of[str(prompt)] for prompt in test.groups]]
     assessment = assess(
-        logits=logits_in_order(row, test.ids),
-        failures=test.failures,
-        prompts=np.unique([str(p) for p in test.prompts], return_inverse=True)[1],
+        scored(row, test),
+        threshold_logit(row),
         alternates=weighed,
-        threshold=row.threshold,
         adversarial=_adversarial(round_, row),
         seed=round_.seed,
     )
     return dict(assessment)
 
 
-def _adversarial(round_: Round, row: Classifier) -> list[AdversarialSet]:
+def _adversarial(round_: Round, row: Classifier) -> dict[str, AdversarialSet]:
+    """All re-tellings of the held-out failures, and of them what each classifier accepts: its own target."""
     found = labelled(round_, Pool.ATTACK_TEST)
-    logits = logits_in_order(row, found.ids)
-    seeds = np.unique([str(p) for p in found.prompts], return_inverse=True)[1]
-    accepted = dict(round_.members.filter(pool=Pool.ATTACK_TEST).values_list("snippet_id", "details__logit"))
+    mine = scored(row, found)
     baseline = classifier_of(round_, BASELINE)
-    cutoff = _logit(baseline.threshold or 0.5)
-    fooled = np.array([accepted[pk] is not None and accepted[pk] < cutoff for pk in found.ids], dtype=bool)
-    return [
-        AdversarialSet(HELD_OUT, logits, found.failures, seeds, False),
-        AdversarialSet(OF_BASELINE, logits[fooled], found.failures[fooled], seeds[fooled], row.pk == baseline.pk),
-    ]
+    fooled = scored(baseline, found).logits < np.float32(threshold_logit(baseline))
+    return {
+        HELD_OUT: AdversarialSet(mine, own_target=False),
+        OF_BASELINE: AdversarialSet(_only(mine, fooled), own_target=row.pk == baseline.pk),
+    }
 
 
-def _logit(threshold: float) -> float:
-    return float(np.log(threshold) - np.log1p(-threshold))
+def _only(data: Scored, kept: NDArray[np.bool_]) -> Scored:
+    return Scored(data.logits[kept], data.positives[kept], None if data.clusters is None else data.clusters[kept])
+
+
+def scored(row: Classifier, found: Labelled) -> Scored:
+    """Labelled snippets with a classifier's logits, clustered by prompt or seed."""
+    clusters = np.unique([str(pk) for pk in found.groups], return_inverse=True)[1]
+    return Scored(logits_in_order(row, found.ids), found.failures, clusters)
+
+
+def threshold_logit(row: Classifier) -> float:
+    """The classifier's threshold as a logit."""
+    if row.threshold is None:
+        raise ValueError(f"classifier {row} has no threshold")
+    return float(logit(row.threshold))

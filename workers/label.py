@@ -34,6 +34,12 @@ from workers.round_settings import round_settings
 
 CHUNK = 250
 
+BATCHES: dict[str, tuple[str, ...]] = {
+    "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
+    "label": ("selected", "held_out_attack"),
+}
+"""The batches that each labeling stage sends out and waits for."""
+
 Outcome = Literal["recorded", "duplicate", "not_wanted", "unknown_choice"]
 
 
@@ -107,7 +113,7 @@ def send_first(run: JobRun) -> dict[str, Any]:
     """Stage `label_first`: the initial training snippets, the test snippets and the seeds of the held-out attack."""
     labeling = round_settings(run.round.config).labeling
     wanted = {Pool.INITIAL: labeling.initial, Pool.TEST: labeling.test, Pool.SEED: labeling.test}
-    return _send(run, {name: (run.round.members.filter(pool=name), number) for name, number in wanted.items()})
+    return _send(run, {pool.value: (run.round.members.filter(pool=pool), number) for pool, number in wanted.items()})
 
 
 def send_selected(run: JobRun) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -
     sent = 0
     for name, (members, wanted) in batches.items():
         batch, _ = Batch.objects.get_or_create(
-            round=run.round, name=str(name), defaults={"policy": run.round.policy, "adapter": adapter_name}
+            round=run.round, name=name, defaults={"policy": run.round.policy, "adapter": adapter_name}
         )
         sent += _make_tasks(batch, members, wanted)
         batch.finish_if_complete()
@@ -162,8 +168,7 @@ def _outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingT
 
 def settle(stage: Stage) -> dict[str, Any] | None:
     """Ends a labeling stage once none of its batches is open; until then it waits."""
-    names = {"label_first": [Pool.INITIAL, Pool.TEST, Pool.SEED], "label": ["selected", "held_out_attack"]}[stage.name]
-    batches = Batch.objects.filter(round=stage.round, name__in=names)
+    batches = Batch.objects.filter(round=stage.round, name__in=BATCHES[stage.name])
     if batches.filter(state=BatchState.OPEN).exists():
         return None
     return {"labels": Label.objects.filter(task__batch__in=batches).count()}

@@ -24,6 +24,7 @@ from webapi.models import (
     TaskState,
 )
 from webapi.selectors.round_words import duration, stage_words
+from workers.label import BATCHES
 
 RATE_WINDOW = timedelta(minutes=10)
 """How far back a labelling rate looks: people pause, so the last minute says little."""
@@ -116,6 +117,12 @@ def round_progress(round_: Round) -> RoundProgress:
     )
 
 
+def ended_headline(round_: Round) -> str | None:
+    """The sentence of a round that has ended, from its row alone; None for one that may still move."""
+    ended = round_.state in {RoundState.SUCCEEDED, RoundState.CANCELLED}
+    return _headline(round_, None, timezone.now()) if ended else None
+
+
 def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
     """How many snippets of `round_` got how far, from the corpus to the failures found. One query.
 
@@ -150,7 +157,7 @@ def _jobs_by_stage(round_: Round) -> dict[str, list[Job]]:
 
 
 def _labels_by_batch(round_: Round, now: datetime) -> dict[str, _Counted]:
-    """Labels given and wanted in each batch of the round, and the recent rate, by the batch's name."""
+    """Labels given and wanted in the batches of each labeling stage, and the recent rate, by the stage's name."""
     recent = _recent_labels(round_, now)
     rows = (
         Batch.objects.filter(round=round_)
@@ -160,10 +167,14 @@ def _labels_by_batch(round_: Round, now: datetime) -> dict[str, _Counted]:
         )
         .values_list("pk", "name", "given", "asked", "created_at")
     )
-    counted = {}
+    stage_of = {batch: stage for stage, names in BATCHES.items() for batch in names}
+    counted: dict[str, _Counted] = {}
     for pk, name, given, asked, created_at in rows:
+        stage = stage_of.get(name, name)
         seconds = min((now - created_at).total_seconds(), RATE_WINDOW.total_seconds())
-        counted[name] = _Counted(given, asked, recent.get(pk, 0) / seconds if seconds > 1 else None)
+        rate = recent.get(pk, 0) / seconds if seconds > 1 else 0.0
+        before = counted.get(stage, _Counted(0, 0, None))
+        counted[stage] = _Counted(before.done + given, before.total + asked, (before.rate or 0.0) + rate or None)
     return counted
 
 

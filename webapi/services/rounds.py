@@ -41,29 +41,29 @@ def round_create(
 
 def round_pause(*, round_: Round) -> Round:
     """Lets the jobs under way end and begins no other."""
-    return _moved(round_, round_.pause(), "pause")
+    return _moved(round_, round_.pause(), "round_not_running")
 
 
 def round_resume(*, round_: Round) -> Round:
     """Goes on where it was paused."""
-    return _moved(round_, round_.resume(), "resume")
+    return _moved(round_, round_.resume(), "round_not_paused")
 
 
 def round_retry(*, round_: Round) -> Round:
     """Runs the failed stage again, its failed shards only."""
-    return _moved(round_, round_.retry(), "retry")
+    return _moved(round_, round_.retry(), "round_not_failed")
 
 
 def round_cancel(*, round_: Round) -> Round:
     """Ends the round for good; labels and scores stay."""
     moved = round_.cancel()
     cancel_queued(round_.pk)
-    return _moved(round_, moved, "cancel")
+    return _moved(round_, moved, "round_finished")
 
 
-def _moved(round_: Round, moved: bool, verb: str) -> Round:
+def _moved(round_: Round, moved: bool, code: str) -> Round:
     round_.refresh_from_db()
     if not moved:
-        raise DomainError("round_state", f"a round that is {round_.state} cannot {verb}", status=409)
+        raise DomainError(code, f"{round_.name} is {round_.state}")
     wake()
     return round_

@@ -1,0 +1,111 @@
+"""Drives rounds in the test's own thread, so that a test decides when a worker looks, and when it dies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.policies import load_policy
+from engine.simulation import StoryWorld
+from webapi.models import (
+    Classifier,
+    Consensus,
+    Corpus,
+    DatasetSnapshot,
+    Job,
+    Label,
+    Policy,
+    Round,
+    RoundState,
+    Score,
+    Snippet,
+    Task,
+)
+from webapi.services.policies import policy_create
+from workers import rounds
+from workers.round_settings import PRESETS, round_settings
+from workers.sweep import run_due_job, sweep
+
+STORIES = 130
+
+
+class WorkerKilled(BaseException):
+    """Stands for SIGKILL: nothing in the job may catch it, nothing is tidied up."""
+
+
+def world_policy() -> Policy:
+    """The injury policy, judged by the simulated story world."""
+    spec = load_policy("injury").model_dump(mode="json")
+    return policy_create(spec={**spec, "simulation": {**spec["simulation"], "judge": "story_world"}})
+
+
+def world_corpus(home: Path, stories: int = STORIES) -> Corpus:
+    """A small simulated story world on disk."""
+    StoryWorld(0).write_stories(home / "stories", stories)
+    return Corpus.objects.create(name="world", path=str(home / "stories"), simulated=True)
+
+
+def new_round(home: Path, *, encoder: str = "minilm", seed: int = 0, **overrides: Any) -> Round:
+    """A tiny round that has not begun."""
+    settings = {
+        **PRESETS["tiny"],
+        "attack": {**PRESETS["tiny"]["attack"], "paraphraser": {"name": "story_world"}},
+        "training": {"encoder": encoder, "epochs": 1},
+        **overrides,
+    }
+    config = round_settings(settings).model_dump(mode="json")
+    return Round.objects.create(
+        name="tiny", policy=world_policy(), corpus=world_corpus(home), config=config, seed=seed
+    )
+
+
+def drive(round_: Round, *, until: str | None = None, most: int = 500) -> Round:
+    """Starts the round and runs what is due until it ends, or until the stage `until` has begun."""
+    rounds.start(round_)
+    for _ in range(most):
+        round_.refresh_from_db()
+        if round_.state not in (RoundState.PENDING, RoundState.RUNNING) or (until and begun(round_, until)):
+            return round_
+        sweep()
+        run_due_job()
+    raise AssertionError(f"round does not end: {list(round_.stages.values_list('name', 'state'))}")
+
+
+def begun(round_: Round, name: str) -> bool:
+    """Whether the stage has begun."""
+    return round_.stages.filter(name=name).exclude(state="pending").exists()
+
+
+def fingerprint(round_: Round) -> dict[str, Any]:
+    """What a round left behind, without ids and times: two rounds that did the same have the same."""
+    labels = Label.objects.filter(task__batch__round=round_)
+    return {
+        "members": sorted(round_.members.values_list("snippet__content_hash", "pool", "selected")),
+        "labels": sorted(labels.values_list("snippet__content_hash", "annotator__external_id", "choice")),
+        "tasks": sorted(Task.objects.filter(batch__round=round_).values_list("wanted", "labelled", "state")),
+        "consensus": sorted(
+            Consensus.objects.filter(snippet__memberships__round=round_).values_list("snippet__content_hash", "choice")
+        ),
+        "scores": sorted(
+            (c, h, round(x, 4))
+            for c, h, x in Score.objects.filter(classifier__round=round_).values_list(
+                "classifier__condition", "snippet__content_hash", "logit"
+            )
+        ),
+        "snapshots": sorted(
+            (row.condition, row.size, json.dumps(row.counts, sort_keys=True))
+            for row in DatasetSnapshot.objects.filter(round=round_)
+        ),
+        "thresholds": sorted(
+            (c, round(t, 6)) for c, t in Classifier.objects.filter(round=round_).values_list("condition", "threshold")
+        ),
+        "snippets": Snippet.objects.filter(policy=round_.policy).count(),
+        "jobs": sorted(Job.objects.filter(stage__round=round_).values_list("stage__name", "shard", "state")),
+    }
+
+
+def digest(value: Any) -> str:
+    """A short hash, for a readable failure."""
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,138 @@
+"""Labels: each wanted one is kept, none is counted twice, and a batch ends when its last task has its last label."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from engine.snippets import Snippet as SnippetText
+from webapi.models import (
+    Annotator,
+    Batch,
+    BatchState,
+    Consensus,
+    Job,
+    Label,
+    Lease,
+    LeaseState,
+    Policy,
+    Snippet,
+    Source,
+    SplitName,
+    Task,
+    TaskState,
+)
+from webapi.services.policies import policy_create
+from workers.jobs import JobRun
+from workers.label import Answer, aggregate, record_labels
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return policy_create(spec={"name": "harm", "question": "Harm?", "choices": ["Yes", "Unsure", "No"]})
+
+
+@pytest.fixture
+def batch(policy: Policy) -> Batch:
+    return Batch.objects.create(policy=policy, name="first", adapter="pull")
+
+
+@pytest.fixture
+def task(policy: Policy, batch: Batch) -> Callable[..., Task]:
+    def make(completion: str = "He fell down the stairs.", wanted: int = 1) -> Task:
+        digest = SnippetText("", completion).content_hash
+        snippet = Snippet.objects.create(
+            policy=policy,
+            completion=completion,
+            content_hash=digest,
+            root_hash=digest,
+            source=Source.MANUAL,
+            split=SplitName.TRAIN,
+        )
+        return Task.objects.create(batch=batch, snippet=snippet, wanted=wanted)
+
+    return make
+
+
+def annotator(name: str, **fields: object) -> Annotator:
+    return Annotator.objects.create(name=name, vendor="acme", external_id=name, **fields)
+
+
+def outcomes(*answers: Answer) -> list[str]:
+    return [recorded.outcome for recorded in record_labels(answers)]
+
+
+def test_a_label_closes_its_task_and_the_last_one_its_batch(batch: Batch, task: Callable[..., Task]) -> None:
+    one, two, alice = task("He fell down a stair."), task("She sang a song then."), annotator("alice")
+    assert outcomes(Answer(one.pk, alice.pk, "Yes", 3.5)) == ["recorded"]
+    batch.refresh_from_db()
+    assert batch.state == BatchState.OPEN
+    assert outcomes(Answer(two.pk, alice.pk, "No")) == ["recorded"]
+    batch.refresh_from_db()
+    assert batch.state == BatchState.DONE
+    assert list(Task.objects.values_list("state", "taken", "labelled")) == [("done", 1, 1)] * 2
+    assert list(Label.objects.order_by("pk").values_list("choice", "seconds")) == [("Yes", 3.5), ("No", None)]
+
+
+def test_the_same_answer_twice_is_one_label(task: Callable[..., Task]) -> None:
+    one, alice = task(wanted=2), annotator("alice")
+    assert outcomes(Answer(one.pk, alice.pk, "Yes")) == ["recorded"]
+    assert outcomes(Answer(one.pk, alice.pk, "No")) == ["duplicate"]
+    one.refresh_from_db()
+    assert (one.state, one.taken, one.labelled, Label.objects.get().choice) == (TaskState.OPEN, 1, 1, "Yes")
+
+
+def test_beyond_the_wanted_number_nothing_is_counted(task: Callable[..., Task]) -> None:
+    one = task(wanted=2)
+    answers = [Answer(one.pk, annotator(name).pk, "Yes") for name in ("alice", "bob", "carol")]
+    assert outcomes(*answers) == ["recorded", "recorded", "not_wanted"]
+    assert Label.objects.count() == 2
+
+
+def test_a_choice_the_policy_lacks_changes_nothing(task: Callable[..., Task]) -> None:
+    one = task()
+    assert outcomes(Answer(one.pk, annotator("alice").pk, "Perhaps")) == ["unknown_choice"]
+    one.refresh_from_db()
+    assert (one.taken, Label.objects.count()) == (0, 0)
+
+
+def test_a_label_uses_up_its_lease_and_not_another_place(task: Callable[..., Task]) -> None:
+    from django.utils import timezone
+
+    one, alice = task(wanted=2), annotator("alice")
+    assert one.take()
+    token = uuid.uuid4()
+    Lease.objects.create(task=one, annotator=alice, token=token, expires_at=timezone.now())
+    assert outcomes(Answer(one.pk, alice.pk, "Yes", lease_token=token)) == ["recorded"]
+    one.refresh_from_db()
+    assert (one.taken, one.labelled, Lease.objects.get().state) == (1, 1, LeaseState.ANSWERED)
+
+
+def test_a_task_is_never_taken_beyond_what_it_wants(task: Callable[..., Task]) -> None:
+    one = task(wanted=1)
+    assert one.take() is True
+    assert one.take() is False
+
+
+def test_consensus_follows_the_policys_rule_and_the_latest_revision(
+    policy: Policy, task: Callable[..., Task]
+) -> None:
+    one, tie, staffed = (task(f"Sentence number {n} it is.", wanted=3) for n in (1, 2, 3))
+    alice, bob, carol = (annotator(name) for name in ("alice", "bob", "carol"))
+    staff = annotator("sam", staff=True)
+    record_labels([Answer(one.pk, a.pk, c) for a, c in ((alice, "Yes"), (bob, "No"), (carol, "No"))])
+    record_labels([Answer(tie.pk, a.pk, c) for a, c in ((alice, "Unsure"), (bob, "No"))])
+    record_labels([Answer(staffed.pk, a.pk, c) for a, c in ((alice, "Yes"), (bob, "Yes"), (staff, "No"))])
+    run = JobRun(Job.objects.create(kind="x"))
+    ids = [t.snippet_id for t in (one, tie, staffed)]
+    assert aggregate(policy, ids, run) == 3
+    choices = dict(Consensus.objects.values_list("snippet_id", "choice"))
+    assert [choices[pk] for pk in ids] == ["No", "Unsure", "No"]
+    Label.objects.create(snippet=one.snippet, annotator=bob, choice="Yes", revision=1)
+    assert aggregate(policy, ids, run) == 3
+    after = Consensus.objects.get(snippet=one.snippet)
+    assert (after.choice, after.labels, after.rule, Consensus.objects.count()) == ("Yes", 3, "policy_rule", 3)
