@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from engine.evaluation.curves import Histogram, RocPoint, Scored, error_rates, histogram, log_spaced, roc, to_score
+from engine.evaluation.curves import Histogram, RocPoint, error_rates, histogram, log_spaced, roc, scored, to_logit
 from engine.evaluation.failure_rate import FailureRateDict, failure_rate
 from engine.evaluation.rates import RateDict, beta_credible, clustered
 from engine.evaluation.threshold import LogitRows
@@ -16,8 +17,14 @@ from engine.evaluation.threshold import LogitRows
 class AdversarialSet(NamedTuple):
     """Labelled snippets of an attack, scored by the classifier that is assessed."""
 
-    data: Scored
-    own_target: bool
+    name: str
+    logits: ArrayLike
+    """(n,)"""
+    failures: ArrayLike
+    """(n,) bool, the labels."""
+    clusters: ArrayLike | None = None
+    """(n,) labels of any kind: which snippets re-tell the same seed."""
+    own_target: bool = False
     """Whether the attack kept only what this very classifier accepts: its FNR is then 1 by construction."""
 
 
@@ -55,40 +62,42 @@ class Assessment(TypedDict):
 
 
 def assess(
-    test: Scored,
-    threshold_logit: float,
     *,
+    logits: ArrayLike,
+    failures: ArrayLike,
+    threshold: float,
+    prompts: ArrayLike | None = None,
     alternates: LogitRows | None = None,
-    adversarial: Mapping[str, AdversarialSet] | None = None,
+    adversarial: Sequence[AdversarialSet] = (),
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 2000,
 ) -> Assessment:
-    """Assess a classifier that accepts what has a logit below `threshold_logit`.
+    """Assess a classifier that accepts what scores below `threshold`, in [0, 1].
 
-    `test` is a random sample of in-distribution snippets, `clusters` their prompts; `alternates` (n, K), or n arrays,
-    scores further completions of each one's prompt and gives the failure rate its weights; `adversarial` holds sets
-    by name. Labels that are unsure are the caller's to decide: here a snippet is positive or not. Raises BadInput for
-    arrays that do not fit. O(n K + thresholds * n log n).
+    `logits` (n,) and `failures` (n,) bool are a random sample of in-distribution snippets, `prompts` (n,) says which
+    share a prompt; `alternates` (n, K), or n arrays, scores further completions of each one's prompt and gives the
+    failure rate its weights. Labels that are unsure are the caller's to decide: here a snippet is a failure or not.
+    Raises BadInput for arrays that do not fit or a threshold outside [0, 1]. O(n K + thresholds * n log n).
     """
-    fnr, fpr = error_rates(test, threshold_logit, level=level)
-    score = to_score(threshold_logit)
-    kept = test.logits < np.float32(threshold_logit)
+    at = to_logit(threshold)
+    test = scored(logits, failures, prompts)
+    fnr, fpr = error_rates(test, at, level=level)
     rate = None
     if alternates is not None:
         rate = failure_rate(
             test.logits,
             test.positives,
             alternates,
-            threshold_logit,
+            at,
             prompts=test.clusters,
             level=level,
             seed=seed,
             resamples=resamples,
         ).as_dict()
     return Assessment(
-        threshold=score,
-        threshold_logit=threshold_logit,
+        threshold=threshold,
+        threshold_logit=at,
         level=level,
         n=test.positives.size,
         positives=int(test.positives.sum()),
@@ -96,21 +105,20 @@ def assess(
         prompts=test.positives.size if test.clusters is None else int(np.unique(test.clusters).size),
         fnr=fnr.as_dict(),
         fpr=fpr.as_dict(),
-        accepted=clustered(kept, test.clusters, level=level).as_dict(),
+        accepted=clustered(test.logits < np.float32(at), test.clusters, level=level).as_dict(),
         failure_rate=rate,
-        roc=roc(test, log_spaced(around=score), level=level),
+        roc=roc(test, log_spaced(around=threshold), level=level),
         histogram=histogram(test),
-        adversarial={
-            name: _assess_adversarial(one, threshold_logit, level) for name, one in (adversarial or {}).items()
-        },
+        adversarial={one.name: _assess_adversarial(one, at, level) for one in adversarial},
     )
 
 
-def _assess_adversarial(one: AdversarialSet, threshold_logit: float, level: float) -> AdversarialAssessment:
-    fnr = error_rates(one.data, threshold_logit, level=level).fnr
+def _assess_adversarial(one: AdversarialSet, at: float, level: float) -> AdversarialAssessment:
+    data = scored(one.logits, one.failures, one.clusters)
+    fnr = error_rates(data, at, level=level).fnr
     return AdversarialAssessment(
-        n=one.data.positives.size,
-        positives=int(one.data.positives.sum()),
+        n=data.positives.size,
+        positives=int(data.positives.sum()),
         own_target=one.own_target,
         fnr=fnr.as_dict(),
         credible=beta_credible(int(fnr.failures), int(fnr.n), level=level).as_dict(),
