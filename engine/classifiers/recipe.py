@@ -1,0 +1,47 @@
+"""How a classifier is trained: one frozen, checked set of values, saved beside the weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Recipe(BaseModel):
+    """Everything, besides the examples, that decides what `train` produces.
+
+    The defaults suit the embedded encoder on a laptop. The paper's (A.4, for `microsoft/deberta-v3-large`): one epoch,
+    batch 3, learning rate 1e-6 to 4e-6, all layers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str = Field("minilm", min_length=1)
+    """`minilm` (inside the installation), a Hugging Face hub name, or a local folder."""
+    trainable_layers: int | None = Field(2, ge=1)
+    """Train the top this-many layers and the head; the rest is frozen and computed once. None trains everything."""
+    epochs: int = Field(2, ge=1, le=1000)
+    """Passes over the upsampled examples."""
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-4, gt=0, le=1)
+    """Of the encoder's trainable layers, at the end of the warm-up."""
+    head_learning_rate: float | None = Field(None, gt=0, le=1)
+    """Of the linear head; None takes `learning_rate`."""
+    warmup: float = Field(0.1, ge=0, le=1)
+    """Share of the steps over which the rate climbs from nothing; then it falls in a line to nothing."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Of matrices; biases and norms are spared."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Before the linear head."""
+    hidden_dropout: float | None = Field(None, ge=0, lt=1)
+    """Within trained layers; None keeps the encoder's own."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    upsample_cap: float = Field(5.0, ge=1)
+    """Positives are repeated until they are as many as the negatives, but at most this many times."""
+    max_tokens: int = Field(256, ge=4)
+    """Longer snippets lose the end of their longer part; special tokens included."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of the training arithmetic on a GPU; a CPU always trains in fp32."""
+    export_int8: bool = True
+    """Write the int8 graph as well; a model that is only scored on GPUs does without."""
+    seed: int = Field(0, ge=0)

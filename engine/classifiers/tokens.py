@@ -1,0 +1,115 @@
+"""Snippets to token ids, and on to padded batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from engine.snippets import Snippet
+
+
+class Batch(NamedTuple):
+    """Padded token ids, attention mask (1 = token) and segment ids; each int64, shape (b, longest)."""
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    types: NDArray[np.int64]
+
+
+class Tokens(NamedTuple):
+    """The tokens of n snippets end to end; those of snippet i are at `starts[i]:starts[i + 1]`."""
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.int8]
+    starts: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each snippet, shape (n,)."""
+        return np.diff(self.starts)
+
+    def batch(self, rows: NDArray[np.int64], pad_id: int) -> Batch:
+        """The snippets at `rows`, padded to the longest of them."""
+        lengths = self.lengths[rows]
+        within = np.arange(int(lengths.max()))
+        mask = within < lengths[:, None]
+        at = np.where(mask, self.starts[rows][:, None] + within, 0)
+        return Batch(
+            np.where(mask, self.ids[at], pad_id).astype(np.int64),
+            mask.astype(np.int64),
+            np.where(mask, self.types[at], 0).astype(np.int64),
+        )
+
+
+class PairTokenizer:
+    """Encodes a snippet as the pair (prompt, completion), or the completion alone where the prompt is empty.
+
+    Over `max_tokens` the longer part loses its end. Safe to share between threads.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, pad_id: int) -> None:
+        text = tokenizer.to_str()
+        self._cut, self._whole = Tokenizer.from_str(text), Tokenizer.from_str(text)
+        for copy in (self._cut, self._whole):
+            copy.no_padding()
+        self._whole.no_truncation()
+        self._cut.enable_truncation(max_tokens, strategy="longest_first")
+        self.pad_id = pad_id
+
+    def encode(self, snippets: Sequence[Snippet]) -> Tokens:
+        """All snippets at once, by the tokenizer's own threads. O(characters)."""
+        found = self._cut.encode_batch([_pair(snippet) for snippet in snippets])
+        lengths = [len(encoding) for encoding in found]
+        total = sum(lengths)
+        return Tokens(
+            np.fromiter((i for encoding in found for i in encoding.ids), np.int32, total),
+            np.fromiter((i for encoding in found for i in encoding.type_ids), np.int8, total),
+            np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        )
+
+    def count(self, snippet: Snippet) -> int:
+        """Tokens of the whole snippet, special tokens included."""
+        pair = _pair(snippet)
+        return len(self._whole.encode(*pair) if isinstance(pair, tuple) else self._whole.encode(pair))
+
+
+def batches_by_budget(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Rows in batches of similar length, each of at most `budget` tokens with its padding (or of one row).
+
+    Shortest first; every row once. O(n log n).
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= budget:
+            end += 1
+        yield order[start:end]
+        start = end
+
+
+def shuffled_batches(
+    lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator, *, pool: int = 32
+) -> list[NDArray[np.int64]]:
+    """Rows in batches of `batch_size` (the last may be smaller) for one epoch of training.
+
+    Rows are shuffled, sorted by length within pools of `pool` batches, cut, and the batches shuffled: little padding,
+    and yet no batch is the same in two epochs. O(n log n).
+    """
+    order = rng.permutation(len(lengths))
+    pools = [order[at : at + batch_size * pool] for at in range(0, len(order), batch_size * pool)]
+    batches = [
+        ranked[at : at + batch_size]
+        for rows in pools
+        for ranked in [rows[np.argsort(lengths[rows], kind="stable")]]
+        for at in range(0, len(ranked), batch_size)
+    ]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _pair(snippet: Snippet) -> str | tuple[str, str]:
+    return (snippet.prompt, snippet.completion) if snippet.prompt else snippet.completion
