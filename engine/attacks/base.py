@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple, Protocol
 
+from engine.endpoints.side_by_side import side_by_side
 from engine.progress import Progress, silent
 from engine.snippets import Snippet
 
@@ -32,22 +32,14 @@ class Ask(NamedTuple):
 def draw_many(paraphraser: Paraphraser, asks: Sequence[Ask], *, progress: Progress = silent) -> list[list[Snippet]]:
     """The answers to `asks`, in order; `progress` is called at least once a second."""
     threads = int(getattr(paraphraser, "concurrency", 1))
-    if threads <= 1:
-        answers = []
-        for ask in asks:
-            answers.append(paraphraser.paraphrase(ask.snippet, ask.n, seed=ask.seed))
-            progress(len(answers), len(asks))
-        return answers
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(paraphraser.paraphrase, ask.snippet, ask.n, seed=ask.seed) for ask in asks]
-        try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=0.5)
-                progress(len(asks) - len(pending), len(asks))
-                for future in done:
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
+    if threads > 1:
+        return side_by_side(lambda ask: _draw(paraphraser, ask), asks, threads=threads, progress=progress)
+    answers = []
+    for ask in asks:
+        answers.append(_draw(paraphraser, ask))
+        progress(len(answers), len(asks))
+    return answers
+
+
+def _draw(paraphraser: Paraphraser, ask: Ask) -> list[Snippet]:
+    return paraphraser.paraphrase(ask.snippet, ask.n, seed=ask.seed)

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from engine.errors import UnknownName
 from engine.generation.base import Generator
 from engine.generation.rejection import Sampled, logit_cutoff, rejection_sample
 from engine.policies import Policy
+from engine.snippets import Snippet
 
 __all__ = ["GENERATORS", "Generator", "Sampled", "logit_cutoff", "make_generator", "rejection_sample"]
 
 
-def _nearest_continuations(policy: Policy, config: Mapping[str, Any]) -> Generator:
+def _nearest_continuations(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
     from engine.generation.nearest import make_nearest
 
-    return make_nearest(config)
+    return make_nearest(policy.snippet_rules, config, corpus)
 
 
-GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any]], Generator]] = {
+def _causal_lm(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
+    from engine.generation.causal_lm import make_causal_lm
+
+    return make_causal_lm(policy.snippet_rules, config)
+
+
+def _openai(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
+    from engine.generation.openai_endpoint import make_openai
+
+    return make_openai(policy.snippet_rules, config)
+
+
+GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any], Iterable[Snippet]], Generator]] = {
     "nearest_continuations": _nearest_continuations,
+    "causal_lm": _causal_lm,
+    "openai": _openai,
 }
 """Name -> factory; each checks its config and raises BadInput naming the field. Heavy imports wait for the call."""
 
 
-def make_generator(name: str, policy: Policy, config: Mapping[str, Any]) -> Generator:
-    """The generator of that name. Raises UnknownName, BadInput, MissingModel or GeneratorError."""
+def make_generator(
+    name: str, policy: Policy, config: Mapping[str, Any], *, corpus: Iterable[Snippet] = ()
+) -> Generator:
+    """The generator of that name. `corpus` is what those that learn from text may learn from.
+
+    Raises UnknownName, BadInput, MissingModel or GeneratorError.
+    """
     if name not in GENERATORS:
         raise UnknownName("generator", name, GENERATORS)
-    return GENERATORS[name](policy, config)
+    return GENERATORS[name](policy, config, corpus)

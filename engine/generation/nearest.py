@@ -183,15 +183,20 @@ class NearestContinuations:
         return graft(completion, people(completion, self.names), host)
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Config(NearestSettings):
+    directory: Path | None = None
+    """Where a fitted generator was saved; None: fit one on the corpus that is given."""
 
-    directory: Path
 
-
-def make_nearest(config: Mapping[str, Any]) -> NearestContinuations:
-    """From `{"directory": ...}`, where a fitted generator was saved. Raises BadInput."""
-    return NearestContinuations.load(checked(_Config, config, where="generator nearest_continuations").directory)
+def make_nearest(
+    rules: SnippetRules, config: Mapping[str, Any], corpus: Iterable[Snippet] = ()
+) -> NearestContinuations:
+    """A saved generator, where `config` names its directory, else one fitted on `corpus`. Raises BadInput."""
+    wanted = checked(_Config, config, where="generator nearest_continuations")
+    if wanted.directory is not None:
+        return NearestContinuations.load(wanted.directory)
+    settings = NearestSettings(**wanted.model_dump(exclude={"directory"}))
+    return NearestContinuations.fit(corpus, rules, settings=settings)
 
 
 def _encode(prompts: Sequence[str], encoder: TextEncoder, progress: Progress) -> NDArray[np.float32]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from engine.attacks.base import Paraphraser
 from engine.attacks.paraphrasers.embedded import EmbeddedParaphraser, EmbeddedSettings
 from engine.config import checked
@@ -16,8 +18,29 @@ def _embedded(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
     return EmbeddedParaphraser(checked(EmbeddedSettings, config, where="paraphraser embedded"))
 
 
+def _openai(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
+    from engine.attacks.paraphrasers.openai_endpoint import make_openai
+
+    return make_openai(policy, config)
+
+
+class _StoryWorldSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keeps: float = Field(0.6, ge=0, le=1)
+    """Share of the re-tellings of an injury that still tell of one."""
+
+
+def _story_world(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
+    from engine.simulation import StoryWorldParaphraser
+
+    return StoryWorldParaphraser(keeps=checked(_StoryWorldSettings, config, where="paraphraser story_world").keeps)
+
+
 PARAPHRASERS: dict[str, Callable[[Policy, Mapping[str, Any]], Paraphraser]] = {
     "embedded": _embedded,
+    "openai": _openai,
+    "story_world": _story_world,
 }
 """Name -> factory; each checks its config and raises BadInput naming the field."""
 

@@ -1,0 +1,1 @@
+"""Any OpenAI-compatible endpoint, for generating and for paraphrasing."""
