@@ -5,8 +5,27 @@ Nothing here is data about people. Whatever shows its output to a person shows `
 
 from __future__ import annotations
 
+from engine.simulation.annotators import SimulatedAnnotators, SimulatedAnswer
+from engine.simulation.judges import JUDGES, Judge, judge_of
+from engine.simulation.paraphraser import StoryWorldParaphraser
+from engine.simulation.reading import hardness, truth
+from engine.simulation.story_world import StoryWorld
+
 SIMULATED_NOTICE = (
     "Simulated: the stories, labels and attacks marked so come from a program (engine.simulation), not from people; "
     "figures measured on them say how the method behaves in that simulation and nothing more."
 )
 """A sentence for every page and report that shows simulated data."""
+
+__all__ = [
+    "JUDGES",
+    "SIMULATED_NOTICE",
+    "Judge",
+    "SimulatedAnnotators",
+    "SimulatedAnswer",
+    "StoryWorld",
+    "StoryWorldParaphraser",
+    "hardness",
+    "judge_of",
+    "truth",
+]

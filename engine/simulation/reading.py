@@ -17,8 +17,7 @@ from engine.snippets import Snippet
 _T = TypeVar("_T")
 TRUTHS = ("Yes", "Unsure", "No")
 _BY_HARM = {"bad": "Yes", "mild": "No"}
-HARD = 0.9
-"""Hardness of the hardest snippets, out of 1."""
+UNREAD_HARDNESS = 0.15
 
 
 class Told(NamedTuple):
@@ -54,6 +53,10 @@ class Memory:
         verdict = self._verdict(frame, victim)
         self._remember(told, victim, verdict)
         return verdict
+
+    def who(self, gender: str) -> Noun | None:
+        """Whom a pronoun of that gender ("m" or "f") would stand for now."""
+        return self._who.get(gender)
 
     def _victim(self, told: Told) -> Noun | None:
         slot = told.frame.hurts
@@ -129,21 +132,21 @@ def truth(snippet: Snippet) -> str | None:
 
 
 def hardness(snippet: Snippet) -> float:
-    """How hard the snippet is to judge, from 0 (plain) to 1; 0.5 for text that is not the world's.
+    """How hard the snippet is to judge, from 0 (plain) to 1; 0.15 for text that is not the world's.
 
     Rare wordings, outcomes that hang on the prompt, played scenes and ambiguous truths are hard.
     """
     told = read(snippet)
     if not told:
-        return 0.5
+        return UNREAD_HARDNESS
     last = told[-1]
     if judge(told) == "Unsure":
         return 1.0
     if not last.frame.is_outcome and not last.wording.rare:
         return 0.0
-    hard = 0.45 * last.wording.rare + 0.3 * (last.frame.reads is not None or last.frame.told)
-    unlike = judge(told) != judge(told[-1:])
-    return min(HARD, hard + 0.15 * unlike)
+    hangs = last.frame.reads is not None or last.frame.told
+    turned = judge(told) != judge(told[-1:])
+    return 0.45 * last.wording.rare + 0.3 * hangs + 0.25 * turned
 
 
 def _read(text: str) -> list[Told] | None:
