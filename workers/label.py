@@ -66,7 +66,8 @@ class Recorded(NamedTuple):
 def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     """Writes answers as labels and closes tasks and batches that have what they wanted. One transaction.
 
-    An answer that came before is `duplicate` (with the label's id), one beyond the wanted number `not_wanted`.
+    An answer that came before is `duplicate` (with the label's id), one beyond the wanted number `not_wanted`. Another
+    choice under the same lease, while the batch is open, is a new revision.
     """
     with transaction.atomic():
         tasks = Task.objects.select_related("batch__policy").in_bulk({a.task_id for a in answers})
@@ -83,22 +84,32 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
 def _record(answer: Answer, task: Task) -> Recorded:
     if answer.choice not in task.batch.policy.rules.choices:
         return Recorded(task.pk, "unknown_choice", None)
-    before = Label.objects.filter(snippet_id=task.snippet_id, annotator_id=answer.annotator_id).first()
-    if before:
+    given = Label.objects.filter(snippet_id=task.snippet_id, annotator_id=answer.annotator_id)
+    before = given.order_by("revision").last()
+    if before and not _changes(answer, before, task):
         return Recorded(task.pk, "duplicate", before.pk)
-    if not _takes_place(answer, task):
+    if before is None and not _takes_place(answer, task):
         return Recorded(task.pk, "not_wanted", None)
     label = Label.objects.create(
         task=task,
         snippet_id=task.snippet_id,
         annotator_id=answer.annotator_id,
         choice=answer.choice,
+        revision=before.revision + 1 if before else 0,
         seconds=answer.seconds,
         note=answer.note,
         external_id=answer.external_id,
     )
-    Task.objects.filter(pk=task.pk).update(labelled=F("labelled") + 1)
+    if before is None:
+        Task.objects.filter(pk=task.pk).update(labelled=F("labelled") + 1)
     return Recorded(task.pk, "recorded", label.pk)
+
+
+def _changes(answer: Answer, before: Label, task: Task) -> bool:
+    """Whether annotators change their mind: another choice under the lease they answered, while the batch is open."""
+    if answer.lease_token is None or answer.choice == before.choice or task.batch.state != BatchState.OPEN:
+        return False
+    return before.task_id == task.pk and Lease.objects.filter(task=task, token=answer.lease_token).exists()
 
 
 def _takes_place(answer: Answer, task: Task) -> bool:
