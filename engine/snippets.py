@@ -30,7 +30,7 @@ class Snippet:
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of the NFC-normalised text with runs of white space made one; stable across machines."""
-        return hashlib.sha256("\x1f".join(map(_normalise, (self.prompt, self.completion))).encode()).hexdigest()
+        return hashlib.sha256(_hashed_bytes(self.prompt, self.completion)).hexdigest()
 
 
 class SnippetRules(BaseModel):
@@ -73,7 +73,7 @@ def refusals(
 
     The token rule is checked only when `count_tokens` is given and nothing cheaper already refused.
     """
-    checks = (_null_bytes, _prompt_shape, _completion_shape, _length, _letters)
+    checks = (_null_bytes, _surrogates, _prompt_shape, _completion_shape, _length, _letters)
     found = [refusal for check in checks if (refusal := check(snippet, rules))]
     if not found and count_tokens and rules.max_tokens is not None:
         tokens = count_tokens(snippet)
@@ -109,6 +109,11 @@ def split_of(root_hash: str, shares: Sequence[float] = (0.7, 0.15, 0.15)) -> Spl
     return "validation" if position < shares[0] + shares[1] else "test"
 
 
+def _hashed_bytes(prompt: str, completion: str) -> bytes:
+    # A lone surrogate can come in by JSON; its snippet is refused, but must first be named by a hash.
+    return f"{_normalise(prompt)}\x1f{_normalise(completion)}".encode(errors="surrogatepass")
+
+
 def _normalise(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
 
@@ -116,6 +121,12 @@ def _normalise(text: str) -> str:
 def _null_bytes(snippet: Snippet, rules: SnippetRules) -> Refusal | None:
     if "\x00" in snippet.prompt or "\x00" in snippet.completion:
         return Refusal("null_byte", "contains a null byte")
+    return None
+
+
+def _surrogates(snippet: Snippet, rules: SnippetRules) -> Refusal | None:
+    if re.search("[\ud800-\udfff]", snippet.prompt + snippet.completion):
+        return Refusal("lone_surrogate", "contains half of a surrogate pair, which is no character")
     return None
 
 

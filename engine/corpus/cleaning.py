@@ -48,8 +48,8 @@ _CHAPTER = re.compile(
 _NUMBERED = re.compile(r"^\d{1,3}[.)]?\s+[A-Z][^.!?]*$")
 _RULE = re.compile(r"^[\W_xo]*$", re.I)
 _FOOTNOTE_MARK = re.compile(r"(?<=[^\s(\[])[ ]?(?:\(\d{1,2}\)|\[\d{1,3}\])")
-_EMPHASIS = re.compile(r"(?<!\w)([_*]{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
-_ASIDE = re.compile(r"\[(?:illustration|footnote)\b[^\]]*\]", re.I)
+_EMPHASIS = re.compile(r"(?<!\w)([_*]{1,3})(?=\S)(.{1,300}?)(?<=\S)\1(?!\w)")
+_ASIDE = re.compile(r"\[(?:illustration|footnote)\b[^\]]{0,500}\]", re.I)
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u2060\ufeff\u00ad]")
 
 

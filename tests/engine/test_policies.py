@@ -1,0 +1,81 @@
+import pytest
+
+from engine.errors import BadInput, UnknownName
+from engine.policies import BUILT_IN, load_policy, policy_from_dict
+
+SMALL = {"name": "rude", "question": "Is it rude?"}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_policies_load(name):
+    policy = load_policy(name)
+    assert policy.name == name
+    assert (policy.failure, policy.harmless) == ("Yes", "No")
+
+
+def test_the_first_policy_follows_the_paper():
+    rules = load_policy("injury").snippet_rules
+    assert (rules.prompt_sentences, rules.completion_min_chars, rules.max_chars, rules.max_tokens) == (3, 16, 1200, 256)
+    assert (rules.min_letters, rules.language) == (8, "en")
+
+
+def test_a_policy_without_prompts():
+    rules = load_policy("toxic").snippet_rules
+    assert rules.prompt_sentences == 0
+    assert (rules.completion_min_chars, rules.max_chars, rules.max_tokens, rules.language) == (None,) * 4
+
+
+def test_unsure_trains_as_positive():
+    policy = policy_from_dict(SMALL)
+    assert [policy.trains_as_positive(choice) for choice in policy.choices] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": ""}, "rude.toml: question: String should have at least 1 character"),
+        ({"name": "Very Rude"}, "rude.toml: name: String should match pattern '^[a-z][a-z0-9_-]{0,63}$'"),
+        ({"choices": ["Yes"]}, "rude.toml: policy: Value error, choices: a policy needs at least two"),
+        ({"choices": ["Yes", "Yes"]}, "rude.toml: policy: Value error, choices: each must be there once"),
+        ({"choices": ["Yes", " "]}, "rude.toml: policy: Value error, choices: each must be there once"),
+        ({"colour": "red"}, "rude.toml: colour: Extra inputs are not permitted"),
+        ({"snippet_rules": {"max_chars": 0}}, "rude.toml: snippet_rules.max_chars: Input should be greater"),
+        ({"enrichment": [{"any_of": []}]}, "rude.toml: enrichment.0.any_of: Tuple should have at least 1 item"),
+    ],
+)
+def test_each_wrong_field_is_named(change, message):
+    with pytest.raises(BadInput) as refused:
+        policy_from_dict(SMALL | change, where="rude.toml")
+    assert str(refused.value).startswith(message)
+    assert refused.value.where == "rude.toml"
+
+
+def test_all_wrong_fields_are_named_at_once():
+    with pytest.raises(BadInput, match=r"^policy: name: .*; question: Field required$"):
+        policy_from_dict({"name": "?"})
+
+
+def test_a_policy_from_a_file(tmp_path):
+    path = tmp_path / "rude.toml"
+    path.write_text('name = "rude"\nquestion = "Is it rude?"\n[snippet_rules]\nmax_tokens = false\n')
+    policy = load_policy(path)
+    assert policy.name == "rude"
+    assert policy.snippet_rules.max_tokens is None
+
+
+def test_an_unknown_policy_names_those_known():
+    with pytest.raises(UnknownName, match="unknown policy 'nope'; known: injury, toxic"):
+        load_policy("nope")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file or directory"), (b"name = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file")],
+)
+def test_a_bad_file_is_named(tmp_path, content, message):
+    path = tmp_path / "rude.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInput, match=message) as refused:
+        load_policy(path)
+    assert refused.value.where == str(path)
