@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from engine.policies import Policy
-from engine.simulation import JUDGES, SimulatedAnnotators
+from engine.simulation import SimulatedAnnotators, judge_of
 from labeling_adapters.base import IncomingLabel, OutgoingTask
 
 POPULATION = 25
@@ -23,7 +23,7 @@ class SimulatedVendor:
 
     def __init__(self, policy: Policy, seed: int) -> None:
         self._seed = seed
-        self._annotators = SimulatedAnnotators(JUDGES[policy.simulation.judge](policy), policy, n=POPULATION, seed=seed)
+        self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=seed)
 
     def push(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> None:
         """Nothing to send: the annotators are here."""
@@ -40,4 +40,4 @@ class SimulatedVendor:
 
 
 def _name(number: int) -> str:
-    return f"simulated-{number:02d}"
+    return f"simulated-{number + 1:02d}"

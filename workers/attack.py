@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from engine.attacks import Paraphraser, ParaphraseSettings, paraphrase
-from engine.attacks.paraphrasers import PARAPHRASERS
+from engine.attacks import Paraphraser, ParaphraseSettings, make_paraphraser, paraphrase
 from webapi.models import Pool, Round, Snippet, Source, Stage
 from workers.generate import add_members
 from workers.jobs import JobRun
@@ -96,7 +95,7 @@ def _settings(settings: Attack, held_out: bool) -> ParaphraseSettings:
 
 
 def _paraphraser(round_: Round, settings: Attack) -> Paraphraser:
-    return PARAPHRASERS[settings.paraphraser.name](round_.policy.rules, settings.paraphraser.config)
+    return make_paraphraser(settings.paraphraser.name, round_.policy.rules, settings.paraphraser.config)
 
 
 def _row(seed: Snippet, prompt: str, completion: str) -> Snippet:

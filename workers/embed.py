@@ -34,20 +34,24 @@ def embed(run: JobRun) -> dict[str, Any]:
     labelled = run.round.members.filter(pool=Pool.INITIAL, snippet__consensus__isnull=False)
     labelled_ids = list(labelled.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
     sets = {"choosable": choosable(run.round), "labelled": labelled_ids[:MOST_LABELLED]}
-    encoder, arrays, done = SentenceEncoder(), {}, 0
+    encoder, arrays, done = SentenceEncoder(), dict[str, NDArray[Any]](), 0
     total = sum(map(len, sets.values()))
     for name, ids in sets.items():
-        rows = Snippet.objects.in_bulk(ids)
-        vectors = encoder.encode(
-            [rows[pk].text.text for pk in ids], progress=lambda d, _t, done=done: run.progress(done + d, total)
-        )
         arrays[f"{name}_ids"] = np.array([str(pk) for pk in ids], dtype="U36")
-        arrays[name] = vectors
+        arrays[name] = _encode(encoder, ids, run, done, total)
         done += len(ids)
     with writing(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
     register(path, "embeddings")
     return {"embedded": len(sets["choosable"])}
+
+
+def _encode(encoder: SentenceEncoder, ids: list[uuid.UUID], run: JobRun, before: int, total: int) -> NDArray[Any]:
+    def progress(done: int, _total: int) -> None:
+        run.progress(before + done, total)
+
+    rows = Snippet.objects.in_bulk(ids)
+    return encoder.encode([rows[pk].text.text for pk in ids], progress=progress)
 
 
 def load_embeddings(round_: Round, name: str) -> Embedded:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
-from engine.evaluation.curves import Scored
 from webapi.models import Classifier, Consensus, Evaluation, Pool, Round, SplitName, Stage
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
@@ -29,7 +28,7 @@ class Labelled(NamedTuple):
     ids: list[uuid.UUID]
     failures: NDArray[np.bool_]
     """(n,)"""
-    groups: list[uuid.UUID]
+    groups: list[str]
     """What each is clustered by: its prompt's corpus snippet, or the seed it re-tells."""
 
 
@@ -65,7 +64,7 @@ def labelled(round_: Round, pool: Pool) -> Labelled:
     return Labelled(
         [pk for pk, _, _ in columns],
         np.array([choice == rules.failure for _, choice, _ in columns], dtype=bool),
-        [parent for _, _, parent in columns],
+        [str(parent) for _, _, parent in columns],
     )
 
 
@@ -80,10 +79,12 @@ def _assess(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> 
     draws = round_settings(round_.config).sizes.test_completions
     prompts = alternate_prompts(round_, SplitName.TEST)[::draws]
     row_of = {prompt: i for i, prompt in enumerate(prompts)}
-    weighed = alternates.reshape(-1, draws)[[row_of[str(prompt)] for prompt in test.groups]]
+    weighed = alternates.reshape(-1, draws)[[row_of[prompt] for prompt in test.groups]]
     assessment = assess(
-        scored(row, test),
-        threshold_logit(row),
+        logits=logits_in_order(row, test.ids),
+        failures=test.failures,
+        threshold=threshold_of(row),
+        prompts=test.groups,
         alternates=weighed,
         adversarial=_adversarial(round_, row),
         seed=round_.seed,
@@ -91,30 +92,21 @@ def _assess(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> 
     return dict(assessment)
 
 
-def _adversarial(round_: Round, row: Classifier) -> dict[str, AdversarialSet]:
-    """All re-tellings of the held-out failures, and of them what each classifier accepts: its own target."""
-    found = labelled(round_, Pool.ATTACK_TEST)
-    mine = scored(row, found)
-    baseline = classifier_of(round_, BASELINE)
-    fooled = scored(baseline, found).logits < np.float32(threshold_logit(baseline))
-    return {
-        HELD_OUT: AdversarialSet(mine, own_target=False),
-        OF_BASELINE: AdversarialSet(_only(mine, fooled), own_target=row.pk == baseline.pk),
-    }
+def _adversarial(round_: Round, row: Classifier) -> list[AdversarialSet]:
+    """All re-tellings of the held-out failures, and of them those that the baseline accepts: its own target."""
+    found, baseline = labelled(round_, Pool.ATTACK_TEST), classifier_of(round_, BASELINE)
+    logits, groups = logits_in_order(row, found.ids), np.array(found.groups)
+    fooled = logits_in_order(baseline, found.ids) < np.float32(logit(threshold_of(baseline)))
+    return [
+        AdversarialSet(HELD_OUT, logits, found.failures, groups),
+        AdversarialSet(
+            OF_BASELINE, logits[fooled], found.failures[fooled], groups[fooled], own_target=row.pk == baseline.pk
+        ),
+    ]
 
 
-def _only(data: Scored, kept: NDArray[np.bool_]) -> Scored:
-    return Scored(data.logits[kept], data.positives[kept], None if data.clusters is None else data.clusters[kept])
-
-
-def scored(row: Classifier, found: Labelled) -> Scored:
-    """Labelled snippets with a classifier's logits, clustered by prompt or seed."""
-    clusters = np.unique([str(pk) for pk in found.groups], return_inverse=True)[1]
-    return Scored(logits_in_order(row, found.ids), found.failures, clusters)
-
-
-def threshold_logit(row: Classifier) -> float:
-    """The classifier's threshold as a logit."""
+def threshold_of(row: Classifier) -> float:
+    """The classifier's threshold, in [0, 1]. Raises ValueError before it is calibrated."""
     if row.threshold is None:
         raise ValueError(f"classifier {row} has no threshold")
-    return float(logit(row.threshold))
+    return row.threshold

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import BadInput
-from engine.generation import GENERATORS, Generator
+from engine.generation import Generator, make_generator
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals
 from webapi.models import Pool, Round, RoundSnippet, Snippet, Source, SplitName, Stage
@@ -65,8 +65,8 @@ def generate(run: JobRun) -> dict[str, Any]:
 
 
 def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet]) -> Generator:
-    make = GENERATORS[wanted.generator.name]
-    return make(wanted.generator.config, round_.policy.rules, [row.text for row in corpus])
+    chosen = wanted.generator
+    return make_generator(chosen.name, round_.policy.rules, chosen.config, corpus=(row.text for row in corpus))
 
 
 def _prompts(round_: Round, wanted: RoundSettings, split: SplitName, corpus: Iterable[Snippet]) -> list[Prompt]:

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engine.acquisition import ACQUISITION
-from engine.attacks import ATTACKS
-from engine.attacks.paraphrasers import PARAPHRASERS
+from engine.attacks import ATTACKS, PARAPHRASERS
 from engine.classifiers.recipe import Recipe
 from engine.errors import BadInput
 from engine.generation import GENERATORS

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.acquisition import ACQUISITION
-from engine.query_strategies import QUERY_STRATEGIES
+from engine.acquisition import acquisition
+from engine.query_strategies import query_strategy
 from webapi.models import Pool, Round
 from workers.embed import load_embeddings
 from workers.jobs import JobRun
@@ -48,8 +48,8 @@ def _choose(round_: Round, pool: Pool, k: int) -> Sequence[uuid.UUID]:
         return []
     known = logits_of(classifier, ids)
     logits = np.array([known[pk] for pk in ids], dtype=np.float32)
-    values = ACQUISITION[settings.acquisition](logits, classifier.threshold, seed=round_.seed)
+    values = acquisition(settings.acquisition)(logits, classifier.threshold, seed=round_.seed)
     labelled = load_embeddings(round_, "labelled").vectors
-    strategy = QUERY_STRATEGIES[settings.query_strategy]
+    strategy = query_strategy(settings.query_strategy)
     picked = strategy(embedded.vectors[rows], values, labelled, k, seed=round_.seed)
     return [ids[int(i)] for i in picked]

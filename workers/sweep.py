@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from webapi.models import Job, JobState, Round, RoundState
@@ -45,7 +46,7 @@ def sweep() -> int:
     return len(ids)
 
 
-def due_jobs():  # type: ignore[no-untyped-def]
+def due_jobs() -> QuerySet[Job]:
     """Queued jobs that may begin now, oldest first."""
     held_back = Q(stage__round__state__in=[RoundState.PAUSED, RoundState.CANCELLED, RoundState.FAILED])
     return Job.objects.filter(state=JobState.QUEUED, not_before__lte=timezone.now()).exclude(held_back).order_by("pk")
@@ -78,10 +79,10 @@ def stop_sweeper() -> None:
     _stop.clear()
 
 
-def _start(target: object, name: str) -> None:
+def _start(target: Callable[[], None], name: str) -> None:
     if any(thread.name == name for thread in _threads):
         return
-    thread = threading.Thread(target=target, name=name, daemon=True)  # type: ignore[arg-type]
+    thread = threading.Thread(target=target, name=name, daemon=True)
     _threads.append(thread)
     thread.start()
 

@@ -91,7 +91,7 @@ def _train(run: JobRun, condition: str, rows: list[Row], parent: Classifier | No
             "encoder": recipe.encoder,
             "recipe": recipe.model_dump(),
             "precision": wanted.precision,
-            "metrics": {"training": trained.as_dict()},
+            "metrics": {"training": {**trained._asdict(), "path": None}},
         },
     )
     return {"examples": len(rows)}
