@@ -85,7 +85,7 @@ class Endpoint:
         all retries.
         """
         body = self._body(ask)
-        identity = {"base_url": self.settings.base_url, "api": self.settings.api, "seed": ask.seed, **body}
+        identity = {"url": self._address, "api": self.settings.api, "seed": ask.seed, **body}
         if self._cache and (kept := self._cache.get(identity)) is not None:
             return kept
         texts = self._send(body)
@@ -130,11 +130,14 @@ class Endpoint:
         return [str(getattr(choice, "text", None) or "") for choice in choices]
 
     @property
-    def _place(self) -> str:
-        """The endpoint without what a base URL could hold of secrets."""
+    def _address(self) -> str:
+        """The base URL without what it could hold of secrets."""
         url = urlsplit(self.settings.base_url)
-        port = f":{url.port}" if url.port else ""
-        return f"{self.settings.model} at {url.hostname}{port}{url.path}"
+        return f"{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.settings.model} at {self._address}"
 
     def _refuse(self, error: openai.APIError) -> NoReturn:
         """Raise what a person can act on; `from None`, because servers repeat the key in what they answer."""

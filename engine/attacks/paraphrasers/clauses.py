@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 _SUBJECT = r"(?:he|she|it|they|we|I|you|the|a|an|his|her|their|there|[A-Z][a-z]+)"
 _SUBORDINATOR = r"after|when|while|before|because|although|though|if|until|once|as soon as"
-_FRONTED = re.compile(rf"^({_SUBORDINATOR}) ([^,;:\"\u201c]+), ({_SUBJECT} [^,;:\"\u201c]+)(\.?)$", re.IGNORECASE)
+_FRONTED = re.compile(rf"^({_SUBORDINATOR}) ([^,;:\"\u201c]+), ({_SUBJECT} [^,;:\"\u201c]+?)(\.?)$", re.IGNORECASE)
 _TRAILING = re.compile(
     r"^([A-Z][^,;:\"\u201c]*?\w) (after|when|while|before|because|although|until) "
     r"((?:he|she|it|they|we|I|you|the|his) [^,;:\"\u201c]+?)(\.?)$"
@@ -45,6 +45,7 @@ _ADVERB_FIRST = re.compile(
     r"^(Suddenly|Quickly|Slowly|Soon|Immediately|Quietly|Finally),? (he|she|they|it|we|I) (?!was|were|had|is|are)"
 )
 _THERE = re.compile(r"^There (?:was|lived) (an? [\w ]{3,30}?) who ", re.IGNORECASE)
+_CLAUSE = r"(?:he|she|it|they|we|I|you|there|the|his|her|their|my) \w"
 _NAME = r"(?:(?:the|his|her|my) [a-z]+|[A-Z][a-z]+)"
 _SAID_NAME = re.compile(rf"([,?!][\"\u201d']) (said|asked|cried|replied|answered|exclaimed) ({_NAME})(?=[.,;])")
 _NAME_SAID = re.compile(rf"([,?!][\"\u201d']) ({_NAME}) (said|asked|cried|replied|answered|exclaimed)(?=[.,;])")
@@ -119,12 +120,14 @@ def speech_tag_turns(sentence: str) -> str | None:
 
 
 def connective(find: str, put: str) -> Callable[[str], str | None]:
-    """A rewording that replaces the first `find` outside quotes by `put`."""
+    """A rewording that replaces the first `find` outside quotes by `put`, where a new clause follows."""
+    pattern = re.compile(f"{find}(?={_CLAUSE})")
 
     def change(sentence: str) -> str | None:
-        if find not in sentence or '"' in sentence or "\u201c" in sentence:
+        if re.search(r"[\"\u201c]", sentence):
             return None
-        return sentence.replace(find, put, 1)
+        changed, count = pattern.subn(put, sentence, count=1)
+        return changed if count else None
 
     return change
 
@@ -142,9 +145,7 @@ REWORDINGS: tuple[Callable[[str], str | None], ...] = (
     connective("; but ", ", but "),
     connective(", and then ", "; then "),
     connective(" and then ", " and afterwards "),
-    connective(", and he ", "; and he "),
-    connective(", and she ", "; and she "),
-    connective(", and they ", "; and they "),
+    connective(", and ", "; and "),
     connective("; and ", ", and "),
     connective(", so ", ", and so "),
     connective(", for ", ", because "),

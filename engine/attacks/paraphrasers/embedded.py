@@ -7,17 +7,18 @@ all of it does, which is why people label every paraphrase.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.attacks.paraphrasers.clauses import reworded
+from engine.attacks.paraphrasers.neighbours import fitting
 from engine.attacks.paraphrasers.thesaurus import Slot, slots
 from engine.generation.chance import rng
 from engine.generation.name_lists import GENDERS, TITLES
-from engine.generation.names import Person, people, swap
+from engine.generation.names import people, swap
 from engine.snippets import Snippet
 
 _NEW_NAMES = {
@@ -37,41 +38,54 @@ class EmbeddedSettings(BaseModel):
     """Chance that a paraphrase renames its people."""
     reword: tuple[float, float] = (0.35, 0.9)
     """Share of the words with synonyms that are replaced, drawn anew for each paraphrase between these."""
+    neighbours: bool = True
+    """Also replace words the thesaurus does not have, by their neighbours among MiniLM's word embeddings."""
     reorder: float = Field(0.5, ge=0, le=1)
     """Chance of each sentence that can be turned to be turned."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedParaphraser:
-    """Rewords by rules. Stateless; `words` may offer slots of its own beside the thesaurus."""
+    """Rewords by rules. Stateless, but for the word embeddings read on first use."""
 
     settings: EmbeddedSettings = field(default_factory=EmbeddedSettings)
 
     def paraphrase(self, snippet: Snippet, n: int, *, seed: int) -> list[Snippet]:
         """`n` rewordings, the same for the same seed. Fewer than `n` distinct where the text gives little hold."""
         chance = rng(seed, "embedded", snippet.content_hash)
-        persons = people(snippet.text)
-        return [self._one(snippet, persons, chance) for _ in range(n)]
+        rewriter = _Rewriter(snippet, self.settings)
+        return [rewriter.draw(chance) for _ in range(n)]
 
-    def _one(self, snippet: Snippet, persons: Sequence[Person], chance: np.random.Generator) -> Snippet:
-        rate = chance.uniform(*self.settings.reword)
-        parts = []
-        for part in (snippet.prompt, snippet.completion):
-            turned = self._turn(part, chance)
-            parts.append(_replace(turned, slots(turned), rate, chance))
-        if persons and chance.random() < self.settings.rename:
+
+class _Rewriter:
+    """One snippet's sentences, how each can be turned, and where each turn can be reworded; looked up once."""
+
+    def __init__(self, snippet: Snippet, settings: EmbeddedSettings) -> None:
+        self._settings = settings
+        self._parts = [_sentences(part) for part in (snippet.prompt, snippet.completion)]
+        self._turns = {s: reworded(s) if whole else [] for part in self._parts for s, whole in _whole(part)}
+        self._other = fitting(snippet.text) if settings.neighbours else _nothing
+        self._slots: dict[str, list[Slot]] = {}
+
+    def draw(self, chance: np.random.Generator) -> Snippet:
+        """One rewording."""
+        rate = chance.uniform(*self._settings.reword)
+        parts = [" ".join(self._sentence(s, rate, chance) for s in sentences) for sentences in self._parts]
+        if chance.random() < self._settings.rename:
             parts = _rename(parts, chance)
         return Snippet(*parts)
 
-    def _turn(self, text: str, chance: np.random.Generator) -> str:
-        """Some of the sentences that can be, turned."""
-        turned: list[str] = []
-        for sentence in _sentences(text):
-            options = reworded(sentence) if _whole(turned, sentence) else []
-            if options and chance.random() < self.settings.reorder:
-                sentence = options[int(chance.integers(len(options)))]
-            turned.append(sentence.strip())
-        return " ".join(turned)
+    def _sentence(self, sentence: str, rate: float, chance: np.random.Generator) -> str:
+        turns = self._turns[sentence]
+        if turns and chance.random() < self._settings.reorder:
+            sentence = turns[int(chance.integers(len(turns)))]
+        if sentence not in self._slots:
+            self._slots[sentence] = slots(sentence, self._other)
+        return _replace(sentence, self._slots[sentence], rate, chance)
+
+
+def _nothing(word: str) -> tuple[str, ...]:
+    return ()
 
 
 def _sentences(text: str) -> list[str]:
@@ -79,10 +93,13 @@ def _sentences(text: str) -> list[str]:
     return [piece for piece in _SENTENCE_END.split(text) if piece]
 
 
-def _whole(before: Sequence[str], sentence: str) -> bool:
-    """Whether a piece is a sentence of its own, not cut by the full stop of a title."""
+def _whole(sentences: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each piece, and whether it is a sentence of its own, not cut by the full stop of a title."""
     cut = tuple(f"{title}." for title in TITLES)
-    return not sentence.endswith(cut) and not (before and before[-1].endswith(cut))
+    before = ""
+    for sentence in sentences:
+        yield sentence, not (before.endswith(cut) or sentence.endswith(cut))
+        before = sentence
 
 
 def _replace(text: str, offers: Sequence[Slot], rate: float, chance: np.random.Generator) -> str:

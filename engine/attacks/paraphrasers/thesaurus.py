@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
 from engine.attacks.paraphrasers.inflection import VerbForms, article_for, plural, verb_forms
+from engine.attacks.paraphrasers.neighbours import inflection
 from engine.attacks.paraphrasers.word_lists import lines, lists
 
 Kind = Literal["verb", "noun", "adjective", "adverb", "function"]
@@ -51,15 +52,18 @@ class _Entry(NamedTuple):
     barred_before: frozenset[str]
 
 
-def slots(text: str) -> list[Slot]:
-    """All places where the thesaurus has something to offer for `text`; phrases first, none overlapping. O(words)."""
+def slots(text: str, other: Callable[[str], Sequence[str]]) -> list[Slot]:
+    """All places where `text` can be reworded, none overlapping: by phrases, by words, then by `other`. O(words).
+
+    `other` gives replacements, in the same inflection, of lower-case words the thesaurus does not have.
+    """
     found = list(_phrase_slots(text))
     taken = [(s.start, s.end) for s in found]
     tokens = list(WORD.finditer(text))
     for i, token in enumerate(tokens):
         if any(start < token.end() and token.start() < end for start, end in taken):
             continue
-        slot = _word_slot(text, tokens, i)
+        slot = _word_slot(text, tokens, i, other)
         if slot is not None:
             found.append(slot)
     return sorted(found)
@@ -78,50 +82,82 @@ def with_article(text: str, slot: Slot) -> Slot:
 def _phrase_slots(text: str) -> Iterator[Slot]:
     for match in _phrase_pattern().finditer(text):
         options = _phrases()[match.group().lower()]
-        yield Slot(match.start(), match.end(), tuple(_as(match.group(), option) for option in options))
+        if text[match.end() : match.end() + 1] != " ":
+            # "that is what I am" takes no contraction.
+            options = tuple(option for option in options if "'" not in option)
+        if options:
+            yield Slot(match.start(), match.end(), tuple(_as(match.group(), option) for option in options))
 
 
-def _word_slot(text: str, tokens: Sequence[re.Match[str]], i: int) -> Slot | None:
+class _Place(NamedTuple):
+    """A word and its surroundings, lower case."""
+
+    word: str
+    before: list[str]
+    after: str
+    near: frozenset[str]
+
+
+def _word_slot(
+    text: str, tokens: Sequence[re.Match[str]], i: int, other: Callable[[str], Sequence[str]]
+) -> Slot | None:
     token = tokens[i]
     word = token.group()
     glued = i > 0 and text[tokens[i - 1].end() : token.start()].isspace()
     if word[0].isupper() and (glued or word[1:] != word[1:].lower()):
         return None
-    before = [t.group().lower() for t in tokens[max(0, i - 3) : i]] if glued else []
     follows = i + 1 < len(tokens) and text[token.end() : tokens[i + 1].start()].isspace()
-    after = tokens[i + 1].group().lower() if follows else ""
-    near = {t.group().lower() for t in tokens[max(0, i - 4) : i + 5]}
-    for entry in _lookup().get(word.lower(), ()):
-        tag = _tag(entry, before)
-        if tag is None or (entry.wanted and after not in entry.wanted) or after in entry.barred:
-            continue
-        if entry.barred_before & set(before[-1:]):
-            continue
-        options = [_inflect(base, entry.kind, tag) for base in entry.replacements]
-        options = [o.replace("_", " ") for o in options if o not in near]
-        if options:
-            slot = Slot(token.start(), token.end(), tuple(_as(word, o) for o in options))
-            return with_article(text, slot)
-    return None
+    place = _Place(
+        word.lower(),
+        [t.group().lower() for t in tokens[max(0, i - 3) : i]] if glued else [],
+        tokens[i + 1].group().lower() if follows else "",
+        frozenset(t.group().lower() for t in tokens[max(0, i - 4) : i + 5]),
+    )
+    entries = _lookup().get(place.word)
+    options = _from_thesaurus(place, entries) if entries else _from_other(place, other)
+    options = [option for option in options if option not in place.near]
+    if not options:
+        return None
+    return with_article(text, Slot(token.start(), token.end(), tuple(_as(word, option) for option in options)))
 
 
-def _tag(entry: _Entry, before: Sequence[str]) -> str | None:
-    """The inflection the word has in this place; None when it is not of the entry's kind there."""
+def _from_thesaurus(place: _Place, entries: Sequence[_Entry]) -> list[str]:
+    for entry in entries:
+        tag = _tag(entry.kind, entry.tags, place.before)
+        wanted = not entry.wanted or place.after in entry.wanted
+        barred = place.after in entry.barred or bool(entry.barred_before & set(place.before[-1:]))
+        if tag is not None and wanted and not barred:
+            return [_inflect(base, entry.kind, tag).replace("_", " ") for base in entry.replacements]
+    return []
+
+
+def _from_other(place: _Place, other: Callable[[str], Sequence[str]]) -> list[str]:
+    """Only where the words before say that it is a noun, or a verb in the past."""
+    ending = inflection(place.word)
+    kinds: dict[str, tuple[Kind, str]] = {"": ("noun", "one"), "s": ("noun", "many"), "ed": ("verb", "past")}
+    if ending not in kinds or place.word in DETERMINERS | _BASE_AFTER:
+        return []
+    kind, tag = kinds[ending]
+    return list(other(place.word)) if _tag(kind, frozenset({tag}), place.before) else []
+
+
+def _tag(kind: Kind, tags: frozenset[str], before: Sequence[str]) -> str | None:
+    """Which of the inflections a word has in this place; None when it is not of this kind there."""
     last = before[-1] if before else ""
     in_noun_place = bool(DETERMINERS & set(before[-2:])) and last not in _BE | _HAVE
-    if entry.kind == "noun":
-        return next(iter(entry.tags)) if in_noun_place and last not in _BASE_AFTER else None
-    if entry.kind != "verb":
+    if kind == "noun":
+        return next(iter(tags)) if in_noun_place and last not in _BASE_AFTER else None
+    if kind != "verb":
         return "plain"
     if last in DETERMINERS:
         return None
-    if "ing" in entry.tags or "third" in entry.tags:
-        return next(iter(entry.tags)) if not in_noun_place else None
-    if "base" in entry.tags and last in _BASE_AFTER:
+    if "ing" in tags or "third" in tags:
+        return next(iter(tags)) if not in_noun_place else None
+    if "base" in tags and last in _BASE_AFTER:
         return "base"
-    if "participle" in entry.tags and (_BE | _HAVE) & set(before[-2:]):
+    if "participle" in tags and (_BE | _HAVE) & set(before[-2:]):
         return "participle"
-    return "past" if "past" in entry.tags else None
+    return "past" if "past" in tags else None
 
 
 def _inflect(base: str, kind: Kind, tag: str) -> str:
