@@ -221,7 +221,8 @@ def story_windows(story: Story, policy: Policy, seed: int) -> Iterator[tuple[int
     for paragraphs in clean(story.text):
         section = "\n\n".join(paragraphs)
         spare = max(0, min(size - 1, section.count(".") - size))
-        skipped = int(place_draw(seed, story.name, f"section {base}") * (spare + 1))
+        # By its opening, not its name: a copied story is parted alike, so that its windows are seen to repeat.
+        skipped = int(place_draw(seed, "", section[:200]) * (spare + 1))
         start = sentence_after(section, nth_stop(section, 0, skipped) or 0)
         while window := window_at(section, start, rules):
             yield base + start, window

@@ -46,7 +46,7 @@ class NearDuplicates:
         self._shift = np.uint64(64 - slots.bit_length() + 1)
         self._bands = np.arange(BANDS)
         # Zero means empty, so entries are one more than the text's number; zeroed pages cost nothing until touched.
-        self._table = np.zeros((BANDS, slots), dtype=np.int64)
+        self._table = np.zeros((BANDS, slots), dtype=np.uint32)
         self._signatures = np.zeros((self.capacity, PERMUTATIONS), dtype=np.uint32)
         self._seen = 0
 
@@ -64,7 +64,7 @@ class NearDuplicates:
         # Adding with carries lost is fine: this only spreads the bands' four minima over the slots.
         mixed = (signature.reshape(BANDS, -1).astype(np.uint64) * self._band_mix).sum(axis=1, dtype=np.uint64)
         slots = ((mixed * _MIX[0]) >> self._shift).astype(np.int64)
-        found = self._table[self._bands, slots]
+        found = self._table[self._bands, slots].astype(np.int64)
         candidates = np.unique(found[found > max(0, self._seen - self.capacity)]) - 1
         if candidates.size:
             equal = (self._signatures[candidates % self.capacity] == signature).mean(axis=1)
