@@ -92,11 +92,15 @@ class Memory:
             self._channels.pop("peril", None)
         if victim is not None and (verdict == "Yes" or frame.tells):
             self._told.add(victim)
-        seen: set[str] = set()
-        for noun in nouns.values():
-            if noun.gender not in seen and noun.gender != "n":
-                seen.add(noun.gender)
-                self._who[noun.gender] = noun
+        self._meet(nouns)
+
+    def _meet(self, nouns: Mapping[str, Noun]) -> None:
+        """From now on a pronoun stands for whom this sentence befalls, or else for whom it names first."""
+        met: dict[str, Noun] = {}
+        for noun in (*(nouns[slot] for slot in "V" if slot in nouns), *nouns.values()):
+            met.setdefault(noun.gender, noun)
+        met.pop("n", None)
+        self._who |= met
 
     def _harm(self, source: str, nouns: Mapping[str, Noun]) -> str:
         if source in _BY_HARM:
