@@ -24,6 +24,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEPS) ## Make .venv from requirements.lock (TORCH=gpu: torch with CUDA)
+	@echo "$(VENV) holds what requirements.lock says; torch $$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')"
 
 demo: $(DEPS) ## One adversarial round, end to end (STORIES=DIR POLICY=NAME|FILE SEED=N CONFIG=FILE FULL=1 RESUME=1)
 	@$(PY) manage.py run_round $(ROUND_ARGS)

@@ -19,7 +19,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    ran = {name: 0 for name in ("services", "browser")}
+    ran = dict.fromkeys(("services", "browser"), 0)
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name in ran:
             ran[name] += report.when == "call" and name in report.keywords
