@@ -16,22 +16,25 @@ import pyarrow.parquet as pq
 
 from engine.errors import BadInput
 from engine.generation import Generator, make_generator
+from engine.policies.word_rules import fits_any
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals
 from webapi.models import Pool, Round, RoundSnippet, Snippet, Source, SplitName, Stage
 from workers.artifacts import register, round_path, writing
 from workers.jobs import JobRun, chunked
-from workers.round_settings import RoundSettings, round_settings
+from workers.round_settings import RoundSettings, Sizes, round_settings
 
 CHUNK = 64
 """Prompts completed between two looks at the lease."""
+OVERDRAW = 4
+"""Prompts completed for each enriched snippet wanted: the heuristics fit a part of them."""
 
 
-class Prompt(NamedTuple):
-    """A corpus snippet that lends its prompt."""
+class Drawn(NamedTuple):
+    """A corpus snippet that lent its prompt, and the snippet with the generator's completion."""
 
-    row: Snippet
-    pool: Pool
+    prompt: Snippet
+    text: SnippetText
 
 
 def plan(stage: Stage) -> dict[str, dict[str, Any]]:
@@ -45,21 +48,19 @@ def generate(run: JobRun) -> dict[str, Any]:
     corpus = Snippet.objects.filter(
         policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
     )
-    generator = _generator(wanted, round_, corpus)
-    prompts = _prompts(round_, wanted, split, corpus)
-    single = [p for p in prompts if p.pool != Pool.PROMPT]
-    repeated = [p for p in prompts if p.pool in (Pool.PROMPT, Pool.TEST)]
-    total = len(single) + len(repeated)
-    made = 0
-    for done, chunk in enumerate(chunked(single, CHUNK)):
-        run.progress(done * CHUNK, total)
-        made += _write_snippets(round_, chunk, generator)
-    if repeated:
-        draws = {
-            SplitName.VALIDATION: wanted.sizes.validation_completions,
-            SplitName.TEST: wanted.sizes.test_completions,
-        }[split]
-        _write_alternates(run, split, repeated, generator, draws, len(single), total)
+    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
+    generator = _generator(wanted, round_, rows)
+    once, often, draws = _parts(wanted.sizes, split, rows)
+    total = len(once) + len(often)
+    drawn: list[Drawn] = []
+    for chunk in chunked(once, CHUNK):
+        run.progress(len(drawn), total)
+        drawn += _complete(round_, chunk, generator)
+    pools = _pools(round_, wanted, split, drawn)
+    kept = [one for one in drawn if one.text.content_hash in pools]
+    made = add_members(round_, [_row(round_, one) for one in kept], pools)
+    if often:
+        _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
     return {"prompts": total, "snippets": made}
 
@@ -69,62 +70,72 @@ def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet]) 
     return make_generator(chosen.name, round_.policy.rules, chosen.config, corpus=(row.text for row in corpus))
 
 
-def _prompts(round_: Round, wanted: RoundSettings, split: SplitName, corpus: Iterable[Snippet]) -> list[Prompt]:
-    """Which prompts play which part, at random by the round's seed; no prompt plays two."""
-    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    sizes = wanted.sizes
-    if split == SplitName.VALIDATION:
-        return _take(rows, {Pool.PROMPT: sizes.validation_prompts}, split)
-    enriched = [row for row in rows if row.details.get("enriched")]
-    if split == SplitName.TEST:
-        chosen = _take(rows, {Pool.TEST: sizes.test}, split)
-        used = {p.row.pk for p in chosen}
-        left = [row for row in enriched if row.pk not in used]
-        return chosen + [Prompt(row, Pool.SEED) for row in left[: sizes.seeds]]
-    first = enriched[: round(sizes.initial * wanted.enrichment)]
-    used = {row.pk for row in first}
-    rest = [row for row in rows if row.pk not in used]
-    parts = {Pool.INITIAL: sizes.initial - len(first), Pool.CANDIDATE: sizes.candidates}
-    return [Prompt(row, Pool.INITIAL) for row in first] + _take(rest, parts, split)
-
-
-def _take(rows: Sequence[Snippet], parts: dict[Pool, int], split: SplitName) -> list[Prompt]:
-    needed = sum(parts.values())
+def _parts(sizes: Sizes, split: SplitName, rows: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet], int]:
+    """The prompts to complete once, those to complete often, and how often. Rows are in random order by the seed."""
+    needed = {
+        SplitName.TRAIN: sizes.initial + sizes.candidates,
+        SplitName.VALIDATION: sizes.validation_prompts,
+        SplitName.TEST: sizes.test + sizes.seeds,
+    }[split]
     if len(rows) < needed:
         raise BadInput(
-            f"the {split} split has {len(rows)} corpus snippets, the round wants {needed}: "
+            f"the {split} split has {len(rows)} snippets, the round wants {needed}: "
             "give it more text, or lower `sizes`",
             where="corpus",
         )
-    pools = [pool for pool, number in parts.items() for _ in range(number)]
-    return [Prompt(row, pool) for row, pool in zip(rows, pools, strict=False)]
+    if split == SplitName.VALIDATION:
+        return [], list(rows[: sizes.validation_prompts]), sizes.validation_completions
+    if split == SplitName.TEST:
+        return list(rows[: sizes.test + OVERDRAW * sizes.seeds]), list(rows[: sizes.test]), sizes.test_completions
+    return list(rows[: OVERDRAW * sizes.initial + sizes.candidates]), [], 0
 
 
-def _write_snippets(round_: Round, prompts: Sequence[Prompt], generator: Generator) -> int:
-    """One completion a prompt, as snippets of the round; those that break the policy's rules are dropped."""
-    completions = generator.complete([p.row.prompt for p in prompts], 1, seed=round_.seed)
+def _complete(round_: Round, prompts: Sequence[Snippet], generator: Generator) -> list[Drawn]:
+    """One completion a prompt; those that break the policy's rules are dropped."""
+    completions = generator.complete([row.prompt for row in prompts], 1, seed=round_.seed)
     rules = round_.policy.rules.snippet_rules
-    rows: list[Snippet] = []
+    drawn = [Drawn(row, SnippetText(row.prompt, text)) for row, (text,) in zip(prompts, completions, strict=True)]
+    return [one for one in drawn if not refusals(one.text, rules)]
+
+
+def _pools(round_: Round, wanted: RoundSettings, split: SplitName, drawn: Sequence[Drawn]) -> dict[str, Pool]:
+    """What each completion is for, by content hash.
+
+    Enriched snippets are those whose completion fits the policy's word heuristics (paper, A.1.4); they fill a share of
+    the initial set and all of the held-out attack's seeds. Test snippets are never chosen by what they say.
+    """
+    sizes, rules = wanted.sizes, round_.policy.rules
     pools: dict[str, Pool] = {}
-    for prompt, (completion,) in zip(prompts, completions, strict=True):
-        text = SnippetText(prompt.row.prompt, completion)
-        if refusals(text, rules) or text.content_hash in pools:
-            continue
-        pools[text.content_hash] = prompt.pool
-        rows.append(
-            Snippet(
-                policy=round_.policy,
-                prompt=text.prompt,
-                completion=text.completion,
-                content_hash=text.content_hash,
-                root_hash=prompt.row.root_hash,
-                split=prompt.row.split,
-                source=Source.GENERATED,
-                story_id=prompt.row.story_id,
-                parent=prompt.row,
-            )
-        )
-    return add_members(round_, rows, pools)
+    rest = list(drawn)
+    if split == SplitName.TEST:
+        pools |= {one.text.content_hash: Pool.TEST for one in rest[: sizes.test]}
+        rest = rest[sizes.test :]
+    share = 1.0 if split == SplitName.TEST else wanted.enrichment
+    most = sizes.seeds if split == SplitName.TEST else sizes.initial
+    pool = Pool.SEED if split == SplitName.TEST else Pool.INITIAL
+    fitting = [one for one in rest if fits_any(rules.enrichment, one.text)] if rules.enrichment else []
+    for one in fitting[: round(most * share)]:
+        pools.setdefault(one.text.content_hash, pool)
+    if split == SplitName.TRAIN:
+        left = [one.text.content_hash for one in rest if one.text.content_hash not in pools]
+        initial = sizes.initial - len(pools)
+        pools |= dict.fromkeys(left[:initial], Pool.INITIAL)
+        pools |= dict.fromkeys(left[initial : initial + sizes.candidates], Pool.CANDIDATE)
+    return pools
+
+
+def _row(round_: Round, one: Drawn) -> Snippet:
+    return Snippet(
+        policy=round_.policy,
+        prompt=one.text.prompt,
+        completion=one.text.completion,
+        content_hash=one.text.content_hash,
+        root_hash=one.prompt.root_hash,
+        split=one.prompt.split,
+        source=Source.GENERATED,
+        story_id=one.prompt.story_id,
+        parent=one.prompt,
+    )
 
 
 def add_members(
@@ -150,23 +161,18 @@ def alternates_path(round_: Round, split: SplitName) -> Path:
 
 
 def _write_alternates(
-    run: JobRun,
-    split: SplitName,
-    prompts: Sequence[Prompt],
-    generator: Generator,
-    draws: int,
-    before: int,
-    total: int,
+    run: JobRun, split: SplitName, prompts: Sequence[Snippet], generator: Generator, draws: int, total: int
 ) -> None:
     path = alternates_path(run.round, split)
     schema = pa.schema([("prompt_id", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
+    done = total - len(prompts)
     with writing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for done, chunk in enumerate(chunked(prompts, CHUNK)):
-            run.progress(before + done * CHUNK, total)
-            texts = [p.row.prompt for p in chunk]
+        for chunk in chunked(prompts, CHUNK):
+            run.progress(done, total)
             # Another seed than the labelled completions': the weights' alternates must be independent of them.
-            drawn = generator.complete(texts, draws, seed=run.round.seed + 1_000_003)
-            rows = [(str(p.row.pk), p.row.prompt, c) for p, cs in zip(chunk, drawn, strict=True) for c in cs]
+            drawn = generator.complete([row.prompt for row in chunk], draws, seed=run.round.seed + 1_000_003)
+            rows = [(str(row.pk), row.prompt, text) for row, texts in zip(chunk, drawn, strict=True) for text in texts]
             columns = [list(column) for column in zip(*rows, strict=True)]
             writer.write_table(pa.table(columns, schema=schema))
+            done += len(chunk)
     register(path, "alternates")

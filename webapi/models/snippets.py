@@ -72,8 +72,6 @@ class Snippet(Row):
 class Pool(models.TextChoices):
     """What a snippet is for in a round."""
 
-    PROMPT = "prompt"
-    """A prompt that the generator completes many times: calibration and the failure rate's weights."""
     INITIAL = "initial"
     """Labelled first, trains the baseline."""
     CANDIDATE = "candidate"
