@@ -69,6 +69,8 @@ def people(text: str, known: frozenset[str] = frozenset()) -> list[Person]:
     """The people named in `text`, in order of first mention. `known` are words sure to be names. O(characters)."""
     tokens = _tokens(text)
     sure = known | _named_by_neighbours(tokens)
+    # A surname seen beside a given name is a name where it stands alone, too.
+    sure |= {word for mention in _mentions(tokens, sure) for word in mention.words}
     found: list[Person] = []
     for mention in _mentions(tokens, sure):
         folded = {word.casefold() for word in mention.words}

@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+
+from engine.errors import BadInput
+from engine.generation import Sampled, logit_cutoff, rejection_sample
+from engine.progress import silent
+
+
+class Counting:
+    """Draw number i of a prompt is "prompt i", whatever the rounds."""
+
+    def __init__(self, text=lambda prompt, i: f"{prompt} {i}"):
+        self.text = text
+        self.drawn = {}
+        self.calls = []
+
+    def complete(self, prompts, n, *, seed, progress=silent):
+        self.calls.append((list(prompts), n, seed))
+        rows = []
+        for prompt in prompts:
+            start = self.drawn.get(prompt, 0)
+            self.drawn[prompt] = start + n
+            rows.append([self.text(prompt, start + i) for i in range(n)])
+        return rows
+
+
+class ByCompletion:
+    def __init__(self, logit):
+        self.logit = logit
+        self.batches = []
+
+    def logits(self, snippets, *, progress=silent):
+        self.batches.append(list(snippets))
+        return np.array([self.logit(s) for s in snippets], dtype=np.float32)
+
+    def count_tokens(self, snippet):
+        return 1
+
+
+def number(snippet):
+    return int(snippet.completion.split()[1])
+
+
+def test_the_first_accepted_draw_is_the_answer():
+    accepts = {"a": {0, 1}, "b": {2, 1}, "c": {13, 12, 40}, "d": {99}, "e": set()}
+    classifier = ByCompletion(lambda s: -1.0 if number(s) in accepts[s.prompt] else 1.0)
+    generator = Counting()
+    found = rejection_sample(list(accepts), generator, classifier, 0.5, seed=1)
+    assert found[:4] == [
+        Sampled("a 0", 1, -1.0),
+        Sampled("b 1", 2, -1.0),
+        Sampled("c 12", 13, -1.0),
+        Sampled("d 99", 100, -1.0),
+    ]
+    assert (found[4].completion, found[4].draws) == (None, 100)
+    assert math.isnan(found[4].logit)
+    assert [n for _, n, _ in generator.calls] == [1, 2, 4, 8, 16, 32, 37]
+    assert [prompts for prompts, _, _ in generator.calls][:2] == [["a", "b", "c", "d", "e"], ["b", "c", "d", "e"]]
+    assert len({seed for _, _, seed in generator.calls}) == 7
+
+
+def test_one_classifier_call_a_round_and_no_snippet_twice_in_it():
+    classifier = ByCompletion(lambda s: 1.0)
+    rejection_sample(["a", "b"], Counting(lambda prompt, i: "same"), classifier, 0.5, seed=1, max_draws=10)
+    assert [len(batch) for batch in classifier.batches] == [2, 2, 2, 2]
+
+
+def test_acceptance_is_strict_at_the_threshold_in_logit_space():
+    cutoff = logit_cutoff(0.002)
+    assert cutoff == np.float32(math.log(0.002 / 0.998))
+    below = np.nextafter(cutoff, np.float32(-math.inf))
+    at, under = ByCompletion(lambda s: cutoff), ByCompletion(lambda s: below)
+    assert rejection_sample(["a"], Counting(), at, 0.002, seed=1, max_draws=3)[0].completion is None
+    assert rejection_sample(["a"], Counting(), under, 0.002, seed=1, max_draws=3)[0] == Sampled("a 0", 1, float(below))
+
+
+def test_threshold_zero_rejects_all_and_one_accepts_all_but_silence():
+    classifier = ByCompletion(lambda s: 50.0)
+    assert rejection_sample(["a"], Counting(), classifier, 0.0, seed=1, max_draws=4)[0].draws == 4
+    assert rejection_sample(["a"], Counting(), classifier, 1.0, seed=1)[0].completion == "a 0"
+    quiet = Counting(lambda prompt, i: "" if i < 2 else f"{prompt} {i}")
+    assert rejection_sample(["a"], quiet, classifier, 1.0, seed=1)[0][:2] == ("a 2", 3)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan])
+def test_a_threshold_outside_its_range_is_refused_before_any_draw(threshold):
+    generator = Counting()
+    with pytest.raises(BadInput, match="threshold: must be between 0 and 1"):
+        rejection_sample(["a"], generator, ByCompletion(lambda s: 0.0), threshold, seed=1)
+    assert generator.calls == []
+
+
+def test_progress_counts_answers_and_no_prompts_is_no_work():
+    told = []
+    classifier = ByCompletion(lambda s: -1.0 if number(s) >= 1 else 1.0)
+    rejection_sample(["a", "b"], Counting(), classifier, 0.5, seed=1, progress=lambda d, t: told.append((d, t)))
+    assert told == [(0, 2), (2, 2)]
+    assert rejection_sample([], Counting(), classifier, 0.5, seed=1) == []
+
+
+def test_the_rate_of_acceptance_is_that_of_the_generator():
+    class Fair:
+        def complete(self, prompts, n, *, seed, progress=silent):
+            rng = np.random.default_rng(seed)
+            return [[f"x {v}" for v in rng.integers(0, 4, n)] for _ in prompts]
+
+    classifier = ByCompletion(lambda s: -1.0 if number(s) == 0 else 1.0)
+    found = rejection_sample([f"p{i}" for i in range(4000)], Fair(), classifier, 0.5, seed=3)
+    draws = np.array([f.draws for f in found])
+    # Geometric with p = 1/4: mean 4, standard deviation sqrt(12).
+    assert abs(draws.mean() - 4) < 4 * math.sqrt(12 / 4000)
