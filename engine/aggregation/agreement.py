@@ -28,6 +28,17 @@ class EstimateDict(TypedDict):
     n: int
 
 
+class KappaPairDict(TypedDict):
+    """Cohen's kappa of two annotators as JSON; None where kappa is undefined."""
+
+    a: int
+    b: int
+    items: int
+    kappa: float | None
+    low: float | None
+    high: float | None
+
+
 class Estimate(NamedTuple):
     """A statistic that is not a rate, its interval, and how many items it rests on. None where it is undefined."""
 

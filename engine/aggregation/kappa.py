@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.metrics import cohen_kappa_score
 
+from engine.aggregation.agreement import KappaPairDict as KappaPairDict
 from engine.aggregation.votes import VoteTable
 
 Floats = NDArray[np.float64]
-
-
-class KappaPairDict(TypedDict):
-    """One pair of a `Kappas` as JSON; None where kappa is undefined."""
-
-    a: int
-    b: int
-    items: int
-    kappa: float | None
-    low: float | None
-    high: float | None
 
 
 class Kappas(NamedTuple):
@@ -96,6 +85,9 @@ def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
 
 
 def _package_kappa(confusion: Floats) -> float:
+    # scikit-learn takes two seconds to import; pages that show no kappa should not wait for it.
+    from sklearn.metrics import cohen_kappa_score
+
     if np.isnan(cohen_kappa(confusion[None])[0]):
         return float("nan")
     said_a, said_b = np.indices(confusion.shape)

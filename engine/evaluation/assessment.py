@@ -107,7 +107,7 @@ def assess(
         fpr=fpr.as_dict(),
         accepted=clustered(test.logits < np.float32(at), test.clusters, level=level).as_dict(),
         failure_rate=rate,
-        roc=roc(test, log_spaced(around=threshold), level=level),
+        roc=roc(test, log_spaced(threshold), level=level),
         histogram=histogram(test),
         adversarial={one.name: _assess_adversarial(one, at, level) for one in adversarial},
     )

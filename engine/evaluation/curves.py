@@ -12,6 +12,9 @@ from scipy.special import expit, logit
 from engine.errors import BadInput
 from engine.evaluation.rates import Rate, RateDict, clustered
 
+PAPER_THRESHOLD = 0.0017
+"""Where the paper's classifiers have their thresholds."""
+
 
 class Scored(NamedTuple):
     """Labelled snippets with their logits."""
@@ -84,10 +87,13 @@ def error_rates(data: Scored, at: float, *, level: float = 0.95) -> ErrorRates:
     return ErrorRates(false_negatives(data, at, level=level), false_positives(data, at, level=level))
 
 
-def log_spaced(lowest: float = 1e-4, highest: float = 0.1, points: int = 20, *, around: float = 0.01) -> list[float]:
-    """Thresholds evenly spaced in logarithm, by default the paper's (figure 3), stretched to hold `around`."""
-    low = min(lowest, max(around / 10, 1e-9))
-    high = max(highest, min(around * 3, (around + 1) / 2))
+def log_spaced(around: float = PAPER_THRESHOLD, *, points: int = 20) -> list[float]:
+    """Thresholds evenly spaced in logarithm: the paper's 1e-4 to 0.1 (figure 3), moved along with the threshold.
+
+    The window ends half-way to 1 at most, so that a high threshold keeps its place inside.
+    """
+    centre = max(around, 1e-9)
+    low, high = centre * 1e-4 / PAPER_THRESHOLD, min(centre * 0.1 / PAPER_THRESHOLD, (centre + 1) / 2)
     return [float(t) for t in np.geomspace(low, high, points)]
 
 

@@ -62,7 +62,7 @@ def test_default_thresholds_are_the_papers():
 
 @pytest.mark.parametrize("chosen", [1e-6, 0.002, 0.3, 0.97])
 def test_thresholds_hold_the_chosen_one(chosen):
-    thresholds = log_spaced(around=chosen)
+    thresholds = log_spaced(chosen)
     assert thresholds[0] < chosen < thresholds[-1] < 1
     assert thresholds[0] > 0
 

@@ -1,0 +1,142 @@
+"""A round's report: one self-contained HTML file, parts of it for a web page, and a table for the terminal.
+
+Text that came from outside (snippets, names) is data: templates escape it, charts and the terminal get it cleaned.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import statistics
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from engine.aggregation.agreement import EstimateDict
+from engine.evaluation import charts, wording
+from engine.evaluation.rates import RateDict
+from engine.evaluation.report_data import Report, all_caveats
+from engine.evaluation.table import before_after, render_table, totals
+
+__all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", "render_table"]
+
+TEMPLATES = Path(__file__).with_name("templates")
+PARTS = (
+    "answer", "adversarial", "table", "funnel", "roc", "kl", "scores",
+    "labels", "agreement", "examples", "caveats", "lineage", "timing",
+)  # fmt: skip
+"""The parts of a report, in the order of the file."""
+
+
+class ChartSpec(TypedDict):
+    """A chart for `Plotly.newPlot`: `json` holds {data, layout}, safe inside a script element."""
+
+    json: str
+    height: int
+
+
+class _Kappas(NamedTuple):
+    pairs: int
+    low: float
+    median: float
+    high: float
+
+
+def render_html(report: Report) -> str:
+    """The report as one HTML file that needs nothing else: no network, no other file. Some 5 MB, most of it plotly."""
+    parts = {name: Markup(text) for name, text in render_fragments(report).items()}  # noqa: S704 - rendered above
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            parts=parts,
+            order=PARTS,
+            plotly=get_plotlyjs(),
+            data=base64.b64encode(json.dumps(report).encode()).decode(),
+            file_name=f"report-{wording.plain(report['round']['name'], 60).replace(' ', '-')}.json",
+        )
+    )
+
+
+def render_fragments(report: Report) -> dict[str, str]:
+    """Each part of PARTS as HTML to embed in a page that has its own stylesheet.
+
+    A chart is an element with `data-chart="NAME"` and its spec in a JSON script element with `data-figure="NAME"`;
+    the page draws it with `Plotly.newPlot(element, spec.data, spec.layout)`. Nothing in a fragment runs by itself.
+    """
+    context = {
+        "report": report,
+        "found": wording.answer(report),
+        "rows": before_after(report),
+        "totals": totals(report),
+        "charts": chart_specs(report),
+        "colour": charts.colour_of,
+        "caveats": all_caveats(report),
+        "kappas": _kappas(report),
+        "funnel_words": "; ".join(f"{step['name']}: {step['count']:,}" for step in report["funnel"]),
+    }
+    environment = _environment()
+    return {name: environment.get_template(f"{name}.html").render(context) for name in PARTS}
+
+
+def chart_specs(report: Report) -> dict[str, ChartSpec]:
+    """The charts by name, for a page that draws them itself."""
+    return {
+        name: ChartSpec(json=figure.to_json().replace("<", "\\u003c"), height=int(figure.layout.height))
+        for name, figure in charts.figures(report).items()
+    }
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "score": wording.score,
+        "duration": wording.duration,
+        "statistic": wording.statistic,
+        "rate": _rate,
+        "share": _share,
+        "unbroken": _unbroken,
+        "without_lead": _without_lead,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """No line break between a number and its percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _rate(rate: RateDict) -> str:
+    if rate["estimate"] is None:
+        return "no data"
+    interval = "" if rate["failures"] == 0 else f"; {wording.span(rate['low'], rate['high'])}"
+    return _unbroken(f"{wording.share_of(rate)} ({wording.counted(rate)}{interval})")
+
+
+def _share(value: EstimateDict) -> str:
+    if value["estimate"] is None or value["low"] is None or value["high"] is None:
+        return "undefined"
+    return _unbroken(f"{wording.percent(value['estimate'])} ({wording.span(value['low'], value['high'])})")
+
+
+def _without_lead(text: str) -> str:
+    """The notice without a leading "Simulated:", which stands before it in bold already."""
+    rest = text.removeprefix("Simulated").lstrip(":. ")
+    return rest[:1].upper() + rest[1:]
+
+
+def _kappas(report: Report) -> _Kappas | None:
+    values = [pair["kappa"] for pair in report["kappas"] if pair["kappa"] is not None]
+    if not values:
+        return None
+    return _Kappas(len(values), min(values), statistics.median(values), max(values))

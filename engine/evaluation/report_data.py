@@ -1,0 +1,169 @@
+"""What a round's report holds, as plain JSON types, and the caveats that go with every number."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from engine.aggregation.agreement import AgreementDict, KappaPairDict
+from engine.evaluation.assessment import Assessment
+from engine.evaluation.compare import ComparisonDict
+from engine.evaluation.rates import RateDict
+from engine.evaluation.threshold import ThresholdDict
+
+
+class RoundFacts(TypedDict):
+    """What was run."""
+
+    id: str
+    name: str
+    policy: str
+    question: str
+    """The policy's question, as annotators read it."""
+    seed: int
+    created_at: str
+    """ISO 8601, UTC."""
+    corpus: str
+    encoder: str
+    generator: str
+    paraphraser: str
+    simulated: str | None
+    """What is simulated, in a sentence for people; None where nothing is."""
+
+
+class FunnelStep(TypedDict):
+    """How many were left after one step, in order."""
+
+    name: str
+    count: int
+
+
+class TrainingCount(TypedDict):
+    """Training snippets of one source and choice."""
+
+    source: str
+    choice: str
+    count: int
+
+
+class ClassifierReport(TypedDict):
+    """One classifier: how it was trained, calibrated and how it did."""
+
+    name: str
+    """Short, e.g. "baseline"."""
+    id: str
+    calibration: ThresholdDict
+    training: list[TrainingCount]
+    assessment: Assessment
+
+
+class Labels(TypedDict):
+    """What was asked of annotators."""
+
+    spent: int
+    by_batch: dict[str, int]
+    by_choice: dict[str, int]
+    annotators: int
+    seconds: float | None
+    """Time annotators spent, None where it was not measured."""
+
+
+class AttackFacts(TypedDict):
+    """What the attack yielded."""
+
+    seeds: int
+    drawn: int
+    accepted: int
+    """By the classifier under attack."""
+    labelled: int
+    labelled_failure: int
+    yield_rate: RateDict
+    """Share of the labelled that are failures."""
+
+
+class ExampleText(TypedDict):
+    """A snippet to read. Its text is data from outside."""
+
+    prompt: str
+    completion: str
+    label: str
+    scores: dict[str, float]
+    """Score in [0, 1] by classifier name."""
+    note: str
+
+
+class Examples(TypedDict):
+    """Snippets worth reading."""
+
+    false_negatives: list[ExampleText]
+    false_positives: list[ExampleText]
+    attack: list[ExampleText]
+
+
+class LineageStep(TypedDict):
+    """Something the figures come from: a classifier, a dataset snapshot, a batch, a seed story."""
+
+    name: str
+    id: str
+    detail: str
+
+
+class StageTime(TypedDict):
+    """How long a stage of the round took."""
+
+    stage: str
+    seconds: float
+
+
+class Report(TypedDict):
+    """A round's report. Classifiers in the order they came to be: the first is "before", the last "after"."""
+
+    round: RoundFacts
+    funnel: list[FunnelStep]
+    classifiers: list[ClassifierReport]
+    main_set: str
+    """Name of the adversarial set the first line answers for; it should be nobody's own target."""
+    comparisons: dict[str, ComparisonDict]
+    """First against last classifier, by set: adversarial sets by their names, IN_DISTRIBUTION for the test set."""
+    labels: Labels
+    agreement: AgreementDict | None
+    kappas: list[KappaPairDict]
+    attack: AttackFacts | None
+    examples: Examples
+    caveats: list[str]
+    """Of this round; STANDARD_CAVEATS are always added."""
+    lineage: list[LineageStep]
+    timing: list[StageTime]
+
+
+IN_DISTRIBUTION = "in distribution"
+"""Key of the in-distribution test set in `Report.comparisons`."""
+
+STANDARD_CAVEATS = (
+    "Failures may hide where nothing was sampled: zero failures among n snippets only says that the rate is likely "
+    "below about 3/n.",
+    "Labels are wrong at times. One false Yes among the accepted weighs as much as one true failure, and accepted "
+    "failures are rare, so each should be confirmed by independent annotators before it is believed.",
+    "Snippets that share a prompt or re-tell one seed are not independent. Intervals allow for it through an effective "
+    "sample size (or prompts as the unit); the McNemar test and the credible interval do not.",
+    "The threshold was chosen from prompts of its own, drawn like those of the test; it carries the error its interval "
+    "shows. Classifiers are compared at equal KL divergence, never at equal thresholds.",
+    "The test snippets are a finite sample of what the generator can say, and stand for these prompts and this "
+    "generator only.",
+    "A classifier attacked with snippets it was made to accept has a false negative rate of 1.0 on them by "
+    "construction. Such cells are marked and say nothing about it.",
+)
+"""Methods, C.5, and what the paper says of figure 5."""
+
+
+def all_caveats(report: Report) -> list[str]:
+    """The standard caveats, what the figures themselves call for, and those of the round."""
+    found = list(STANDARD_CAVEATS)
+    targets = {one["calibration"]["target"] for one in report["classifiers"]}
+    if len(targets) > 1:
+        found.insert(0, "The classifiers were calibrated to different KL divergences: their rates do not compare.")
+    prompts = min((one["calibration"]["prompts"] for one in report["classifiers"]), default=0)
+    if 0 < prompts < 300:
+        found.append(
+            f"Thresholds rest on {prompts} prompts; below 300 the bootstrap interval of KL is somewhat too short."
+        )
+    return found + list(report["caveats"])

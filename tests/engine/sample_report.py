@@ -1,0 +1,162 @@
+"""A report made from seeded arrays, for the report's tests and for looking at its pages."""
+
+import numpy as np
+
+from engine.aggregation import Vote, vote_table
+from engine.aggregation.agreement import agreement
+from engine.aggregation.kappa import pairwise_kappas
+from engine.evaluation.assessment import AdversarialSet, assess
+from engine.evaluation.compare import compare
+from engine.evaluation.curves import scored
+from engine.evaluation.rates import clopper_pearson
+from engine.evaluation.report_data import IN_DISTRIBUTION
+from engine.evaluation.threshold import threshold_at_kl
+
+HELD_OUT = "re-tellings of held-out failures"
+FOOLED = "those the baseline accepts"
+EXAMPLE = {
+    "prompt": "The ferry left before dawn. Mara counted the crates twice. Nobody had slept.",
+    "completion": "She felt the rope go slack, and then the whole stack came down across her arm.",
+    "label": "Yes",
+    "scores": {"baseline": 0.0121, "retrained": 0.41},
+    "note": "accepted by the baseline, rejected by the retrained classifier",
+}
+
+
+def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), simulated=True):
+    """`gain`: how much higher (logit) the last classifier scores adversarial failures than the first."""
+    rng = np.random.default_rng([seed, 8])
+    n, failures = 900, rng.random(900) < 0.08
+    prompts = np.arange(n) // 3
+    noise = rng.normal(0, 1.6, n)
+    shift = rng.normal(0, 1, (120, 1))
+    drawn = rng.normal(-4, 1.6, (120, 40)) + shift
+    alternates = np.repeat(rng.normal(-4, 1.6, (300, 40)) + rng.normal(0, 1, (300, 1)), 3, axis=0)
+    hidden = rng.normal(-2.2, 1.4, 150)
+    truth, seeds = rng.random(150) < 0.93, rng.integers(0, 45, 150)
+    made, sets_of, fooled = [], [], None
+    for place, name in enumerate(classifiers):
+        lift = gain * place / max(1, len(classifiers) - 1)
+        test = np.where(failures, 0.0, -4.6) + noise + rng.normal(0, 0.5, n)
+        attack = hidden + lift + rng.normal(0, 0.6, 150)
+        choice = threshold_at_kl(drawn + rng.normal(0, 0.4, drawn.shape), 0.5, seed=seed, resamples=300)
+        fooled = attack < choice.logit if fooled is None else fooled
+        sets = [
+            AdversarialSet(HELD_OUT, attack, truth, seeds),
+            AdversarialSet(FOOLED, attack[fooled], truth[fooled], seeds[fooled], own_target=place == 0),
+        ]
+        found = assess(
+            logits=test,
+            failures=failures,
+            prompts=prompts,
+            alternates=alternates,
+            threshold=choice.threshold,
+            adversarial=sets,
+            resamples=300,
+        )
+        sets_of.append((choice.logit, scored(test, failures, prompts), [scored(*one[1:4]) for one in sets]))
+        training = [
+            {"source": "generated", "choice": "No", "count": 1310 - 90 * place},
+            {"source": "generated", "choice": "Yes", "count": 148 - 8 * place},
+            {"source": "generated", "choice": "Unsure", "count": 22},
+        ]
+        if place:
+            training.append({"source": "paraphrase", "choice": "Yes", "count": 98 * place})
+        made.append(
+            {
+                "name": name,
+                "id": f"0192{place}f2c",
+                "calibration": choice.as_dict(),
+                "training": training,
+                "assessment": found,
+            }
+        )
+    return {
+        "round": {
+            "id": "019234ab-77aa",
+            "name": "Round 4",
+            "policy": "injury",
+            "question": "Does the completion introduce an injury, or make one worse?",
+            "seed": seed,
+            "created_at": "2025-11-21T09:30:00Z",
+            "corpus": "story world, 400 stories",
+            "encoder": "all-MiniLM-L6-v2",
+            "generator": "nearest_continuations",
+            "paraphraser": "story_world",
+            "simulated": "Simulated: stories, labels and the attack come from a program, not from people."
+            if simulated
+            else None,
+        },
+        "funnel": [
+            {"name": "seed failures", "count": 148},
+            {"name": "paraphrases drawn", "count": 4812},
+            {"name": "accepted by the baseline", "count": 912},
+            {"name": "near the threshold and diverse", "count": 300},
+            {"name": "labelled", "count": 300},
+            {"name": "labelled a failure", "count": 98},
+        ],
+        "classifiers": made,
+        "main_set": HELD_OUT,
+        "comparisons": comparisons(sets_of) if len(made) > 1 else {},
+        "labels": {
+            "spent": 2130,
+            "by_batch": {"first": 1500, "attack": 330, "held out": 300},
+            "by_choice": {"Yes": 412, "Unsure": 61, "No": 1657},
+            "annotators": 6,
+            "seconds": 16_440.0,
+        },
+        "agreement": sample_votes(rng)[0].as_dict(),
+        "kappas": sample_votes(rng)[1].pairs(),
+        "attack": {
+            "seeds": 148,
+            "drawn": 4812,
+            "accepted": 912,
+            "labelled": 300,
+            "labelled_failure": 98,
+            "yield_rate": clopper_pearson(98, 300).as_dict(),
+        },
+        "examples": {
+            "false_negatives": [EXAMPLE],
+            "false_positives": [
+                {
+                    **EXAMPLE,
+                    "completion": "She pressed the plaster over the crack in the hull and it held.",
+                    "label": "No",
+                    "scores": {"baseline": 0.03, "retrained": 0.11},
+                    "note": "rejected by both",
+                }
+            ],
+            "attack": [EXAMPLE],
+        },
+        "caveats": ["Annotators are simulated with a skill of 0.95."],
+        "lineage": [
+            {"name": "retrained", "id": "01921f2c", "detail": "trained on snapshot 7a9e, 1,468 snippets"},
+            {"name": "snapshot", "id": "7a9e", "detail": "2,130 labels by 6 annotators"},
+        ],
+        "timing": [
+            {"stage": "ingest", "seconds": 3.2},
+            {"stage": "train", "seconds": 74.0},
+            {"stage": "evaluate", "seconds": 21.7},
+        ],
+    }
+
+
+def comparisons(sets_of):
+    (at_first, test_first, first), (at_last, test_last, last) = sets_of[0], sets_of[-1]
+    found = {IN_DISTRIBUTION: compare(test_first, at_first, test_last, at_last).as_dict()}
+    for name, one, other in zip((HELD_OUT, FOOLED), first, last, strict=True):
+        found[name] = compare(one, at_first, other, at_last).as_dict()
+    return found
+
+
+def sample_votes(rng):
+    truth = rng.integers(0, 3, 200)
+    votes = {
+        str(i): [
+            Vote(f"annotator {a}", ("Yes", "Unsure", "No")[answer if rng.random() < 0.85 else rng.integers(0, 3)])
+            for a in rng.choice(6, 3, replace=False)
+        ]
+        for i, answer in enumerate(truth)
+    }
+    table = vote_table(votes, ("Yes", "Unsure", "No"))
+    return agreement(table, resamples=300), pairwise_kappas(table, min_overlap=15, resamples=200)
