@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,18 +46,17 @@ def world_corpus(home: Path, stories: int = STORIES) -> Corpus:
     return Corpus.objects.create(name="world", path=str(home / "stories"), simulated=True)
 
 
-def new_round(home: Path, *, encoder: str = "minilm", seed: int = 0, **overrides: Any) -> Round:
+def new_round(home: Path, *, seed: int = 0, **overrides: Any) -> Round:
     """A tiny round that has not begun."""
     settings = {
         **PRESETS["tiny"],
         "attack": {**PRESETS["tiny"]["attack"], "paraphraser": {"name": "story_world"}},
-        "training": {"encoder": encoder, "epochs": 1},
+        "training": {"epochs": 1, "export_int8": False},
+        "precision": "fp32",
         **overrides,
     }
     config = round_settings(settings).model_dump(mode="json")
-    return Round.objects.create(
-        name="tiny", policy=world_policy(), corpus=world_corpus(home), config=config, seed=seed
-    )
+    return Round.objects.create(name="tiny", policy=world_policy(), corpus=world_corpus(home), config=config, seed=seed)
 
 
 def drive(round_: Round, *, until: str | None = None, most: int = 500) -> Round:
@@ -104,8 +102,3 @@ def fingerprint(round_: Round) -> dict[str, Any]:
         "snippets": Snippet.objects.filter(policy=round_.policy).count(),
         "jobs": sorted(Job.objects.filter(stage__round=round_).values_list("stage__name", "shard", "state")),
     }
-
-
-def digest(value: Any) -> str:
-    """A short hash, for a readable failure."""
-    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]

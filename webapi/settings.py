@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -50,6 +51,8 @@ def _local_secret(home: Path) -> str:
 GAUNTLET_HOME = Path(os.environ.get("GAUNTLET_HOME") or BASE_DIR / "var")
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 BROKER_URL = os.environ.get("BROKER_URL", "")
+QUEUE_PREFIX = os.environ.get("QUEUE_PREFIX") or "gauntlet"
+"""Before the names of queues and exchange: several installations may share a broker."""
 EMBEDDED = not BROKER_URL
 """Whether jobs run on a worker thread of this process, with nothing to start."""
 
@@ -107,6 +110,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "webapi" / "pages" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "libraries": {"gauntlet": "webapi.pages.tags"},
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -144,7 +148,11 @@ USE_I18N = False
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-STATICFILES_DIRS = [BASE_DIR / "webapi" / "pages" / "static"]
+_PLOTLY = find_spec("plotly")
+STATICFILES_DIRS: list[Path | tuple[str, Path]] = [BASE_DIR / "webapi" / "pages" / "static"]
+if _PLOTLY and _PLOTLY.origin:
+    # The charts' script comes with the Python package: found without importing it, served from where it lies.
+    STATICFILES_DIRS.append(("vendor/plotly", Path(_PLOTLY.origin).parent / "package_data"))
 WHITENOISE_USE_FINDERS = True  # one command, no collectstatic on a laptop
 
 LOGGING = {
@@ -153,4 +161,51 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "WARNING")},
+}
+
+# The API
+MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 2_000_000_000)
+"""Largest file that `POST /imports` takes."""
+DATA_ROOTS = env_list("DATA_ROOTS", "")
+"""Folders that requests may name paths in, besides `GAUNTLET_HOME`. Embedded and empty: all that the server can read."""
+EVENTS_SECONDS = env_int("EVENTS_SECONDS", 300)
+"""How long one stream of events stays open; clients come back by themselves."""
+MIDDLEWARE.insert(0, "webapi.api.prometheus.TimeRequests")
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "webapi.authentication.BearerAuthentication",
+        "webapi.authentication.PageSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["webapi.api.access.ByTable"],
+    "DEFAULT_THROTTLE_CLASSES": ["webapi.api.throttling.PerUser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["webapi.api.parsing.JsonBody"],
+    "DEFAULT_PAGINATION_CLASS": "webapi.api.pagination.ByCursor",
+    "DEFAULT_FILTER_BACKENDS": ["webapi.api.filters.ByField", "webapi.api.pagination.ByTime"],
+    "DEFAULT_SCHEMA_CLASS": "webapi.api.schema.Described",
+    "EXCEPTION_HANDLER": "webapi.api.problems.answer_problem",
+    "URL_FORMAT_OVERRIDE": None,
+    "COERCE_DECIMAL_TO_STRING": False,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Gauntlet",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SORT_OPERATION_PARAMETERS": False,
+    "ENUM_NAME_OVERRIDES": {
+        "RoundStateEnum": "webapi.models.RoundState",
+        "JobStateEnum": "webapi.models.JobState",
+        "BatchStateEnum": "webapi.models.BatchState",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "webapi.api.schema.add_problems",
+    ],
 }

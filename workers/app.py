@@ -20,22 +20,23 @@ django.setup()
 QUEUES = ("default", "generation", "scoring", "training")
 """Cheap jobs; text generation; scoring and embedding; training (one at a time a machine)."""
 
-DEAD_LETTERS = "dead"
+PREFIX = settings.QUEUE_PREFIX
+DEAD_LETTERS = f"{PREFIX}.dead"
 
 app = Celery("gauntlet", broker=settings.BROKER_URL or "memory://", set_as_current=True)
-_exchange = Exchange("gauntlet", type="direct")
+_exchange = Exchange(PREFIX, type="direct")
 
 
 def _queue(name: str) -> Queue:
     # A message that kills its worker again and again is dropped to the dead letters instead of circling for ever.
     arguments = {"x-queue-type": "quorum", "x-delivery-limit": 10, "x-dead-letter-exchange": DEAD_LETTERS}
-    return Queue(name, _exchange, routing_key=name, queue_arguments=arguments)
+    return Queue(f"{PREFIX}.{name}", _exchange, routing_key=name, queue_arguments=arguments)
 
 
 app.conf.update(
     task_queues=[_queue(name) for name in QUEUES],
-    task_default_queue="default",
-    task_default_exchange="gauntlet",
+    task_default_queue=f"{PREFIX}.default",
+    task_default_exchange=PREFIX,
     task_default_routing_key="default",
     task_acks_late=True,
     task_reject_on_worker_lost=True,

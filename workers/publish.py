@@ -33,11 +33,11 @@ def publish(job_ids: Iterable[uuid.UUID]) -> None:
 
 
 def _send(ids: list[uuid.UUID]) -> None:
-    from workers.app import app, run_job
+    from workers.app import PREFIX, app, run_job
 
     with app.producer_or_acquire() as producer:
         for job_id, queue in Job.objects.filter(pk__in=ids, state=JobState.QUEUED).values_list("pk", "queue"):
-            run_job.apply_async(args=[str(job_id)], queue=queue, producer=producer, retry=True)
+            run_job.apply_async(args=[str(job_id)], queue=f"{PREFIX}.{queue}", producer=producer, retry=True)
             Job.objects.filter(pk=job_id).update(published_at=timezone.now())
 
 

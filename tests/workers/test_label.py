@@ -118,9 +118,7 @@ def test_a_task_is_never_taken_beyond_what_it_wants(task: Callable[..., Task]) -
     assert one.take() is False
 
 
-def test_consensus_follows_the_policys_rule_and_the_latest_revision(
-    policy: Policy, task: Callable[..., Task]
-) -> None:
+def test_consensus_follows_the_policys_rule_and_the_latest_revision(policy: Policy, task: Callable[..., Task]) -> None:
     one, tie, staffed = (task(f"Sentence number {n} it is.", wanted=3) for n in (1, 2, 3))
     alice, bob, carol = (annotator(name) for name in ("alice", "bob", "carol"))
     staff = annotator("sam", staff=True)

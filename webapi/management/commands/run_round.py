@@ -48,7 +48,7 @@ class Command(BaseCommand):
             "--policy", default="injury", metavar="FILE", help="policy name or TOML file (default: injury)"
         )
         parser.add_argument(
-            "--settings", type=Path, metavar="FILE", help="TOML file of round settings that override the preset's"
+            "--config", type=Path, metavar="FILE", help="TOML file of round settings that override the preset's"
         )
         parser.add_argument(
             "--preset", choices=sorted(PRESETS), default="demo", help="sizes: demo takes minutes, full an hour"
@@ -59,6 +59,9 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=0, help="decides every random choice (default: 0)")
         parser.add_argument("--name", default="", help="name of the round")
         parser.add_argument(
+            "--detach", action="store_true", help="start the round and return; workers do the rest (needs BROKER_URL)"
+        )
+        parser.add_argument(
             "--resume", action="store_true", help="go on with the newest unfinished round instead of starting one"
         )
 
@@ -66,11 +69,16 @@ class Command(BaseCommand):
         """Runs the round and prints its table."""
         if settings.EMBEDDED:
             call_command("migrate", verbosity=0)
+            if options["detach"]:
+                raise CommandError("--detach needs workers: set BROKER_URL and start `manage.py worker`")
         try:
             round_ = self._resumed() if options["resume"] else self._created(options)
         except (EngineError, DomainError) as error:
             raise CommandError(str(error)) from error
-        self._run(round_)
+        if options["detach"]:
+            self.stdout.write(str(round_.pk))
+        else:
+            self._run(round_)
 
     def _resumed(self) -> Round:
         unfinished = Round.objects.exclude(state__in=[RoundState.SUCCEEDED, RoundState.CANCELLED])
@@ -83,7 +91,7 @@ class Command(BaseCommand):
 
     def _created(self, options: dict[str, Any]) -> Round:
         spec = load_policy(options["policy"])
-        wanted = _merged(PRESETS[options["preset"]], _overrides(options["settings"]))
+        wanted = _merged(PRESETS[options["preset"]], _overrides(options["config"]))
         corpus = self._corpus(options["stories"], options["seed"])
         if corpus.simulated:
             spec = _judged_by(spec, "story_world")

@@ -1,0 +1,85 @@
+"""A round on PostgreSQL and RabbitMQ with two worker processes; one is killed while scoring, one while training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cluster import Cluster, settings_file
+from workers.rounds import STAGES
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+SETTINGS = {
+    "sizes": {"candidates": 700, "corpus_snippets": 2000},
+    "training": {"epochs": 12, "export_int8": False},
+}
+"""Enough to score and to train on that a worker can be met in the middle of it."""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+def start_round(cluster: Cluster, tmp_path: Path) -> None:
+    config = settings_file(tmp_path / "round.toml", SETTINGS)
+    cluster.manage("run_round", "--preset", "tiny", "--config", str(config), "--detach")
+
+
+def ended(cluster: Cluster) -> list[tuple[Any, ...]]:
+    return cluster.ask("SELECT state, error FROM webapi_round WHERE state IN ('succeeded', 'failed', 'cancelled')")
+
+
+def scores(cluster: Cluster) -> int:
+    return int(cluster.ask("SELECT count(*) FROM webapi_score")[0][0])
+
+
+def test_two_workers_end_a_round_though_two_are_killed(cluster: Cluster, tmp_path: Path) -> None:
+    start_round(cluster, tmp_path)
+    cluster.start_worker()
+    cluster.start_worker()
+    training = "SELECT j.worker FROM webapi_job j JOIN webapi_stage s ON s.id = j.stage_id WHERE s.name = %s "
+    under_way = training + "AND j.state = 'running' AND j.done > 0"
+    (worker,) = cluster.wait_for("training", lambda: cluster.ask(under_way, "train_baseline"), 120)[0]
+    cluster.kill_worker_of(worker)
+    cluster.start_worker()
+    cluster.wait_for("scores", lambda: scores(cluster), 180)
+    (worker,) = cluster.wait_for("scoring", lambda: cluster.ask(under_way, "score"), 60)[0]
+    partly = scores(cluster)
+    cluster.kill_worker_of(worker)
+    cluster.start_worker()
+    state = cluster.wait_for("the round's end", lambda: ended(cluster), 240)
+    assert state == [("succeeded", "")], cluster.stages()
+    assert [row[:3] for row in cluster.stages()] == [(spec.name, "succeeded", 1) for spec in STAGES]
+    _every_label_once(cluster)
+    _every_score_once(cluster, partly)
+    assert len({row[0] for row in cluster.ask("SELECT worker FROM webapi_job")}) >= 3, "several workers took part"
+
+
+def _every_label_once(cluster: Cluster) -> None:
+    wanted, labelled, taken = cluster.ask("SELECT sum(wanted), sum(labelled), sum(taken) FROM webapi_task")[0]
+    labels, annotated = cluster.ask("SELECT count(*), count(DISTINCT (snippet_id, annotator_id)) FROM webapi_label")[0]
+    assert labels == annotated == wanted == labelled == taken
+    assert labels > 300
+
+
+def _every_score_once(cluster: Cluster, partly: int) -> None:
+    by_classifier = dict(
+        cluster.ask(
+            "SELECT c.condition, count(*) FROM webapi_score s JOIN webapi_classifier c ON c.id = s.classifier_id "
+            "GROUP BY 1"
+        )
+    )
+    pools = dict(cluster.ask("SELECT pool, count(*) FROM webapi_roundsnippet GROUP BY 1"))
+    held_out = pools["test"] + pools["attack_test"]
+    assert by_classifier == {
+        "baseline": pools["candidate"] + pools["attack"] + held_out,
+        "+paraphrases": held_out,
+    }
+    assert 0 < partly < by_classifier["baseline"]

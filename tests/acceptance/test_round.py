@@ -1,0 +1,144 @@
+"""A whole round, embedded: undisturbed, with every job killed in its middle, and with every job run twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from tests.driving import WorkerKilled, drive, fingerprint, new_round
+from webapi.models import Artifact, Evaluation, Job, JobState, Label, Round, RoundState, Task
+from workers.artifacts import round_path
+from workers.execute import JOBS
+from workers.jobs import JobRun
+from workers.rounds import STAGES
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, settings: Any) -> Path:
+    settings.GAUNTLET_HOME = tmp_path
+    return tmp_path
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """What is written inside is rolled back."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+@contextmanager
+def every_job_killed(patch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Each job dies at its second report of progress, then at its first, then with all done but its end unsaid."""
+    killed: Counter[str] = Counter()
+    reports: Counter[tuple[object, int]] = Counter()
+    progress, succeed = JobRun.progress, Job.succeed
+
+    def dying_progress(run: JobRun, done: int, total: int) -> None:
+        attempt = run.job.attempts
+        reports[run.job.pk, attempt] += 1
+        if attempt <= 2 and reports[run.job.pk, attempt] == 3 - attempt:
+            killed[f"{run.job.kind} {run.job.stage and run.job.stage.name}"] += 1
+            raise WorkerKilled
+        progress(run, done, total)
+
+    def dying_succeed(job: Job, result: dict[str, object]) -> bool:
+        if job.attempts < 4:
+            killed[f"{job.kind} {job.stage and job.stage.name}"] += 1
+            raise WorkerKilled
+        return succeed(job, result)
+
+    with patch.context() as patched:
+        patched.setattr(JobRun, "progress", dying_progress)
+        patched.setattr(Job, "succeed", dying_succeed)
+        yield killed
+
+
+def drive_through_kills(round_: Round) -> Round:
+    while True:
+        try:
+            return drive(round_)
+        except WorkerKilled:
+            past = timezone.now() - timedelta(seconds=1)
+            Job.objects.filter(state=JobState.RUNNING).update(lease_expires_at=past)
+
+
+def test_killing_every_job_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with undone():
+        undisturbed = new_round(home)
+        assert drive(undisturbed).state == RoundState.SUCCEEDED, undisturbed.error
+        expected = fingerprint(undisturbed)
+    round_ = new_round(home)
+    with every_job_killed(monkeypatch) as killed:
+        drive_through_kills(round_)
+    assert round_.state == RoundState.SUCCEEDED, round_.error
+    found = fingerprint(round_)
+    for key, value in expected.items():
+        assert found[key] == value, key
+    assert set(killed) == {f"stage {spec.name}" for spec in STAGES} | {
+        "collect_labels label_first",
+        "collect_labels label",
+    }
+    assert set(round_.stages.values_list("runs", flat=True)) == {1}, "no stage was repeated"
+
+
+def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(home: Path) -> None:
+    round_ = drive(new_round(home))
+    assert round_.state == RoundState.SUCCEEDED, round_.error
+    assert list(round_.stages.values_list("name", "state", "runs")) == [(s.name, "succeeded", 1) for s in STAGES]
+    _labels_are_what_tasks_wanted(round_)
+    _nothing_leaks_between_splits(round_)
+    _the_report_is_whole(round_)
+    before, artifacts = fingerprint(round_), dict(Artifact.objects.values_list("path", "sha256"))
+    evaluations = list(Evaluation.objects.order_by("pk").values_list("results", flat=True))
+    for job in Job.objects.filter(stage__round=round_).order_by("pk"):
+        JOBS[job.kind](JobRun(job))
+    assert fingerprint(round_) == before
+    assert list(Evaluation.objects.order_by("pk").values_list("results", flat=True)) == evaluations
+    changed = {p for p, digest in Artifact.objects.values_list("path", "sha256") if artifacts.get(p) != digest}
+    assert {Path(path).name for path in changed} <= {"report.html", "report.json"}, "the report tells times"
+
+
+def _labels_are_what_tasks_wanted(round_: Round) -> None:
+    tasks = list(Task.objects.filter(batch__round=round_).values_list("wanted", "taken", "labelled", "state"))
+    assert tasks
+    assert all(row == (row[0], row[0], row[0], "done") for row in tasks)
+    assert Label.objects.filter(task__batch__round=round_).count() == sum(row[0] for row in tasks)
+    assert set(Label.objects.values_list("annotator__simulated", flat=True)) == {True}
+
+
+def _nothing_leaks_between_splits(round_: Round) -> None:
+    splits: dict[str, set[str]] = {}
+    for root, split in round_.members.values_list("snippet__root_hash", "snippet__split"):
+        splits.setdefault(root, set()).add(split)
+    assert all(len(found) == 1 for found in splits.values())
+    pools = set(round_.members.values_list("pool", "snippet__split"))
+    assert pools == {
+        ("initial", "train"),
+        ("candidate", "train"),
+        ("attack", "train"),
+        ("test", "test"),
+        ("seed", "test"),
+        ("attack_test", "test"),
+    }
+
+
+def _the_report_is_whole(round_: Round) -> None:
+    content = json.loads(round_path(round_, "report.json").read_text())
+    assert [one["name"] for one in content["classifiers"]] == ["baseline", "+paraphrases"]
+    assert content["labels"]["spent"] == Label.objects.filter(task__batch__round=round_).count()
+    assert "imulated" in content["round"]["simulated"]
+    page = round_path(round_, "report.html").read_text()
+    assert content["round"]["simulated"].split(".")[0] in page
+    assert round_.summary["labels"] == content["labels"]["spent"]
