@@ -18,9 +18,9 @@ from webapi.models import Annotator, Label, Policy, Snippet
 from webapi.selectors.dashboard import DayCount, LabelFilter, labels_per_day
 
 CACHE_SECONDS = 24 * 3600
-BUSIEST = 40
-MIN_OVERLAP = 20
-SHOWN = 20
+BUSIEST = 200
+MIN_OVERLAP = 10
+SHOWN = 15
 """How many pairs and snippets in dispute are kept: the page shows them all."""
 
 
@@ -89,7 +89,7 @@ class _Votes(NamedTuple):
     annotators: list[Any]
 
 
-def agreement_figures(policy: Policy, *, batch: UUID | None = None) -> AgreementFigures | None:
+def agreement_figures(policy: Policy, *, batch: UUID | str | None = None) -> AgreementFigures | None:
     """How far annotators agree under `policy` (in one batch of it); None without labels.
 
     Computed once for each state of the labels and then cached: the newest label and their number are the key.
@@ -111,12 +111,12 @@ def policies_with_labels() -> list[Policy]:
     return list(Policy.objects.filter(Exists(Label.objects.filter(snippet__policy=OuterRef("pk")))).order_by("-id"))
 
 
-def _labels(policy: Policy, batch: UUID | None) -> QuerySet[Label]:
+def _labels(policy: Policy, batch: UUID | str | None) -> QuerySet[Label]:
     labels = Label.objects.filter(snippet__policy=policy).order_by()
-    return labels.filter(task__batch=batch) if batch else labels
+    return labels.filter(task__batch=UUID(str(batch))) if batch else labels
 
 
-def _compute(policy: Policy, batch: UUID | None, judgements: int) -> AgreementFigures:
+def _compute(policy: Policy, batch: UUID | str | None, judgements: int) -> AgreementFigures:
     votes = _standing_votes(policy, batch)
     rules = policy.rules
     return AgreementFigures(
@@ -139,7 +139,7 @@ def _simulated(annotators: list[Any]) -> int:
     return len(set(annotators) & set(Annotator.objects.filter(simulated=True).values_list("pk", flat=True)))
 
 
-def _standing_votes(policy: Policy, batch: UUID | None) -> _Votes:
+def _standing_votes(policy: Policy, batch: UUID | str | None) -> _Votes:
     """The latest answer of each annotator to each snippet, as arrays. One query; later revisions replace earlier."""
     latest: dict[tuple[Any, Any], str] = {}
     rows = _labels(policy, batch).order_by("revision").values_list("snippet_id", "annotator_id", "choice")
@@ -162,7 +162,7 @@ def _pairs(votes: _Votes) -> tuple[Pair, ...]:
     found = pairwise_kappas(votes.table, min_overlap=MIN_OVERLAP, most=BUSIEST).pairs()
     closest: Sequence[KappaPairDict] = sorted(found, key=lambda pair: -pair["items"])[:SHOWN]
     keys = {votes.annotators[code] for pair in closest for code in (pair["a"], pair["b"])}
-    names = {row.pk: str(row) for row in Annotator.objects.filter(pk__in=keys)}
+    names = dict(Annotator.objects.filter(pk__in=keys).values_list("pk", "name"))
     return tuple(
         Pair(
             names[votes.annotators[pair["a"]]],

@@ -35,7 +35,7 @@ def server_path(path: str, *, folder: bool) -> Path:
     if "\x00" in path:
         raise BadInput("contains a null byte", where="path")
     real = Path(path).expanduser().resolve()
-    roots = [Path(root).resolve() for root in (*settings.DATA_ROOTS, settings.GAUNTLET_HOME)]
+    roots = [Path(str(root)).resolve() for root in (*settings.DATA_ROOTS, settings.GAUNTLET_HOME)]
     anywhere = settings.EMBEDDED and not settings.DATA_ROOTS
     if not anywhere and not any(real.is_relative_to(root) for root in roots):
         raise DomainError("path_not_allowed", f"{path} is not under a data root of this server (DATA_ROOTS).")

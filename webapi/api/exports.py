@@ -1,0 +1,106 @@
+"""Exports: rows to a file, as a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, extend_schema_view
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from webapi.api.base import Resource, StrictSerializer
+from webapi.api.jobs import ROW, JobFilter, JobSerializer
+from webapi.api.schema import EXAMPLE_ID, example
+from webapi.models import Job, JobState
+from webapi.services.transfers import EXPORT, export_create, export_file
+from workers.export_tables import EXPORTS
+from workers.table_files import WRITERS
+
+
+class ExportInput(StrictSerializer):
+    """What is to be exported."""
+
+    what = serializers.ChoiceField(list(EXPORTS))
+    filters = serializers.DictField(
+        child=serializers.CharField(),
+        default=dict,
+        help_text="; ".join(f"{what}: {', '.join(export.filters)}" for what, export in EXPORTS.items())
+        + ". Scores need a classifier.",
+    )
+    format = serializers.ChoiceField(list(WRITERS), default="jsonl")
+
+
+class ExportSerializer(JobSerializer):
+    """An export's job, and where its file is once it is there."""
+
+    download = serializers.SerializerMethodField()
+
+    class Meta(JobSerializer.Meta):
+        fields = [*JobSerializer.Meta.fields, "download"]
+        read_only_fields = fields
+
+    @extend_schema_field({"type": ["string", "null"], "format": "uri"})
+    def get_download(self, row: Job) -> str | None:
+        """The file's address."""
+        if row.state != JobState.SUCCEEDED:
+            return None
+        return reverse("exports-download", args=[row.pk], request=self.context["request"])
+
+
+ASKED = {"what": "labels", "filters": {"policy": EXAMPLE_ID}, "format": "parquet"}
+QUEUED: dict[str, Any] = {**ROW, "kind": "export_rows", "state": "queued", "done": 0, "total": 0, "download": None}
+DONE: dict[str, Any] = {
+    **QUEUED,
+    "state": "succeeded",
+    "result": {"path": "exports/….parquet", "rows": 600, "bytes": 40960, "sha256": "9f2c…"},
+    "download": f"https://…/api/v1/exports/{EXAMPLE_ID}/download",
+}
+
+
+@extend_schema_view(
+    list=extend_schema(examples=example(DONE, status=200)), retrieve=extend_schema(examples=example(DONE, status=200))
+)
+class Exports(Resource[Job]):
+    """Exports, each a job."""
+
+    resource = "exports"
+    queryset = Job.objects.select_related("stage").filter(kind=EXPORT)
+    filterset_class = JobFilter
+    serializer_class = ExportSerializer
+
+    def list(self, request: Request) -> Response:
+        """Exports, a page at a time."""
+        return self.listed(self.get_queryset())
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One export."""
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(
+        request=ExportInput,
+        responses={202: ExportSerializer},
+        examples=[*example(ASKED), *example(QUEUED, status=202)],
+    )
+    def create(self, request: Request) -> Response:
+        """Writes snippets, labels, consensus or scores to a JSONL, CSV or Parquet file."""
+        data = self.input(ExportInput)
+        job = export_create(
+            what=data["what"], filters=data["filters"], file_format=data["format"], created_by=self.user
+        )
+        return Response(self.get_serializer(job).data, status=202)
+
+    @extend_schema(
+        responses={(200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, "The file.")},
+        examples=example("{…}", status=200),
+    )
+    @action(detail=True)
+    def download(self, request: Request, pk: str) -> FileResponse:
+        """The finished file."""
+        job = self.get_object()
+        name = f"{job.args['what']}-{job.pk}.{job.args['format']}"
+        return FileResponse(export_file(job).open("rb"), as_attachment=True, filename=name)

@@ -1,0 +1,38 @@
+"""Request bodies: JSON, strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class JsonBody(BaseParser):
+    """UTF-8 JSON as RFC 8259 has it: no NaN or Infinity."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The body's value. Raises ParseError."""
+        try:
+            return json.loads(stream.read().decode(), parse_constant=_refuse_constant)
+        except UnicodeDecodeError as error:
+            raise ParseError(f"The body is not UTF-8 at byte {error.start}.") from error
+        except json.JSONDecodeError as error:
+            raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos + 1}.") from error
+        except ValueError as error:
+            raise ParseError(f"The body is not JSON: {error}.") from error
+        except RecursionError as error:
+            raise ParseError("The body is nested too deeply.") from error

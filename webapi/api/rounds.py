@@ -1,0 +1,161 @@
+"""Rounds: launched, watched, paused, resumed, retried, cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import FileResponse, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from webapi.api.base import Resource
+from webapi.api.events import EventRenderer, Snapshot, event_stream
+from webapi.api.fields import CorpusField, PolicyField
+from webapi.api.filters import ByPeriod
+from webapi.api.round_shapes import (
+    ASKED,
+    DETAIL,
+    EVENT,
+    ROW,
+    RoundDetailSerializer,
+    RoundReportSerializer,
+    RoundRequest,
+    RoundSerializer,
+    round_detail,
+)
+from webapi.api.schema import example
+from webapi.models import Round
+from webapi.selectors.round_progress import round_progress
+from webapi.selectors.rounds import REPORT_HTML, report_data, report_file, rounds_listed
+from webapi.services import rounds as services
+from workers.round_settings import RoundSettings
+
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "sandbox allow-scripts"
+)
+"""The report is one file with its own scripts; it runs apart from this site."""
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The id of the last event that was seen."
+)
+EVENTS = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "Events `progress`, then `end`.")}
+
+
+class RoundTarget(serializers.Serializer[Any]):
+    """What a round is about."""
+
+    policy = PolicyField()
+    corpus = CorpusField()
+    name = serializers.CharField(max_length=200, allow_blank=True, default="")
+    seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+
+
+class RoundFilter(ByPeriod):
+    """Filters of the list."""
+
+    class Meta:
+        model = Round
+        fields = ["policy", "corpus", "state", "created_by"]
+
+
+_move = extend_schema(request=None, responses=RoundDetailSerializer, examples=example(DETAIL, status=200))
+
+
+@extend_schema_view(list=extend_schema(examples=example(ROW, status=200)))
+class Rounds(Resource[Round]):
+    """Rounds."""
+
+    resource = "rounds"
+    queryset = rounds_listed()
+    filterset_class = RoundFilter
+    serializer_class = RoundSerializer
+
+    def list(self, request: Request) -> Response:
+        """Rounds, a page at a time."""
+        return self.listed(self.get_queryset())
+
+    @extend_schema(responses=RoundDetailSerializer, examples=example(DETAIL, status=200))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One round: its settings, its stages with progress, its funnel, and its summary once it has one."""
+        return self._shown(self.get_object())
+
+    @extend_schema(
+        request=RoundRequest,
+        responses={201: RoundDetailSerializer},
+        examples=[*example(ASKED), *example(DETAIL, status=201)],
+    )
+    def create(self, request: Request) -> Response:
+        """Launches a round. What is not said of its settings is as the schema's defaults have it."""
+        data = dict(request.data) if isinstance(request.data, dict) else {}
+        target = {name: data.pop(name) for name in map(str, RoundTarget().fields) if name in data}
+        about = self.input(RoundTarget, target)
+        wanted = RoundSettings.model_validate(data)
+        round_ = services.round_create(settings=wanted.model_dump(mode="json"), created_by=self.user, **about)
+        return self._shown(round_, status=201)
+
+    @_move
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Lets the jobs under way end and begins no other."""
+        return self._shown(services.round_pause(round_=self.get_object()))
+
+    @_move
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Goes on where it was paused."""
+        return self._shown(services.round_resume(round_=self.get_object()))
+
+    @_move
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Runs the failed stage again, without what had succeeded of it."""
+        return self._shown(services.round_retry(round_=self.get_object()))
+
+    @_move
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """Ends the round for good; labels and scores stay."""
+        return self._shown(services.round_cancel(round_=self.get_object()))
+
+    @extend_schema(parameters=[LAST_EVENT_ID], responses=EVENTS, examples=example(EVENT, status=200), filters=False)
+    @action(detail=True, renderer_classes=[EventRenderer, JSONRenderer])
+    def events(self, request: Request, pk: str) -> StreamingHttpResponse:
+        """The round's progress as server-sent events, whenever it changes, until it ends."""
+        round_ = self.get_object()
+
+        def look() -> Snapshot:
+            progress = round_progress(Round.objects.get(pk=round_.pk))
+            return Snapshot(progress.as_json(), progress.moving)
+
+        return event_stream(look, request.headers.get("Last-Event-ID", ""))
+
+    @extend_schema(
+        responses=RoundReportSerializer,
+        examples=example({"html": "https://…/api/v1/rounds/…/report.html", "report": {}}, status=200),
+    )
+    @action(detail=True)
+    def report(self, request: Request, pk: str) -> Response:
+        """The report's figures, and where its page is."""
+        round_ = self.get_object()
+        link = reverse("rounds-report-html", args=[round_.pk], request=request)
+        return Response({"html": link, "report": report_data(round_)})
+
+    @extend_schema(
+        responses={(200, "text/html"): OpenApiResponse(OpenApiTypes.STR, "The report, one file.")},
+        examples=example("<!doctype html>…", status=200),
+    )
+    @action(detail=True, url_path=r"report\.html", url_name="report-html")
+    def report_html(self, request: Request, pk: str) -> FileResponse:
+        """The report as a page of its own."""
+        file = report_file(self.get_object(), REPORT_HTML).open("rb")
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        return FileResponse(file, content_type="text/html; charset=utf-8", headers=headers)
+
+    def _shown(self, round_: Round, status: int = 200) -> Response:
+        return Response(round_detail(round_), status=status)

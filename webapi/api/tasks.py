@@ -1,0 +1,182 @@
+"""Tasks: leased, renewed, released. A labeler gets the text and the question, nothing of where it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from webapi.api.base import Resource, StrictSerializer
+from webapi.api.fields import policies_named
+from webapi.api.schema import EXAMPLE_ID, example
+from webapi.models import Batch, Lease
+from webapi.permissions import visible
+from webapi.selectors.tasks import leases_held
+from webapi.services.labels import MAX_LEASES, annotator_for, leases_release, leases_renew, tasks_lease
+
+
+class LeaseSerializer(serializers.Serializer[Lease]):
+    """What proves that a task is yours, and until when."""
+
+    token = serializers.UUIDField()
+    expires_at = serializers.DateTimeField()
+
+
+class QuestionSerializer(serializers.Serializer[Any]):
+    """What is asked; the guidelines are at `/policies/{id}`."""
+
+    id = serializers.UUIDField(source="pk")
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    question = serializers.CharField(source="spec.question")
+    choices = serializers.ListField(child=serializers.CharField(), source="spec.choices")
+
+
+class TaskSerializer(serializers.Serializer[Lease]):
+    """A task that you hold."""
+
+    id = serializers.UUIDField(source="task_id")
+    batch = serializers.UUIDField(source="task.batch_id")
+    policy = QuestionSerializer(source="task.batch.policy")
+    prompt = serializers.CharField(source="task.snippet.prompt")
+    completion = serializers.CharField(source="task.snippet.completion")
+    annotator = serializers.CharField(
+        source="annotator.external_id", help_text="The worker that the lease named; empty: yourself."
+    )
+    lease = LeaseSerializer(source="*")
+
+
+class LeaseInput(StrictSerializer):
+    """Which tasks are wanted."""
+
+    count = serializers.IntegerField(min_value=1, max_value=MAX_LEASES, default=1)
+    policy = serializers.CharField(required=False, help_text="Key or name of a policy; none: any.")
+    batch = serializers.UUIDField(required=False)
+    annotator = serializers.CharField(
+        required=False, max_length=200, help_text="For vendors: your own stable id of the worker who will answer."
+    )
+
+
+class LeasedSerializer(serializers.Serializer[Any]):
+    """Tasks leased; fewer than asked for, or none, when no more are free."""
+
+    tasks = TaskSerializer(many=True)
+
+
+class TokensInput(StrictSerializer):
+    """Leases by their tokens."""
+
+    leases = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=MAX_LEASES)
+
+
+class LeaseOutcomeSerializer(serializers.Serializer[Any]):
+    """What became of one lease. `not_held`: it had run out and was given back, or was never yours."""
+
+    token = serializers.UUIDField()
+    outcome = serializers.ChoiceField(["renewed", "released", "not_held"])
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class LeaseOutcomesSerializer(serializers.Serializer[Any]):
+    """What became of each lease, in the order of the request."""
+
+    results = LeaseOutcomeSerializer(many=True)
+
+
+TASK: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "batch": EXAMPLE_ID,
+    "policy": {
+        "id": EXAMPLE_ID,
+        "name": "injury",
+        "version": 1,
+        "question": "Was anyone injured, or is there fresh injury?",
+        "choices": ["Yes", "Unsure", "No"],
+    },
+    "prompt": "The rain fell. Ada ran to the gate. It was locked.",
+    "completion": "She climbed over it and went home to her tea.",
+    "annotator": "worker-17",
+    "lease": {"token": "5b0c1b1e-5f0e-4f0e-9d53-0d4c7a0c2a11", "expires_at": "2026-11-21T10:00:00Z"},
+}
+TOKENS = {"leases": [TASK["lease"]["token"]]}
+
+
+def _outcome(outcome: str, expires_at: str | None) -> dict[str, Any]:
+    return {"results": [{"token": TASK["lease"]["token"], "outcome": outcome, "expires_at": expires_at}]}
+
+
+@extend_schema_view(list=extend_schema(examples=example(TASK, status=200)))
+class Tasks(Resource[Lease]):
+    """The labeling queue."""
+
+    resource = "tasks"
+    queryset = Lease.objects.none()
+    serializer_class = TaskSerializer
+
+    def get_queryset(self) -> QuerySet[Lease]:
+        """Leases are one's own by their annotator."""
+        return Lease.objects.none() if getattr(self, "swagger_fake_view", False) else leases_held(self.user)
+
+    def list(self, request: Request) -> Response:
+        """The tasks that you hold now: where a client goes on after a crash."""
+        return self.listed(self.get_queryset())
+
+    @extend_schema(
+        request=LeaseInput,
+        responses=LeasedSerializer,
+        examples=[
+            *example({"count": 1, "policy": "injury", "annotator": "worker-17"}),
+            *example({"tasks": [TASK]}, status=200),
+        ],
+    )
+    @action(detail=False, methods=["post"])
+    def lease(self, request: Request) -> Response:
+        """Takes up to `count` tasks for you, or for a vendor's worker, until their leases run out.
+
+        Never a snippet that the annotator has answered, holds or wrote. Answer, renew or release before `expires_at`;
+        after it the task goes to somebody else.
+        """
+        wanted = self.input(LeaseInput)
+        batches = visible(Batch.objects.all(), "batches", self.actor)
+        if "policy" in wanted:
+            batches = batches.filter(policy__in=policies_named(self.actor, wanted["policy"]))
+        if "batch" in wanted:
+            batches = self._batch(batches, wanted["batch"])
+        annotator = annotator_for(actor=self.actor, worker=wanted.get("annotator", ""))
+        leases = tasks_lease(annotator=annotator, batches=batches, count=wanted["count"])
+        return Response(LeasedSerializer({"tasks": leases}).data)
+
+    @extend_schema(
+        request=TokensInput,
+        responses=LeaseOutcomesSerializer,
+        examples=[*example(TOKENS), *example(_outcome("renewed", "2026-11-21T10:30:00Z"), status=200)],
+    )
+    @action(detail=False, methods=["post"])
+    def renew(self, request: Request) -> Response:
+        """Holds leases as long again from now."""
+        outcomes = leases_renew(user=self.user, tokens=self.input(TokensInput)["leases"])
+        return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
+
+    @extend_schema(
+        request=TokensInput,
+        responses=LeaseOutcomesSerializer,
+        examples=[*example(TOKENS), *example(_outcome("released", None), status=200)],
+    )
+    @action(detail=False, methods=["post"])
+    def release(self, request: Request) -> Response:
+        """Gives leases back at once."""
+        outcomes = leases_release(user=self.user, tokens=self.input(TokensInput)["leases"])
+        return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
+
+    def _batch(self, batches: QuerySet[Batch], key: Any) -> QuerySet[Batch]:
+        found = batches.filter(pk=key)
+        if not found.exists():
+            raise serializers.ValidationError(
+                {"batch": serializers.ErrorDetail("There is no such batch.", "does_not_exist")}
+            )
+        return found

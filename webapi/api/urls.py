@@ -1,0 +1,42 @@
+"""The API's resources, by path."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, re_path
+from rest_framework.routers import SimpleRouter
+
+from webapi.api.batches import Batches
+from webapi.api.classifiers import Classifiers
+from webapi.api.corpora import Corpora
+from webapi.api.evaluations import Evaluations
+from webapi.api.exports import Exports
+from webapi.api.imports import Imports
+from webapi.api.jobs import Jobs
+from webapi.api.labels import Labels
+from webapi.api.me import ErrorCodes, Me, Nothing
+from webapi.api.metrics import Metrics
+from webapi.api.policies import Policies
+from webapi.api.rounds import Rounds
+from webapi.api.snippets import Snippets
+from webapi.api.tasks import Tasks
+from webapi.api.tokens import Tokens
+
+router = SimpleRouter(trailing_slash=False)
+router.register("policies", Policies, "policies")
+router.register("corpora", Corpora, "corpora")
+router.register("snippets", Snippets, "snippets")
+router.register("batches", Batches, "batches")
+router.register("tasks", Tasks, "tasks")
+router.register("labels", Labels, "labels")
+router.register("rounds", Rounds, "rounds")
+router.register("classifiers", Classifiers, "classifiers")
+router.register("evaluations", Evaluations, "evaluations")
+router.register("jobs", Jobs, "jobs")
+router.register("imports", Imports, "imports")
+router.register("exports", Exports, "exports")
+router.register("metrics", Metrics, "metrics")
+router.register("tokens", Tokens, "tokens")
+router.register("me", Me, "me")
+router.register("errors", ErrorCodes, "errors")
+
+urlpatterns: list[URLPattern | URLResolver] = [*router.urls, re_path("", Nothing.as_view(), name="nothing")]

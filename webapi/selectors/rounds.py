@@ -1,0 +1,36 @@
+"""Reads of rounds: lists, and the files of the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.db.models import QuerySet
+
+from webapi.errors import DomainError
+from webapi.models import Artifact, Round
+
+REPORT_JSON, REPORT_HTML = "report_json", "report_html"
+"""Kinds of artifact."""
+REPORT_FILES = {REPORT_JSON: "report.json", REPORT_HTML: "report.html"}
+
+
+def rounds_listed() -> QuerySet[Round]:
+    """Rounds with what a list shows of them."""
+    return Round.objects.select_related("policy", "corpus")
+
+
+def report_file(round_: Round, kind: str) -> Path:
+    """The report of that kind. Raises DomainError `report_not_ready`."""
+    path = f"rounds/{round_.pk}/{REPORT_FILES[kind]}"
+    artifact = Artifact.objects.filter(kind=kind, path=path).first()
+    if artifact is None or not artifact.file.is_file():
+        raise DomainError("report_not_ready", f"{round_.name} has no report yet.")
+    return artifact.file
+
+
+def report_data(round_: Round) -> dict[str, Any]:
+    """The report's figures. Raises DomainError `report_not_ready`."""
+    data: dict[str, Any] = json.loads(report_file(round_, REPORT_JSON).read_text(encoding="utf-8"))
+    return data

@@ -1,0 +1,24 @@
+"""Jobs that stand alone: cancelled by those who may."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from webapi.errors import DomainError
+from webapi.models import Job, JobState
+
+
+def job_cancel(*, job: Job) -> Job:
+    """Ends a job that belongs to no round: a queued one never begins, a running one stops at its next heartbeat.
+
+    Raises DomainError `job_of_a_round` or `job_finished`.
+    """
+    if job.stage_id is not None:
+        raise DomainError("job_of_a_round", "The job is part of a round; pause or cancel the round.")
+    unfinished = Job.objects.filter(pk=job.pk, state__in=(JobState.QUEUED, JobState.RUNNING))
+    # Without its lease's token the worker cannot renew, and so notices that it is no longer wanted.
+    if not unfinished.update(state=JobState.CANCELLED, lease_token=None, finished_at=timezone.now()):
+        job.refresh_from_db()
+        raise DomainError("job_finished", f"The job has {job.state}.")
+    job.refresh_from_db()
+    return job

@@ -1,0 +1,81 @@
+"""Bulk imports and exports: asked for here, done by jobs."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from engine.errors import BadInput
+from webapi.errors import DomainError
+from webapi.models import Job, JobState, Policy, User
+from webapi.services.corpora import server_path
+from workers.artifacts import writing
+from workers.export_tables import export_query
+from workers.jobs import enqueue
+
+IMPORT, EXPORT = "import_snippets", "export_rows"
+"""Kinds of job."""
+
+
+def import_create(
+    *,
+    policy: Policy,
+    file_format: str,
+    on_error: str,
+    source: str,
+    created_by: User,
+    upload: IO[bytes] | None = None,
+    name: str = "",
+    path: str = "",
+) -> Job:
+    """A job that reads snippets from an uploaded file, which is kept in the store, or from a file on the server."""
+    if (upload is None) == (not path):
+        raise BadInput("give either a file or the path of one on the server", where="file")
+    stored = _store(upload, file_format) if upload is not None else str(server_path(path, folder=False))
+    args = {
+        "path": stored,
+        "name": name or Path(stored).name,
+        "format": file_format,
+        "on_error": on_error,
+        "policy": str(policy.pk),
+        "source": source,
+    }
+    return _enqueue(IMPORT, args, created_by)
+
+
+def export_create(*, what: str, filters: Mapping[str, Any], file_format: str, created_by: User) -> Job:
+    """A job that writes rows to a file. Raises UnknownName or BadInput for what cannot be exported so."""
+    try:
+        export_query(what, filters)
+    except (ValidationError, ValueError, TypeError) as error:
+        raise BadInput("a filter's value is not of the right kind", where="filters") from error
+    return _enqueue(EXPORT, {"what": what, "filters": dict(filters), "format": file_format}, created_by)
+
+
+def export_file(job: Job) -> Path:
+    """The finished file of an export. Raises DomainError `export_not_ready` or `export_gone`."""
+    if job.state != JobState.SUCCEEDED:
+        raise DomainError("export_not_ready", f"The export is {job.state}.")
+    path = Path(settings.GAUNTLET_HOME) / str(job.result["path"])
+    if not path.is_file():
+        raise DomainError("export_gone", "The file is no longer in the store.")
+    return path
+
+
+def _store(upload: IO[bytes], file_format: str) -> str:
+    name = f"imports/{uuid.uuid4().hex}.{file_format}"
+    with writing(Path(settings.GAUNTLET_HOME) / name) as temporary, temporary.open("wb") as stream:
+        shutil.copyfileobj(upload, stream, 1 << 20)
+    return name
+
+
+def _enqueue(kind: str, args: Mapping[str, Any], created_by: User) -> Job:
+    with transaction.atomic():
+        return enqueue(kind, args, created_by=created_by)
