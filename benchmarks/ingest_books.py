@@ -66,7 +66,7 @@ def main() -> None:
         windows=tally.windows,
         snippets=tally.kept,
         enriched=tally.enriched,
-        refused=dict(tally.refused),
+        refused=tally.refused,
         peer_near_duplicates=theirs,
         peak_memory_mb=round(memory),
     )
@@ -113,7 +113,7 @@ def report(ours: float, peer: float, wall: float, tally: Tally, theirs: int, cha
     """The table for people."""
     print(f"{tally.stories} stories, {characters / 1e6:.1f} MB, {tally.windows:,} windows of four sentences")
     print(f"  kept {tally.kept:,} snippets, {tally.enriched:,} of them enriched; refused:")
-    for reason, count in tally.refused.most_common():
+    for reason, count in sorted(tally.refused.items(), key=lambda item: -item[1]):
         print(f"    {reason:<20}{count:>7,}")
     print(f"  datasketch's near-duplicates {theirs:,}")
     print(f"{'':<26}{'processor s':>12}{'MB/s':>8}")

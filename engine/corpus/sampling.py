@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -43,7 +42,7 @@ class Tally:
     not_sampled: int = 0
     kept: int = 0
     enriched: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, int] = field(default_factory=dict)
     """Windows by the first reason that refused them; codes as in `engine.snippets`, and `inside_word`, `language`,
     `near_duplicate`, `not_enriched`."""
 
@@ -198,7 +197,7 @@ class _Sampler:
                 continue
             enriched = self.judge.enriched(window.snippet)
             if reason := self.judge.reason(window, enriched):
-                self.tally.refused[reason] += 1
+                self.tally.refused[reason] = self.tally.refused.get(reason, 0) + 1
                 continue
             self.order += 1
             yield _Ticket(draw, self.order, CorpusSnippet(window.snippet, story.name, position, enriched))

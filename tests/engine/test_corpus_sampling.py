@@ -1,5 +1,7 @@
+import json
 import socket
 import tracemalloc
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -121,7 +123,7 @@ GERMAN = "Der alte Mann ging langsam durch den dunklen Wald nach Hause. " * 4 + 
 def test_other_languages_are_refused():
     assert draw(Story("de", GERMAN))[1].refused["language"] >= 1
     free = POLICY.model_copy(update={"snippet_rules": SnippetRules(language=False)})
-    assert draw(Story("de", GERMAN), policy=free)[1].refused["language"] == 0
+    assert draw(Story("de", GERMAN), policy=free)[1].refused == {}
 
 
 def test_the_language_model_is_at_hand(monkeypatch):
@@ -195,3 +197,15 @@ def test_memory_does_not_grow_with_the_corpus():
     assert many < few + 50_000  # 30 more stories are 400 kB of text.
     few, many = peak(3), peak(18)
     assert many < few + 50_000
+
+
+def test_a_tally_can_be_kept_as_json():
+    _, tally = draw(story("a"), story("a"))
+    assert json.loads(json.dumps(asdict(tally))) == {
+        "stories": 2,
+        "windows": 98,
+        "not_sampled": 0,
+        "kept": 49,
+        "enriched": tally.enriched,
+        "refused": {"near_duplicate": 49},
+    }
