@@ -1,4 +1,4 @@
-"""Progress bars of a round in the terminal."""
+"""Progress bars of a round, or of one job, in the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from webapi.models import Round, RoundState
+from webapi.models import Job, JobState, Round, RoundState
 from webapi.selectors.round_progress import StageProgress, round_progress
 
 ENDED = (RoundState.SUCCEEDED, RoundState.FAILED, RoundState.CANCELLED)
@@ -28,6 +28,19 @@ def watch(round_: Round, *, poll_seconds: float = 0.25) -> Round:
     for bar in bars.values():
         bar.close()
     return round_
+
+
+def watch_job(job: Job, title: str, *, poll_seconds: float = 0.25) -> Job:
+    """Shows one bar for a job that belongs to no round, until it ends; returns it as it then is."""
+    with tqdm(desc=title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=0.2) as bar:
+        while True:
+            job = Job.objects.get(pk=job.pk)
+            bar.total = max(job.total, job.done, 1)
+            bar.n = bar.total if job.state == JobState.SUCCEEDED else job.done
+            bar.refresh()
+            if job.state not in (JobState.QUEUED, JobState.RUNNING):
+                return job
+            time.sleep(poll_seconds)
 
 
 def _show(bars: dict[str, Any], stage: StageProgress) -> None:

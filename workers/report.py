@@ -1,0 +1,303 @@
+"""Stage `report`: every figure of the round in one JSON file, one page, and the round's summary."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from django.db.models import Count, Q, Sum
+from scipy.special import expit, logit
+
+from engine.aggregation import VoteTable, codes_of
+from engine.aggregation.agreement import agreement
+from engine.aggregation.kappa import pairwise_kappas
+from engine.evaluation.compare import ComparisonDict, compare
+from engine.evaluation.curves import scored
+from engine.evaluation.rates import clopper_pearson
+from engine.evaluation.report import render_html
+from engine.evaluation.report_data import (
+    IN_DISTRIBUTION,
+    AttackFacts,
+    ClassifierReport,
+    Examples,
+    ExampleText,
+    FunnelStep,
+    Labels,
+    LineageStep,
+    Report,
+    RoundFacts,
+    StageTime,
+    TrainingCount,
+)
+from engine.simulation import SIMULATED_NOTICE
+from webapi.models import Batch, Classifier, Label, Pool, Round, Snippet
+from workers.artifacts import register, round_path, writing
+from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order, threshold_of
+from workers.jobs import JobRun
+from workers.round_settings import RoundSettings, round_settings
+from workers.scoring import logits_of
+from workers.train import BASELINE, RETRAINED, classifier_of
+
+EXAMPLES = 20
+"""Snippets listed of each kind."""
+KAPPAS = 20
+"""Pairs of annotators listed."""
+
+
+def report(run: JobRun) -> dict[str, Any]:
+    """Writes `report.json` and `report.html`. Run again it writes the same."""
+    run.progress(0, 3)
+    content = build(run.round)
+    run.progress(1, 3)
+    texts = {"json": json.dumps(content, indent=1), "html": render_html(content)}
+    for kind, text in texts.items():
+        path = round_path(run.round, f"report.{kind}")
+        with writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        register(path, f"report_{kind}")
+    Round.objects.filter(pk=run.round.pk).update(summary=_summary(content))
+    run.progress(3, 3)
+    return {"labels": content["labels"]["spent"]}
+
+
+def build(round_: Round) -> Report:
+    """All figures of a round whose evaluations are done."""
+    wanted = round_settings(round_.config)
+    rows = [classifier_of(round_, condition) for condition in (BASELINE, RETRAINED)]
+    votes = _votes(round_)
+    return Report(
+        round=_facts(round_, wanted),
+        funnel=_funnel(round_),
+        classifiers=[_classifier(row) for row in rows],
+        main_set=HELD_OUT,
+        comparisons={
+            IN_DISTRIBUTION: _compared(rows, labelled(round_, Pool.TEST), round_.seed),
+            HELD_OUT: _compared(rows, labelled(round_, Pool.ATTACK_TEST), round_.seed),
+        },
+        labels=_labels(round_),
+        agreement=agreement(votes).as_dict() if votes.items.size else None,
+        kappas=pairwise_kappas(votes).pairs()[:KAPPAS],
+        attack=_attack(round_),
+        examples=_examples(round_, rows),
+        caveats=_caveats(round_),
+        lineage=_lineage(round_, rows),
+        timing=_timing(round_),
+    )
+
+
+def _facts(round_: Round, wanted: RoundSettings) -> RoundFacts:
+    simulated = round_.corpus.simulated or wanted.labeling.adapter == "simulated"
+    return RoundFacts(
+        id=str(round_.pk),
+        name=round_.name,
+        policy=str(round_.policy),
+        question=round_.policy.rules.question,
+        seed=round_.seed,
+        created_at=round_.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        corpus=round_.corpus.name,
+        encoder=wanted.training.encoder,
+        generator=wanted.generator.name,
+        paraphraser=wanted.attack.paraphraser.name,
+        simulated=f"{_what_is_simulated(round_, wanted)} {SIMULATED_NOTICE}" if simulated else None,
+    )
+
+
+def _what_is_simulated(round_: Round, wanted: RoundSettings) -> str:
+    judge = round_.policy.rules.simulation.judge
+    parts = []
+    if round_.corpus.simulated:
+        parts.append("The stories come from a simulated world.")
+    if wanted.labeling.adapter == "simulated":
+        parts.append(
+            "The labels come from simulated annotators who judge by a word list, not by reading."
+            if judge == "lexicon"
+            else "The labels come from simulated annotators who mostly know the story world's truth."
+        )
+    if wanted.attack.paraphraser.name == "story_world":
+        parts.append("The paraphrases come from a simulated paraphraser that knows the story world's grammar.")
+    return " ".join(parts)
+
+
+def _funnel(round_: Round) -> list[FunnelStep]:
+    failure = round_.policy.rules.failure
+    steps = {
+        "Completions written": Q(pool__in=[Pool.INITIAL, Pool.CANDIDATE, Pool.TEST, Pool.SEED]),
+        "Labelled first": Q(pool__in=[Pool.INITIAL, Pool.TEST, Pool.SEED], snippet__consensus__isnull=False),
+        "Paraphrases the baseline accepts": Q(pool=Pool.ATTACK),
+        "Selected for labels": Q(selected=True),
+        f"Labelled {failure}": Q(selected=True, snippet__consensus__choice=failure),
+    }
+    counts = round_.members.aggregate(**{f"n{i}": Count("pk", filter=q) for i, q in enumerate(steps.values())})
+    return [FunnelStep(name=name, count=counts[f"n{i}"]) for i, name in enumerate(steps)]
+
+
+def _classifier(row: Classifier) -> ClassifierReport:
+    evaluation = row.evaluations.get(name=EVALUATION)
+    counts = row.snapshot.counts if row.snapshot else {}
+    training = [
+        TrainingCount(source=key.split("/", 1)[0], choice=key.split("/", 1)[1], count=count)
+        for key, count in sorted(counts.items())
+    ]
+    return ClassifierReport(
+        name=row.condition,
+        id=str(row.pk),
+        calibration=row.metrics["calibration"],
+        training=training,
+        assessment=evaluation.results,
+    )
+
+
+def _compared(rows: Sequence[Classifier], found: Labelled, seed: int) -> ComparisonDict:
+    before, after = (scored(logits_in_order(row, found.ids), found.failures, np.array(found.groups)) for row in rows)
+    cutoffs = [float(logit(threshold_of(row))) for row in rows]
+    return compare(before, cutoffs[0], after, cutoffs[1], seed=seed).as_dict()
+
+
+def _labels(round_: Round) -> Labels:
+    labels = Label.objects.filter(task__batch__round=round_)
+    totals = labels.aggregate(spent=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
+    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
+    choices = dict(labels.values_list("choice").annotate(n=Count("pk")).order_by("choice"))
+    return Labels(
+        spent=totals["spent"],
+        by_batch=dict(batches.values_list("name", "n")),
+        by_choice={c: choices.get(c, 0) for c in round_.policy.rules.choices},
+        annotators=totals["annotators"],
+        seconds=totals["seconds"],
+    )
+
+
+def _votes(round_: Round) -> VoteTable:
+    """The round's labels as votes, one item a snippet."""
+    labels = Label.objects.filter(task__batch__round=round_).order_by("snippet", "annotator", "revision")
+    columns = list(labels.values_list("snippet_id", "annotator_id", "choice", "annotator__staff"))
+    standing = {(snippet, annotator): (choice, staff) for snippet, annotator, choice, staff in columns}
+    items = {pk: i for i, pk in enumerate(dict.fromkeys(snippet for snippet, _ in standing))}
+    annotators = {pk: i for i, pk in enumerate(dict.fromkeys(annotator for _, annotator in standing))}
+    choices = round_.policy.rules.choices
+    return VoteTable(
+        items=np.array([items[snippet] for snippet, _ in standing], dtype=np.int64),
+        annotators=np.array([annotators[annotator] for _, annotator in standing], dtype=np.int64),
+        answers=codes_of([choice for choice, _ in standing.values()], choices),
+        staff=np.array([staff for _, staff in standing.values()], dtype=np.bool_),
+        n_items=len(items),
+        choices=tuple(choices),
+    )
+
+
+def _attack(round_: Round) -> AttackFacts:
+    rules, result = round_.policy.rules, round_.stages.get(name="attack").result
+    chosen = round_.members.filter(pool=Pool.ATTACK, selected=True, snippet__consensus__isnull=False)
+    failures = chosen.filter(snippet__consensus__choice=rules.failure).count()
+    return AttackFacts(
+        seeds=result.get("seeds", 0),
+        drawn=result.get("drawn", 0),
+        accepted=result.get("accepted", 0),
+        labelled=chosen.count(),
+        labelled_failure=failures,
+        yield_rate=clopper_pearson(failures, chosen.count()).as_dict(),
+    )
+
+
+def _examples(round_: Round, rows: Sequence[Classifier]) -> Examples:
+    """What to read: failures that are accepted, harmless snippets that are rejected, and what the attack found."""
+    test, held_out = labelled(round_, Pool.TEST), labelled(round_, Pool.ATTACK_TEST)
+    missed, refused = _errors(rows, test, failures=True), _errors(rows, test, failures=False)
+    chosen = round_.members.filter(
+        pool=Pool.ATTACK, selected=True, snippet__consensus__choice=round_.policy.rules.failure
+    )
+    found = list(chosen.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
+    return Examples(
+        false_negatives=_texts(rows, missed + _errors(rows, held_out, failures=True)[:EXAMPLES]),
+        false_positives=_texts(rows, refused[:EXAMPLES]),
+        attack=_texts(rows, found[:EXAMPLES]),
+    )
+
+
+def _errors(rows: Sequence[Classifier], found: Labelled, *, failures: bool) -> list[uuid.UUID]:
+    """Ids on which any classifier errs, in the pool's own (random) order."""
+    wrong = np.zeros(len(found.ids), dtype=bool)
+    for row in rows:
+        accepted = logits_in_order(row, found.ids) < np.float32(logit(threshold_of(row)))
+        wrong |= found.failures & accepted if failures else ~found.failures & ~accepted
+    return [pk for pk, is_wrong in zip(found.ids, wrong, strict=True) if is_wrong]
+
+
+def _texts(rows: Sequence[Classifier], ids: Sequence[uuid.UUID]) -> list[ExampleText]:
+    snippets = Snippet.objects.select_related("consensus").in_bulk(ids)
+    scores = {row.condition: logits_of(row, ids) for row in rows}
+    return [
+        ExampleText(
+            prompt=snippets[pk].prompt,
+            completion=snippets[pk].completion,
+            label=snippets[pk].consensus.choice,
+            scores={name: float(expit(known[pk])) for name, known in scores.items() if pk in known},
+            note=snippets[pk].get_source_display(),
+        )
+        for pk in ids
+    ]
+
+
+def _caveats(round_: Round) -> list[str]:
+    rules = round_.policy.rules
+    left_out = {
+        pool: round_.members.filter(pool=pool, snippet__consensus__isnull=False)
+        .exclude(snippet__consensus__choice__in=[rules.failure, rules.harmless])
+        .count()
+        for pool in (Pool.TEST, Pool.ATTACK_TEST)
+    }
+    caveats = [
+        "Re-tellings of held-out failures are kept whichever classifier accepts them, so the set favours neither; "
+        "it stands for this paraphraser only."
+    ]
+    if sum(left_out.values()):
+        caveats.append(
+            f"Snippets whose consensus is neither {rules.failure} nor {rules.harmless} are left out of every rate: "
+            f"{left_out[Pool.TEST]} of the test set, {left_out[Pool.ATTACK_TEST]} of the held-out re-tellings."
+        )
+    return caveats
+
+
+def _lineage(round_: Round, rows: Sequence[Classifier]) -> list[LineageStep]:
+    steps = []
+    for row in rows:
+        if row.artifact is None or row.snapshot is None:
+            continue
+        steps.append(
+            LineageStep(name=f"classifier {row.condition}", id=str(row.pk), detail=f"sha256 {row.artifact.sha256}")
+        )
+        manifest = row.snapshot.artifact
+        detail = f"{row.snapshot.size} snippets, sha256 {manifest.sha256}"
+        steps.append(LineageStep(name=f"dataset snapshot {row.condition}", id=str(row.snapshot.pk), detail=detail))
+    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
+    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in batches]
+    stories = f"{round_.corpus.counts.get('stories', 0)} stories"
+    steps.append(LineageStep(name=f"corpus {round_.corpus.name}", id=str(round_.corpus.pk), detail=stories))
+    return steps
+
+
+def _timing(round_: Round) -> list[StageTime]:
+    ended = round_.stages.exclude(started_at=None).exclude(finished_at=None).order_by("position")
+    return [
+        StageTime(stage=stage.name, seconds=round((stage.finished_at - stage.started_at).total_seconds(), 2))
+        for stage in ended
+        if stage.finished_at and stage.started_at
+    ]
+
+
+def _summary(content: Report) -> dict[str, Any]:
+    """What lists of rounds show: the rates of the first and the last classifier, and what they cost."""
+    shown = {}
+    for one in content["classifiers"]:
+        assessment = one["assessment"]
+        shown[one["name"]] = {
+            "threshold": assessment["threshold"],
+            "fnr": assessment["fnr"],
+            "fpr": assessment["fpr"],
+            "failure_rate": assessment["failure_rate"],
+            "adversarial": {name: found["fnr"] for name, found in assessment["adversarial"].items()},
+        }
+    return {"classifiers": shown, "main_set": content["main_set"], "labels": content["labels"]["spent"]}
