@@ -1,0 +1,40 @@
+"""The list of classifiers, and one of them: threshold, metrics with intervals, lineage."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+
+from webapi.models import Classifier
+from webapi.pages.access import PageRequest, page
+from webapi.pages.figures import rows_of
+from webapi.pages.paging import page_of
+
+RELATED = ("policy", "round", "parent", "snapshot__artifact", "artifact")
+
+
+@page("classifiers")
+def classifiers(request: PageRequest) -> HttpResponse:
+    """Classifiers, newest first."""
+    found = page_of(Classifier.objects.select_related(*RELATED), request.GET.dict())
+    serving = Classifier.objects.exclude(promoted_at=None).select_related("policy").order_by("-promoted_at")
+    latest = {row.policy_id: row for row in reversed(serving)}
+    context = {"classifiers": found.rows, "pager": found.pager, "serving": list(latest.values())}
+    return render(request, "pages/classifiers.html", context)
+
+
+@page("classifiers")
+def classifier(request: PageRequest, key: UUID) -> HttpResponse:
+    """One classifier."""
+    row = get_object_or_404(Classifier.objects.select_related(*RELATED), pk=key)
+    evaluations = [(found, list(rows_of(found.results))) for found in row.evaluations.order_by("name")]
+    context = {
+        "classifier": row,
+        "metrics": list(rows_of(row.metrics)),
+        "recipe": list(rows_of(row.recipe)),
+        "evaluations": evaluations,
+        "children": row.children.order_by("-id")[:20],
+    }
+    return render(request, "pages/classifier.html", context)

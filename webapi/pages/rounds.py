@@ -1,0 +1,58 @@
+"""The list of rounds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.models import Count
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from webapi.models import Round, RoundState
+from webapi.pages.access import PageRequest, page
+from webapi.pages.paging import page_of
+from webapi.selectors.round_progress import ended_headline, round_progress
+
+
+class RoundRow(NamedTuple):
+    """A round in the list: its sentence, and when its stage will be done."""
+
+    round: Round
+    line: str
+    eta: datetime | None
+
+
+@page("rounds")
+def rounds(request: PageRequest) -> HttpResponse:
+    """The rounds, newest first, each with its sentence."""
+    found = page_of(Round.objects.select_related("policy", "corpus"), request.GET.dict(), size=25)
+    rows = [_row(round_) for round_ in found.rows]
+    return render(request, "pages/rounds.html", {"rounds": rows, "pager": found.pager, "headline": _headline()})
+
+
+def _row(round_: Round) -> RoundRow:
+    ended = ended_headline(round_)
+    if ended is not None:
+        return RoundRow(round_, ended.removeprefix(round_.name).strip(), None)
+    progress = round_progress(round_)
+    return RoundRow(round_, progress.headline.removeprefix(round_.name).strip(), progress.eta)
+
+
+def _headline() -> str:
+    counts: dict[str, int] = dict(Round.objects.order_by().values_list("state").annotate(n=Count("pk")))
+    if not counts:
+        return "No round has run yet."
+    under_way = counts.get(RoundState.RUNNING, 0) + counts.get(RoundState.PENDING, 0)
+    parts = [
+        f"{_number(under_way)} under way" if under_way else "",
+        f"{counts[RoundState.PAUSED]} paused" if RoundState.PAUSED in counts else "",
+        f"{counts[RoundState.FAILED]} stopped by an error" if RoundState.FAILED in counts else "",
+        f"{counts[RoundState.SUCCEEDED]} finished" if RoundState.SUCCEEDED in counts else "",
+        f"{counts[RoundState.CANCELLED]} cancelled" if RoundState.CANCELLED in counts else "",
+    ]
+    return f"{', '.join(filter(None, parts))}."
+
+
+def _number(count: int) -> str:
+    return "1 round is" if count == 1 else f"{count} rounds are"

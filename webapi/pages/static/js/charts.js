@@ -1,0 +1,102 @@
+// Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
+
+const KINDS = { funnel, days, intervals };
+const drawn = new WeakMap();
+
+export function drawCharts() {
+  if (!window.Plotly) return;
+  for (const element of document.querySelectorAll("[data-chart]")) {
+    const source = document.getElementById(element.dataset.source);
+    if (!source) continue;
+    const ink = colours();
+    const key = source.textContent + ink.paper;
+    if (drawn.get(element) === key) continue;
+    drawn.set(element, key);
+    const { traces, layout } = KINDS[element.dataset.chart](JSON.parse(source.textContent), ink, element);
+    window.Plotly.react(element, traces, { ...frame(ink), ...layout }, { displayModeBar: false, responsive: true });
+    element.removeAllListeners?.("plotly_click");
+    element.on("plotly_click", ({ points: [point] }) => point.customdata?.url && location.assign(point.customdata.url));
+  }
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name) => style.getPropertyValue(`--${name}`).trim();
+  return { ink: of("ink"), soft: of("soft"), line: of("line"), accent: of("accent"), warn: of("warn"), fail: of("fail"), paper: of("paper"), edge: of("edge"), font: of("sans") };
+}
+
+function frame(ink) {
+  return {
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    font: { family: ink.font, size: 13, color: ink.soft },
+    margin: { l: 8, r: 8, t: 8, b: 36 },
+    showlegend: false,
+    hoverlabel: { bgcolor: ink.paper, bordercolor: ink.edge, font: { color: ink.ink, family: ink.font } },
+    dragmode: false,
+  };
+}
+
+function axis(ink, { title, ...more }) {
+  const plain = { gridcolor: ink.line, linecolor: ink.line, zerolinecolor: ink.line, fixedrange: true, automargin: true };
+  return { ...plain, ...(title && { title: { text: title, standoff: 8, font: { color: ink.soft, size: 13 } } }), ...more };
+}
+
+function funnel({ rows, axis: unit }, ink) {
+  const labels = rows.map((row) => row.label);
+  const last = rows.length - 1;
+  return {
+    traces: [{
+      type: "bar", orientation: "h", y: labels, x: rows.map((row) => row.count),
+      customdata: rows, cliponaxis: false,
+      text: rows.map((row) => row.count.toLocaleString("en")), textposition: "outside", textfont: { color: ink.ink },
+      marker: { color: rows.map((_, i) => (i === last ? ink.fail : ink.accent)) },
+      hovertemplate: `%{x:,} ${unit}<extra></extra>`,
+    }],
+    layout: {
+      bargap: 0.35, margin: { l: 8, r: 56, t: 4, b: 36 },
+      xaxis: axis(ink, { title: unit, rangemode: "tozero", nticks: 5, tickformat: ",d" }),
+      yaxis: axis(ink, { autorange: "reversed", showgrid: false, tickfont: { color: ink.ink }, ticks: "", ticksuffix: "  " }),
+    },
+  };
+}
+
+function days({ days, series, axis: unit }, ink) {
+  const names = days.map((day) => new Date(day).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }));
+  const shades = [ink.fail, ink.warn, ink.accent];
+  const colour = (i) => (series.length === 1 ? ink.accent : shades[Math.min(i, shades.length - 1)]);
+  const shown = series.map((one, i) => ({ ...one, colour: colour(i) })).filter((one) => one.values.some(Boolean));
+  return {
+    traces: shown.map((one) => ({
+      type: "bar", name: one.name, x: names, y: one.values, marker: { color: one.colour },
+      width: Math.min(0.7, 0.12 * names.length),
+      hovertemplate: `%{y:,} ${one.name}, %{x}<extra></extra>`,
+    })),
+    layout: {
+      barmode: "stack", bargap: 0.3, showlegend: shown.length > 1,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal", itemclick: false, itemdoubleclick: false },
+      margin: { l: 8, r: 8, t: shown.length > 1 ? 32 : 8, b: 36 },
+      xaxis: axis(ink, { type: "category", showgrid: false, nticks: 8, title: "day (UTC)" }),
+      yaxis: axis(ink, { title: unit, rangemode: "tozero", nticks: 5, tickformat: ",d" }),
+    },
+  };
+}
+
+function intervals({ rows, axis: unit, counted }, ink, element) {
+  element.style.height = `${rows.length * 26 + 60}px`;
+  const above = rows.map((row) => (row.high === null ? 0 : row.high - row.estimate));
+  const below = rows.map((row) => (row.low === null ? 0 : row.estimate - row.low));
+  return {
+    traces: [{
+      type: "scatter", mode: "markers", y: rows.map((row) => row.label), x: rows.map((row) => row.estimate),
+      marker: { color: ink.accent, size: 8, symbol: rows.map((row) => (row.low === null ? "circle-open" : "circle")) },
+      error_x: { type: "data", symmetric: false, array: above, arrayminus: below, color: ink.edge, thickness: 1.5, width: 0 },
+      text: rows.map((row) => `${row.estimate.toFixed(2)} ${row.low === null ? "(no interval)" : `(${row.low.toFixed(2)} to ${row.high.toFixed(2)})`}, ${row.n} ${counted}`),
+      hovertemplate: "%{text}<extra></extra>",
+    }],
+    layout: {
+      xaxis: axis(ink, { title: unit, nticks: 6 }),
+      yaxis: axis(ink, { autorange: "reversed", showgrid: false, tickfont: { color: ink.ink }, ticksuffix: "  " }),
+    },
+  };
+}

@@ -1,0 +1,126 @@
+"""Template tags and filters of the pages: navigation, times, rates, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django import template
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from webapi.pages import figures
+from webapi.pages.access import is_open_to
+from webapi.selectors.round_words import duration as duration_in_words
+
+register = template.Library()
+
+
+class NavLink(NamedTuple):
+    """One entry of the navigation: where it leads, what one must see (or may do) to have it, where it is current."""
+
+    title: str
+    url_name: str
+    resource: str
+    action: str
+    pages: frozenset[str]
+
+
+NAVIGATION: tuple[NavLink, ...] = (
+    NavLink("Rounds", "rounds", "rounds", "", frozenset({"rounds", "round", "round-report", "round-cancel"})),
+    NavLink("Snippets", "snippets", "snippets", "", frozenset({"snippets", "snippet"})),
+    NavLink("Labeling", "queue", "metrics", "", frozenset({"queue", "agreement"})),
+    NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
+    NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
+    NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
+    NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"})),
+)
+
+register.filter("duration", lambda seconds: "" if seconds is None else duration_in_words(seconds))
+register.filter("is_rate", figures.is_rate)
+register.filter("percent", figures.percent)
+register.filter("significant", figures.significant)
+register.filter("speed", figures.speed)
+register.filter("thousands", figures.thousands)
+
+
+@register.inclusion_tag("parts/nav.html", takes_context=True)
+def navigation(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The navigation links that the reader's role has."""
+    request: HttpRequest | None = context.get("request")
+    if request is None or not hasattr(request, "user") or not request.user.is_authenticated:
+        return {"links": []}
+    here = request.resolver_match.url_name if request.resolver_match else ""
+    mine = [link for link in NAVIGATION if is_open_to(request.user, link.resource, link.action)]
+    return {
+        "links": [{"title": link.title, "url": reverse(link.url_name), "current": here in link.pages} for link in mine]
+    }
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString | str:
+    """A relative time, with the exact one on hover: `6 min ago`, `in 2 h`."""
+    if moment is None:
+        return ""
+    seconds = (timezone.now() - moment).total_seconds()
+    words = "just now"
+    if abs(seconds) >= 10:
+        words = f"{duration_in_words(seconds)} ago" if seconds > 0 else f"in {duration_in_words(-seconds)}"
+    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, words)
+
+
+@register.filter
+def clock(moment: datetime | None) -> SafeString | str:
+    """A time of day, with its date when that is not near; `times.js` turns it into the reader's own clock."""
+    if moment is None:
+        return ""
+    far = abs((moment - timezone.now()).total_seconds()) > 20 * 3600
+    words = f"{moment:%d %b %H:%M} UTC" if far else f"{moment:%H:%M} UTC"
+    kind = "day" if far else "hour"
+    return format_html('<time datetime="{}" data-clock="{}">{}</time>', moment.isoformat(), kind, words)
+
+
+@register.filter
+def light_markup(text: str) -> SafeString:
+    """Paragraphs, and `**strong**` words; everything else is text."""
+    paragraphs = (" ".join(part.split()) for part in text.split("\n\n") if part.strip())
+    return format_html_join("", "<p>{}</p>", ((_strong(paragraph),) for paragraph in paragraphs))
+
+
+def _strong(text: str) -> SafeString:
+    parts = enumerate(text.split("**"))
+    return format_html_join("", "{}", ((format_html("<strong>{}</strong>", p) if n % 2 else p,) for n, p in parts))
+
+
+@register.inclusion_tag("parts/rate.html")
+def rate(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A rate or statistic with its interval and count: `4.2 % (1.1 % to 8.9 %; 4 of 95)`, `0.620 (0.580 to 0.660)`."""
+    return {"rate": figures.interval_words(value)}
+
+
+@register.inclusion_tag("parts/score.html")
+def score_bar(score: float, threshold: float | None) -> dict[str, Any]:
+    """A score as one number and one thin bar with the threshold marked."""
+    return {
+        "score": figures.significant(score),
+        "at": figures.on_bar(score),
+        "mark": None if threshold is None else figures.on_bar(threshold),
+        "verdict": None if threshold is None else ("rejected" if score >= threshold else "accepted"),
+        "threshold": figures.significant(threshold),
+    }
+
+
+@register.simple_tag(takes_context=True)
+def query_with(context: Mapping[str, Any], **changes: object) -> str:
+    """The query string of this page with some fields changed; an empty value takes the field out."""
+    query = context["request"].GET.copy()
+    for field, value in changes.items():
+        query.pop(field, None)
+        if value not in (None, ""):
+            query[field] = str(value)
+    return f"?{query.urlencode()}"
