@@ -15,6 +15,9 @@ from engine.aggregation.votes import VoteTable
 from engine.evaluation.bootstrap import resampled_sums
 
 Floats = NDArray[np.float64]
+ALPHA = "Krippendorff's alpha, nominal, bootstrap of items"
+PAIRS = "pairs of votes, bootstrap of items"
+SPECIFIC = "specific agreement, bootstrap of items"
 
 
 class EstimateDict(TypedDict):
@@ -120,22 +123,17 @@ def agreement(table: VoteTable, *, level: float = 0.95, seed: int = 0, resamples
     """
     counts = table.counts()
     rows = _sums(counts)
-    samples = resampled_sums(rows, resamples, np.random.default_rng([seed, 71])) if rows.size else rows
-    whole = rows.sum(axis=0, keepdims=True)
-    pairs = int((counts.sum(axis=1) >= 2).sum())
-
-    def estimate(values: Floats, point: float, name: str) -> Estimate:
-        return _estimate(values, point, level, f"{name}, bootstrap of items", pairs)
-
-    alpha = _package_alpha(counts)
+    samples = resampled_sums(rows, resamples, np.random.default_rng([seed, 71]))
+    whole, pairs, width = rows.sum(axis=0, keepdims=True), rows.shape[0], len(table.choices)
+    answered = (rows[:, width:] > 0).sum(axis=0)
     specific = _specific(samples)
-    specific_point = _specific(whole)[0] if rows.size else np.full(len(table.choices), np.nan)
-    observed = float(_observed(whole)[0]) if rows.size else np.nan
     return Agreement(
-        alpha=estimate(alpha_from_sums(samples), alpha, "Krippendorff's alpha, nominal"),
-        percent=estimate(_observed(samples), observed, "pairs of votes"),
+        alpha=_estimate(
+            alpha_from_sums(samples), _package_alpha(counts), level, ALPHA, pairs, spread=_chance_of_differing(whole)
+        ),
+        percent=_estimate(_observed(samples), float(_observed(whole)[0]), level, PAIRS, pairs),
         per_choice={
-            choice: estimate(specific[:, i], float(specific_point[i]), "specific agreement")
+            choice: _estimate(specific[:, i], float(_specific(whole)[0, i]), level, SPECIFIC, int(answered[i]))
             for i, choice in enumerate(table.choices)
         },
         items=int((counts.sum(axis=1) > 0).sum()),
@@ -202,10 +200,23 @@ def _package_alpha(counts: NDArray[np.int64]) -> float:
     return float(krippendorff.alpha(value_counts=pairable, level_of_measurement="nominal"))
 
 
-def _estimate(values: Floats, point: float, level: float, method: str, n: int) -> Estimate:
+def _chance_of_differing(sums: Floats) -> float:
+    """D_e of alpha: how often two votes drawn from all would differ."""
+    votes = sums[0, sums.shape[1] // 2 :]
+    n = votes.sum()
+    return float((n**2 - (votes**2).sum()) / (n * (n - 1))) if n > 1 else 1.0
+
+
+def _estimate(values: Floats, point: float, level: float, method: str, n: int, *, spread: float = 1.0) -> Estimate:
+    """The percentile interval; where all agree (or none), as far as `n` items can tell: the bootstrap cannot."""
     defined = values[np.isfinite(values)]
-    if not np.isfinite(point) or not defined.size:
+    if not np.isfinite(point) or not defined.size or not n:
         return Estimate(None, None, None, level, method, n)
     tail = (1 - level) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(point, float(low), float(high), level, method, n)
+    low, high = (float(limit) for limit in np.quantile(defined, [tail, 1 - tail]))
+    unseen = float((1 - tail ** (1 / n)) / spread) if spread else 1.0
+    if point > 1 - 1e-12:
+        low = min(low, max(-1.0, 1 - unseen))
+    if point < 1e-12:
+        high = max(high, min(1.0, unseen))
+    return Estimate(point, low, high, level, method, n)

@@ -13,9 +13,11 @@ def resampled_sums(rows: ArrayLike, resamples: int, rng: np.random.Generator) ->
 
     Drawing n rows with replacement and summing needs only how often each distinct row comes up, which is multinomial.
     So the cost is O(n log n + resamples * distinct rows), and statistics that are functions of sums (rates, alpha,
-    kappa) need no loop over resamples.
+    kappa) need no loop over resamples. No rows sum to zero.
     """
     table = np.asarray(rows, dtype=np.float64)
+    if not table.size:
+        return np.zeros((resamples, table.shape[1]))
     distinct, counts = np.unique(table, axis=0, return_counts=True)
     sums = np.empty((resamples, table.shape[1]))
     batch = max(1, CHUNK // max(1, counts.size))

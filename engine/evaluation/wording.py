@@ -58,7 +58,8 @@ def points(difference: RateDict) -> str:
     """A difference of shares with its interval, in percentage points."""
     if difference["estimate"] is None:
         return "no data"
-    middle, low, high = (f"{100 * x:+.1f}" for x in (difference["estimate"], difference["low"], difference["high"]))
+    values = (difference["estimate"], difference["low"], difference["high"])
+    middle, low, high = (f"{100 * x:+.1f}".replace("+0.0", "0") for x in values)
     return f"{middle} points ({low} to {high})".replace("-", "\N{MINUS SIGN}")
 
 
@@ -168,9 +169,8 @@ def _verdict(report: Report, before: ClassifierReport, after: ClassifierReport) 
         return "better", f"The retrained filter is better on this attack: {gap}; {flips}; {p}."
     if _is_clear(found) and found["difference"]["low"] > 0:
         return "worse", f"The retrained filter is worse on this attack: {gap}; {flips}; {p}."
-    return "unclear", (
-        f"The retrained filter is not shown to be better: the difference, {gap}, may be chance; {flips}; {p}."
-    )
+    difference = f"the difference, {gap}, may be chance" if found["difference"]["estimate"] else f"no difference, {gap}"
+    return "unclear", f"The retrained filter is not shown to be better: {difference}; {flips}; {p}."
 
 
 def _is_clear(found: ComparisonDict) -> bool:

@@ -130,6 +130,17 @@ def test_one_answer_only_has_full_agreement_but_no_alpha():
     assert found.per_choice["b"].estimate is None
 
 
+def test_full_agreement_is_known_only_as_far_as_the_items_tell():
+    found = agreement(table_of([[0, 0, 1, 0], [0, 0, 1, 0]], "ab"), resamples=200)
+    unseen = 1 - 0.025 ** (1 / 4)
+    assert found.percent[:3] == (1.0, pytest.approx(1 - unseen), 1.0)
+    assert found.per_choice["b"][:3] == (1.0, pytest.approx(0.025), 1.0)
+    assert found.alpha.estimate == 1
+    assert found.alpha.low == pytest.approx(1 - unseen / (1 - (6 * 5 + 2 * 1) / (8 * 7)))
+    opposed = agreement(table_of([[0, 0], [1, 1]], "ab"), resamples=50).percent
+    assert opposed[:3] == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 2)))
+
+
 def test_no_votes_at_all():
     empty = np.zeros(0, dtype=np.int64)
     table = VoteTable(empty, empty, empty, empty.astype(bool), 0, ("Yes", "No"))

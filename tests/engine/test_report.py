@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 from shutil import which
 
 import pytest
-from sample_report import FOOLED, HELD_OUT, sample_report
 
 from engine.evaluation.charts import CHARTS, colour_of, figures
 from engine.evaluation.report import PARTS, chart_specs, render_fragments, render_html, render_table
 from engine.evaluation.report_data import STANDARD_CAVEATS
 from engine.evaluation.wording import answer, percent, plain, score
+from tests.engine.sample_report import FOOLED, HELD_OUT, sample_report
 
 EVIL = "<img src=x onerror=alert(1)></script><a href='javascript:alert(2)'>"
 
@@ -148,7 +148,8 @@ def test_the_page_reads_in_order(page, report):
     assert reader.texts[1] == "Simulated."
     assert reader.headings[0] == answer(report).headline
     assert reader.headings[1:] == [
-        "How many failures get through", "Before and after", "What the attack found", "Misses against false alarms",
+        "How many failures get through", "Before and after", "From completions to failures",
+        "Misses against false alarms",
         "What a threshold costs", "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
         "Read these with every number", "Where the figures come from", "Time",
     ]  # fmt: skip

@@ -41,13 +41,14 @@ def adversarial(report: Report) -> go.Figure:
     for group in [*sets_of(report), None]:
         title = "in distribution" if group is None else group
         figure.add_annotation(**left_label(row, f"<b>{name_of(title, 44)}</b>"))
+        row += 0.35
         for position, one in enumerate(report["classifiers"]):
             row += 1
             _add(figure, row, one, group, colour_of(position))
-        row += 1.4
-    figure.update_layout(layout(70 + int(34 * row), left=4))
-    figure.update_xaxes(title_text="failures the filter accepts, %", range=[-2, 102], dtick=20)
-    figure.update_yaxes(visible=False, range=[row - 0.6, -0.7])
+        row += 0.9
+    figure.update_layout(layout(64 + int(42 * row), left=8))
+    figure.update_xaxes(title_text="failures the filter accepts, %", range=[-1, 101], dtick=20)
+    figure.update_yaxes(visible=False, range=[row - 0.4, -0.5])
     return figure
 
 
@@ -86,13 +87,6 @@ def _dot(figure: go.Figure, row: float, rate: RateDict, name: str, colour: str, 
         cliponaxis=False,
         hovertemplate=f"{name_of(name)}: {words}<br>{span(rate['low'], rate['high'])}<extra></extra>",
     )
-    before = (low + high) / 2 > 50
-    figure.add_annotation(
-        x=low if before else high,
-        y=row,
-        text=f"{name_of(name, 18)}  {words}",
-        xanchor="right" if before else "left",
-        xshift=-8 if before else 8,
-        showarrow=False,
-        opacity=0.8 if own else 1,
-    )
+    # Above its line, at the edge: beside it there is no room where intervals are wide.
+    text = f"{name_of(name, 24)}  {words}"
+    figure.add_annotation(**left_label(row, text, shift=15), opacity=0.8 if own else 1)

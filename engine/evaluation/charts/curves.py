@@ -62,8 +62,9 @@ def kl(report: Report) -> go.Figure:
             customdata=[score(float(s)) for s in 1 / (1 + np.exp(-curve[:, 0]))],
             hovertemplate="threshold %{customdata}<br>KL %{y:.3f} nats" + f"<extra>{name_of(one['name'])}</extra>",
         )
+    lowest = min(range(len(classifiers)), key=lambda position: classifiers[position]["calibration"]["logit"])
     for position, one in enumerate(classifiers):
-        _threshold(figure, one, position)
+        _threshold(figure, one, position, before=len(classifiers) > 1 and position == lowest)
     figure.add_hline(y=target, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     figure.update_layout(layout(340))
     score_axis(figure, shown)
@@ -102,10 +103,10 @@ def _chosen(figure: go.Figure, one: ClassifierReport, position: int) -> None:
         f"<br>rejects {counted(fpr)}<extra>{name_of(one['name'])}</extra>",
     )
     # Plotly wants positions on a log axis as logarithms.
-    point_label(figure, float(np.log10(x)), y, name_of(one["name"], 18), position, before=x > 40)
+    point_label(figure, float(np.log10(x)), y, name_of(one["name"], 18), position)
 
 
-def _threshold(figure: go.Figure, one: ClassifierReport, position: int) -> None:
+def _threshold(figure: go.Figure, one: ClassifierReport, position: int, *, before: bool) -> None:
     found, colour = one["calibration"], colour_of(position)
     height = found["kl"]["estimate"] or 0.0
     figure.add_scatter(
@@ -117,7 +118,8 @@ def _threshold(figure: go.Figure, one: ClassifierReport, position: int) -> None:
         hovertemplate=f"threshold {score(found['threshold'])}<br>KL %{{y:.3f}} nats"
         f"<extra>{name_of(one['name'])}</extra>",
     )
-    point_label(figure, found["logit"], height, f"{name_of(one['name'], 18)}  {score(found['threshold'])}", position)
+    text = f"{name_of(one['name'], 18)}  {score(found['threshold'])}"
+    point_label(figure, found["logit"], height, text, position, before=before)
 
 
 def _panel(figure: go.Figure, one: ClassifierReport, position: int) -> None:

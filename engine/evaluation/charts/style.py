@@ -18,9 +18,13 @@ from engine.evaluation.wording import plain
 
 CLASSIFIER_COLOURS = ("#c46a12", "#3d7fc4", "#1f8f7f", "#8f63c9")
 NEUTRAL = "#838890"
-SCORE_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+SCORE_TICKS = (
+    (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999),
+    (*(m * 10.0**e for e in range(-6, -1) for m in (1, 2, 5)), 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9),
+    (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, *(i / 20 for i in range(2, 20))),
+)
+"""Scores to mark on a logit axis, ever closer together."""
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif"
-DENSE_TICKS = (*(m * 10.0**e for e in range(-6, -1) for m in (1, 2, 5)), 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
 LABEL_STEP = 17
 """Pixels between labels that are stacked above points that may lie close together."""
 
@@ -65,7 +69,7 @@ def left_label(row: float, text: str, *, shift: int = 0) -> dict[str, object]:
 
 
 def point_label(figure: go.Figure, x: float, y: float, text: str, position: int, *, before: bool = False) -> None:
-    """A label above a classifier's point, to its right (or left: `before`), with its colour as a dot.
+    """A label with its colour as a dot: above its point and to the right, or (`before`) below and to the left.
 
     Labels of later classifiers stand higher, so that those of points that lie together stay apart.
     """
@@ -74,9 +78,9 @@ def point_label(figure: go.Figure, x: float, y: float, text: str, position: int,
         y=y,
         text=f'<span style="color:{colour_of(position)}">\N{BLACK CIRCLE}</span> {text}',
         xanchor="right" if before else "left",
-        yanchor="bottom",
+        yanchor="top" if before else "bottom",
         xshift=-6 if before else 6,
-        yshift=6 + LABEL_STEP * position,
+        yshift=-6 if before else 6 + LABEL_STEP * position,
         showarrow=False,
     )
 
@@ -103,8 +107,9 @@ def score_axis(figure: go.Figure, logits: Iterable[float] | Sequence[float]) -> 
     """A logit axis over these values whose ticks read as scores."""
     values = list(logits) or [-5.0, 5.0]
     low, high = min(values) - 0.3, max(values) + 0.3
-    inside = [[s for s in ticks if low <= _logit(s) <= high] for ticks in (SCORE_TICKS, DENSE_TICKS)]
-    ticks = inside[0] if len(inside[0]) >= 4 else inside[1]
+    inside = [[s for s in ticks if low <= _logit(s) <= high] for ticks in SCORE_TICKS]
+    ticks = next((found for found in inside if len(found) >= 4), [])
+    ticks = ticks or [float(f"{1 / (1 + np.exp(-x)):.3g}") for x in np.linspace(low, high, 5)[1:-1]]
     figure.update_xaxes(
         tickvals=[_logit(s) for s in ticks], ticktext=[_tick(s) for s in ticks], tickangle=0, range=[low, high]
     )
