@@ -7,12 +7,17 @@ import threading
 import uuid
 from collections.abc import Iterable
 
+from amqp.exceptions import AMQPError
 from django.conf import settings
 from django.utils import timezone
+from kombu.exceptions import KombuError
 
 from webapi.models import Job, JobState
 
 logger = logging.getLogger(__name__)
+
+BROKER_ERRORS = (OSError, KombuError, AMQPError)
+"""All that a broker which is away, refuses us or closes the line can raise."""
 
 work_is_due = threading.Event()
 """Set when a job of this process's embedded worker is due."""
@@ -28,7 +33,7 @@ def publish(job_ids: Iterable[uuid.UUID]) -> None:
         return
     try:
         _send(ids)
-    except OSError as error:  # kombu's connection errors are OSErrors
+    except BROKER_ERRORS as error:
         logger.warning("broker not reached (%s); %d jobs stay queued and are announced again", error, len(ids))
 
 

@@ -9,6 +9,8 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu.connection import Connection
 
+from workers.publish import BROKER_ERRORS
+
 BROKER_TIMEOUT = 5.0
 
 
@@ -36,7 +38,7 @@ def ready_broker() -> None:
     with Connection(settings.BROKER_URL, connect_timeout=BROKER_TIMEOUT) as broker:
         try:
             broker.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT)
-        except broker.connection_errors as error:
+        except BROKER_ERRORS as error:
             raise CommandError(f"no broker at {broker.as_uri()}: {error}. Jobs wait in the database.") from error
 
 
