@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from engine import embeddings
 from engine.attacks.base import Ask, Paraphraser, draw_many
@@ -154,7 +154,7 @@ def paraphrase(
 
 def acceptance_limit(accepted: int, scored: int) -> float:
     """Upper one-sided 95 % Clopper-Pearson limit of an acceptance rate; 1 when nothing was scored."""
-    return 1.0 if accepted >= scored else float(beta.ppf(0.95, accepted + 1, scored - accepted))
+    return 1.0 if accepted >= scored else float(betaincinv(accepted + 1, scored - accepted, 0.95))
 
 
 class _Run:

@@ -30,8 +30,7 @@ from engine.generation.names import Person, graft, learn_names, people
 from engine.progress import Progress, silent
 from engine.snippets import Snippet, SnippetRules, cut_completion
 
-_CUT_SHORT = re.compile(r"(?:^|[^A-Za-z])(?:Mr|Mrs|Ms|Dr|St|Mme|Messrs|[A-Z])\.$")
-"""A completion that ends in an abbreviation is half a sentence: not worth learning."""
+_ABBREVIATION = re.compile(r"(?:^|[^A-Za-z])(?:Mr|Mrs|Ms|Dr|St|Mme|Messrs|[A-Z])\.$")
 _CHUNK = 512
 _EQUALS = 4
 """So many nearest contexts weigh the same, or one near-copy of the prompt would drown the others."""
@@ -87,7 +86,7 @@ class NearestContinuations:
         Raises GeneratorError when there is not one snippet with a completion.
         """
         cut = (Snippet(s.prompt, cut_completion(s.completion, rules)) for s in snippets)
-        kept = tuple(dict.fromkeys(s for s in cut if s.completion and not _CUT_SHORT.search(s.completion)))
+        kept = tuple(dict.fromkeys(s for s in cut if s.completion and not _torn(s)))
         if not kept:
             raise GeneratorError("nearest_continuations: no snippet with a completion to learn from")
         encoder = encoder or TokenMeanEncoder()
@@ -197,6 +196,11 @@ def make_nearest(
         return NearestContinuations.load(wanted.directory)
     settings = NearestSettings(**wanted.model_dump(exclude={"directory"}))
     return NearestContinuations.fit(corpus, rules, settings=settings)
+
+
+def _torn(snippet: Snippet) -> bool:
+    """Whether the full stop of an abbreviation parted a sentence in two: not worth learning."""
+    return bool(_ABBREVIATION.search(snippet.completion) or _ABBREVIATION.search(snippet.prompt))
 
 
 def _encode(prompts: Sequence[str], encoder: TextEncoder, progress: Progress) -> NDArray[np.float32]:

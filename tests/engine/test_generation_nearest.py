@@ -82,6 +82,7 @@ def test_completions_are_cut_and_half_sentences_are_not_learned():
     told = [
         Snippet("A b. C d. E f.", "It was a long long way. And more."),
         Snippet("G h. I j. K l.", "There came a certain Mr."),
+        Snippet("G h. I j. So did Dr.", "Livesey come in after all."),
     ]
     generator = NearestContinuations.fit(told, RULES)
     assert [s.completion for s in generator.snippets] == ["It was a long long way."]
