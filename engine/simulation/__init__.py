@@ -6,6 +6,7 @@ Nothing here is data about people. Whatever shows its output to a person shows `
 from __future__ import annotations
 
 from engine.simulation.annotators import SimulatedAnnotators, SimulatedAnswer
+from engine.simulation.attacker import AttackTrace, simulated_attacker
 from engine.simulation.judges import JUDGES, Judge, judge_of
 from engine.simulation.paraphraser import StoryWorldParaphraser
 from engine.simulation.reading import hardness, truth
@@ -20,6 +21,7 @@ SIMULATED_NOTICE = (
 __all__ = [
     "JUDGES",
     "SIMULATED_NOTICE",
+    "AttackTrace",
     "Judge",
     "SimulatedAnnotators",
     "SimulatedAnswer",
@@ -27,5 +29,6 @@ __all__ = [
     "StoryWorldParaphraser",
     "hardness",
     "judge_of",
+    "simulated_attacker",
     "truth",
 ]

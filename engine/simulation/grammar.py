@@ -1,4 +1,4 @@
-"""The story world's grammar, read from the TOML files in `grammar/`: nouns, frames, their wordings, scenes.
+"""The story world's grammar, read from the TOML files in `wordings/`: nouns, frames, their wordings, scenes.
 
 A *frame* is what a sentence says; a *wording* is one way to say it. Every sentence the world can write has exactly one
 frame: its *skeleton*, the tokens with nouns, pronouns and stock phrases replaced by marks, is unique, which is checked
@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from engine.errors import BadInput
-from engine.simulation.chance import Weighted
+from engine.simulation.chance import T, Weighted
+from engine.simulation.lexicon import PRONOUNS, Lexicon, Noun
 
-HARMS = ("bad", "mild")
-PHRASE_SLOTS = ("when", "where", "limb")
-PRONOUNS = {"he": "PRON1", "she": "PRON1", "his": "PRON2", "him": "PRON2", "her": "PRON2"}
-GENDER_OF = {"he": "m", "his": "m", "him": "m", "she": "f", "her": "f"}
+PHRASE_SLOTS = ("when", "where", "limb", "hit", "miss", "stab", "snap", "sear", "maul", "malady")
 SLOT_KINDS = {
     **dict.fromkeys("ABV", "man:42 woman:42 tradesman:8 tradeswoman:8"),
     "W": "goods:40 dummy:20 man:15 woman:15 livestock:10",
@@ -33,30 +31,14 @@ SLOT_KINDS = {
     "R": "berry:1",
 }
 """What a slot may be filled with when its scene does not say."""
+PEOPLE = ("man", "woman", "tradesman", "tradeswoman")
+NOUN_SKEW = 0.6
+"""How much likelier the first nouns of a kind are than the last."""
 RARE_SHARE = 0.12
 """How often a story says something in one of the rare wordings."""
 
-_FOLDER = Path(__file__).with_name("grammar")
-_tokens_of = re.compile(r"[a-z]+|'s\b|[^\sa-z]").findall
+_FOLDER = Path(__file__).with_name("wordings")
 _SLOT = re.compile(r"\{([^}]+)\}")
-
-
-class Noun:
-    """One thing or being; compared by identity, since each exists once."""
-
-    __slots__ = ("a", "gender", "harm", "kind", "living", "the")
-
-    def __init__(self, word: str, kind: str, spec: Mapping[str, Any]) -> None:
-        article = spec["article"]
-        self.kind = kind
-        self.living: bool = spec.get("living", False)
-        self.harm: str | None = spec.get("harm")
-        self.gender: str = spec.get("gender", "n")
-        self.the = word if article == "none" else f"the {word}"
-        self.a = self.the if article != "a" else f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-
-    def __repr__(self) -> str:
-        return f"Noun({self.the!r}, {self.kind!r})"
 
 
 class Wording(NamedTuple):
@@ -132,8 +114,8 @@ class Match(NamedTuple):
 class Grammar(NamedTuple):
     """All of it."""
 
-    kinds: Mapping[str, tuple[Noun, ...]]
-    phrases: Mapping[str, tuple[str, ...]]
+    kinds: Mapping[str, Weighted[Noun]]
+    phrases: Mapping[str, Weighted[str]]
     frames: Mapping[str, Frame]
     skeletons: Mapping[str, Match]
     lexicon: Lexicon
@@ -142,64 +124,16 @@ class Grammar(NamedTuple):
     slot_kinds: Mapping[str, Weighted[str]]
 
 
-class Skeleton(NamedTuple):
-    """A sentence's tokens with nouns, pronouns and stock phrases replaced by marks, and what was replaced."""
-
-    key: str
-    nouns: tuple[Noun, ...]
-    genders: tuple[str, ...]
-
-
-class Lexicon:
-    """Finds nouns and stock phrases in text: the longest first."""
-
-    def __init__(self, nouns: Iterator[Noun], phrases: Mapping[str, tuple[str, ...]]) -> None:
-        self._by_first: dict[str, list[tuple[list[str], str, Noun | None]]] = {}
-        for noun in nouns:
-            for form in {noun.a, noun.the}:
-                self._add(form, "NOUN", noun)
-        for slot, entries in phrases.items():
-            for entry in entries:
-                self._add(entry, slot.upper(), None)
-        for entries_of_word in self._by_first.values():
-            entries_of_word.sort(key=lambda entry: -len(entry[0]))
-
-    def _add(self, form: str, mark: str, noun: Noun | None) -> None:
-        words = _tokens_of(form.lower())
-        self._by_first.setdefault(words[0], []).append((words, mark, noun))
-
-    def skeleton(self, text: str) -> Skeleton:
-        """The skeleton of one sentence. O(tokens)."""
-        tokens = _tokens_of(text.lower())
-        marks: list[str] = []
-        nouns: list[Noun] = []
-        genders: list[str] = []
-        at, by_first = 0, self._by_first
-        while at < len(tokens):
-            token = tokens[at]
-            for words, mark, noun in by_first.get(token, ()):
-                if len(words) == 1 or tokens[at : at + len(words)] == words:
-                    marks.append(mark)
-                    if noun is not None:
-                        nouns.append(noun)
-                    at += len(words)
-                    break
-            else:
-                if token in PRONOUNS:
-                    genders.append(GENDER_OF[token])
-                    token = PRONOUNS[token]
-                marks.append(token)
-                at += 1
-        return Skeleton(" ".join(marks), tuple(nouns), tuple(genders))
-
-
 @cache
 def grammar() -> Grammar:
     """The grammar, loaded once a process (about 20 ms). Raises BadInput naming what is wrong in it."""
     words = _toml("words.toml")
-    kinds = {kind: tuple(Noun(word, kind, spec) for word in spec["words"]) for kind, spec in words.pop("kinds").items()}
-    phrases = {slot: tuple(words[slot]["phrases"]) for slot in PHRASE_SLOTS}
-    lexicon = Lexicon((noun for nouns in kinds.values() for noun in nouns), phrases)
+    kinds = {kind: _nouns(kind, spec) for kind, spec in words.pop("kinds").items()}
+    phrases = {slot: _skewed(words[slot]["phrases"], words[slot].get("skew", 0.0)) for slot in PHRASE_SLOTS}
+    lexicon = Lexicon(
+        (noun for nouns in kinds.values() for noun in nouns.items),
+        {slot: entries.items for slot, entries in phrases.items()},
+    )
     frames: dict[str, Frame] = {}
     for file in ("falls", "blows", "elements", "signs", "echoes", "calm"):
         for family, members in _toml(f"{file}.toml").items():
@@ -217,6 +151,16 @@ def grammar() -> Grammar:
         _story(story["story"], frames),
         {slot: _weighted(text) for slot, text in SLOT_KINDS.items()},
     )
+
+
+def _nouns(kind: str, spec: Mapping[str, Any]) -> Weighted[Noun]:
+    skew = 0.0 if kind in PEOPLE else NOUN_SKEW
+    return _skewed([Noun(word, kind, spec) for word in spec["words"]], skew)
+
+
+def _skewed(items: Sequence[T], skew: float) -> Weighted[T]:
+    """Items with weights that fall by their rank to the power of `skew`."""
+    return Weighted(items, [rank**-skew for rank in range(1, len(items) + 1)])
 
 
 def _toml(name: str) -> dict[str, Any]:

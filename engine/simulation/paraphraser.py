@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.simulation.chance import Chance
-from engine.simulation.grammar import Frame, Grammar, Noun, grammar
+from engine.simulation.grammar import PEOPLE, Frame, Grammar, grammar
+from engine.simulation.lexicon import Noun
 from engine.simulation.reading import Memory, Told, judge, read
 from engine.simulation.telling import Cast, tell
 from engine.snippets import Snippet
 
-PEOPLE = ("man", "woman", "man", "woman", "tradesman", "tradeswoman")
+_NEW_PEOPLE = (*PEOPLE, "man", "woman")
 OPPOSITE_KIND = {
     "heavy": "light", "edge": "soft", "fierce": "tame", "high": "low", "poison": "drink",
 }  # fmt: skip
@@ -114,10 +115,10 @@ class _Reteller:
             if kind == noun.kind and self._chance.uniform() < _SAME_NOUN and noun not in renamed.values():
                 renamed[noun] = noun
                 continue
-            kinds = PEOPLE if kind in PEOPLE else (kind,)
-            new = self._chance.pick(self._known.kinds[self._chance.pick(kinds)])
+            kinds = _NEW_PEOPLE if kind in PEOPLE else (kind,)
+            new = self._chance.pick(self._known.kinds[self._chance.pick(kinds)].items)
             while new in renamed.values():
-                new = self._chance.pick(self._known.kinds[self._chance.pick(kinds)])
+                new = self._chance.pick(self._known.kinds[self._chance.pick(kinds)].items)
             renamed[noun] = new
         return renamed
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from engine.simulation.grammar import Frame, Noun, Wording, grammar
+from engine.simulation.grammar import Frame, Wording, grammar
+from engine.simulation.lexicon import Noun
 from engine.snippets import Snippet
 
 _T = TypeVar("_T")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.simulation.chance import Chance, Weighted
-from engine.simulation.grammar import PHRASE_SLOTS, Frame, Grammar, Noun, Wording
+from engine.simulation.grammar import PHRASE_SLOTS, Frame, Grammar, Wording
+from engine.simulation.lexicon import Noun
 from engine.simulation.reading import Told
 
 _PRONOUNS = {
@@ -30,9 +31,9 @@ class Cast:
     def new(self, kind: str) -> Noun:
         """A noun of that kind that is nobody else in the cast."""
         nouns = self._known.kinds[kind]
-        noun = self._chance.pick(nouns)
-        while noun in self._bound.values() and len(nouns) > len(self._bound):
-            noun = self._chance.pick(nouns)
+        noun = nouns.pick(self._chance)
+        while noun in self._bound.values():
+            noun = nouns.pick(self._chance)
         return noun
 
     def __getitem__(self, slot: str) -> Noun:
@@ -47,7 +48,7 @@ def tell(wording: Wording, frame: Frame, cast: Cast, chance: Chance, known: Gram
     for position in range(1, len(parts), 2):
         slot = parts[position]
         if slot in PHRASE_SLOTS:
-            parts[position] = chance.pick(known.phrases[slot])
+            parts[position] = known.phrases[slot].pick(chance)
             continue
         letter, _, form = slot.partition(".")
         noun = cast[letter]
