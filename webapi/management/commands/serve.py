@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         if settings.EMBEDDED:
             self._first_admin()
         connections.close_all()  # the serving process is a fork
+        warnings.filterwarnings("ignore", "No directory at")  # static files are found where they lie, not collected
         self.stdout.write(f"Gauntlet: http://{bind}:{port}/  (API docs: /api/docs/; Ctrl-C stops it)")
         _Server({"bind": f"{bind}:{port}", "threads": options["threads"]}).run()
 
