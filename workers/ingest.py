@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from engine.classifiers import token_counter
 from engine.corpus import CorpusSnippet, Tally, corpus_bytes, read_stories, sample_snippets
 from engine.snippets import split_of
 from webapi.models import Corpus, Round, Snippet, Source, Story
@@ -24,6 +25,7 @@ def ingest(run: JobRun) -> dict[str, Any]:
         round_.policy.rules,
         limit=wanted.sizes.corpus_snippets,
         seed=round_.seed,
+        count_tokens=token_counter(wanted.training.encoder),
         tally=tally,
         total_chars=corpus_bytes(folder),
         progress=run.progress,

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.classifiers.artifact import TrainingResult
 from engine.classifiers.base import Classifier, Example, score_stream
 from engine.classifiers.recipe import Recipe
 from engine.progress import Progress, silent
+from engine.snippets import Snippet
 
-__all__ = ["Classifier", "Example", "Recipe", "TrainingResult", "load", "score_stream", "train"]
+__all__ = ["Classifier", "Example", "Recipe", "TrainingResult", "load", "score_stream", "token_counter", "train"]
 
 
 def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progress: Progress = silent) -> TrainingResult:
@@ -28,3 +29,14 @@ def load(path: Path, *, precision: str = "int8") -> Classifier:
     from engine.classifiers import loading
 
     return loading.load(path, precision=precision)
+
+
+def token_counter(encoder: str) -> Callable[[Snippet], int]:
+    """Counts a snippet's tokens as classifiers on this encoder will, special tokens included, nothing cut off.
+
+    Raises MissingModel.
+    """
+    from engine.classifiers.encoders import load_tokenizer
+    from engine.classifiers.tokens import PairTokenizer
+
+    return PairTokenizer(load_tokenizer(encoder).backend_tokenizer, max_tokens=1 << 20, pad_id=0).count
