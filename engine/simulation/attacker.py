@@ -1,4 +1,4 @@
-"""A simulated attacker: it rewrites a snippet again and again, keeping what the classifier likes best, until accepted."""
+"""A simulated attacker: it rewrites a snippet, keeping what the classifier likes best, until it is accepted."""
 
 from __future__ import annotations
 

@@ -208,10 +208,10 @@ def test_real_crowd_judgements_in_under_two_seconds():
     workers = np.unique([row["worker"] for row in rows], return_inverse=True)[1]
     answers = np.array([0 if row["all toxic"] == "True" else 1 for row in rows])
     table = VoteTable(items, workers, answers, np.zeros(len(rows), bool), int(items.max()) + 1, ("toxic", "not"))
-    start = time.perf_counter()
+    start = time.process_time()
     found = agreement(table)
     kappas = pairwise_kappas(table, min_overlap=20)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert (found.votes, found.annotators, found.items) == (59_215, 3_579, 16_100)
     assert found.votes_by_choice == {"toxic": 21_952, "not": 37_263}
     counts = table.counts()

@@ -139,8 +139,8 @@ def test_thinning_keeps_the_ends():
 
 def test_two_hundred_thousand_scores_take_a_moment():
     logits = random_logits(7, prompts=2000, k=100)
-    start = time.perf_counter()
+    start = time.process_time()
     kl_curve(logits)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     threshold_at_kl(logits)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
