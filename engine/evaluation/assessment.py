@@ -8,7 +8,17 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.evaluation.curves import Histogram, RocPoint, error_rates, histogram, log_spaced, roc, scored, to_logit
+from engine.evaluation.curves import (
+    Histogram,
+    RocPoint,
+    Scored,
+    error_rates,
+    histogram,
+    log_spaced,
+    roc,
+    scored,
+    to_logit,
+)
 from engine.evaluation.failure_rate import FailureRateDict, failure_rate
 from engine.evaluation.rates import RateDict, beta_credible, clustered
 from engine.evaluation.threshold import LogitRows
@@ -83,18 +93,7 @@ def assess(
     at = to_logit(threshold)
     test = scored(logits, failures, prompts)
     fnr, fpr = error_rates(test, at, level=level)
-    rate = None
-    if alternates is not None:
-        rate = failure_rate(
-            test.logits,
-            test.positives,
-            alternates,
-            at,
-            prompts=test.clusters,
-            level=level,
-            seed=seed,
-            resamples=resamples,
-        ).as_dict()
+    rate = None if alternates is None else _failure_rate(test, alternates, at, level, seed, resamples)
     return Assessment(
         threshold=threshold,
         threshold_logit=at,
@@ -111,6 +110,22 @@ def assess(
         histogram=histogram(test),
         adversarial={one.name: _assess_adversarial(one, at, level) for one in adversarial},
     )
+
+
+def _failure_rate(
+    test: Scored, alternates: LogitRows, at: float, level: float, seed: int, resamples: int
+) -> FailureRateDict:
+    found = failure_rate(
+        test.logits,
+        test.positives,
+        alternates,
+        at,
+        prompts=test.clusters,
+        level=level,
+        seed=seed,
+        resamples=resamples,
+    )
+    return found.as_dict()
 
 
 def _assess_adversarial(one: AdversarialSet, at: float, level: float) -> AdversarialAssessment:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from engine.errors import BadInput
 from engine.evaluation.bootstrap import resampled_sums
 from engine.evaluation.rates import Rate, RateDict, fay_feuer
-from engine.evaluation.threshold import LogitRows, completions_of
+from engine.evaluation.threshold import Completions, LogitRows, completions_of
 
 Floats = NDArray[np.float64]
 
@@ -100,6 +100,34 @@ def failure_rate(
     generator, nothing enriched. A prompt, not a pair, is the unit of the gamma interval. Raises BadInput for arrays
     that do not fit. O(n K + resamples * prompts).
     """
+    data = _aligned(logits, failures, alternates, prompts)
+    kept = data.scores < np.float32(logit)
+    k, failed, units = data.draws.accepted(logit), data.failed, data.units
+    weights = np.where(kept, deployment_weights(k, data.draws.sizes), 0.0)
+    of_paper = np.where(kept, paper_weights(k, data.draws.sizes), 0.0)
+    mass = float(weights.sum())
+    n = int(kept.sum())
+    return FailureRate(
+        per_output=_gamma_rate(weights, failed, units, mass, n, level),
+        per_prompt=_gamma_rate(weights, failed, units, float(kept.size), kept.size, level),
+        as_in_paper=_bootstrap_rate(of_paper, failed, units, n, level, seed, resamples),
+        failures=int((failed & kept).sum()),
+        accepted=n,
+        pairs=kept.size,
+        prompts=int(units.max()) + 1,
+        max_weight=float(weights.max()),
+        effective_n=mass**2 / float((weights**2).sum()) if mass else 0.0,
+    )
+
+
+class _Pairs(NamedTuple):
+    scores: NDArray[np.float32]
+    failed: NDArray[np.bool_]
+    draws: Completions
+    units: NDArray[np.intp]
+
+
+def _aligned(logits: ArrayLike, failures: ArrayLike, alternates: LogitRows, prompts: ArrayLike | None) -> _Pairs:
     scores = np.asarray(logits, dtype=np.float32).ravel()
     failed = np.asarray(failures, dtype=bool).ravel()
     draws = completions_of(alternates)
@@ -107,24 +135,7 @@ def failure_rate(
     if not scores.size == failed.size == draws.sizes.size == groups.size:
         sizes = f"{scores.size} logits, {failed.size} labels, {draws.sizes.size} alternates, {groups.size} prompts"
         raise BadInput(sizes, where="failure_rate")
-    units = np.unique(groups, return_inverse=True)[1]
-    kept = scores < np.float32(logit)
-    k = draws.accepted(logit)
-    weights = np.where(kept, deployment_weights(k, draws.sizes), 0.0)
-    of_paper = np.where(kept, paper_weights(k, draws.sizes), 0.0)
-    mass = float(weights.sum())
-    n = int(kept.sum())
-    return FailureRate(
-        per_output=_gamma_rate(weights, failed, units, mass, n, level),
-        per_prompt=_gamma_rate(weights, failed, units, float(scores.size), scores.size, level),
-        as_in_paper=_bootstrap_rate(of_paper, failed, units, n, level, seed, resamples),
-        failures=int((failed & kept).sum()),
-        accepted=n,
-        pairs=scores.size,
-        prompts=int(units.max()) + 1,
-        max_weight=float(weights.max()),
-        effective_n=mass**2 / float((weights**2).sum()) if mass else 0.0,
-    )
+    return _Pairs(scores, failed, draws, np.unique(groups, return_inverse=True)[1])
 
 
 def _gamma_rate(

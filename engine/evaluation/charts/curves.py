@@ -14,6 +14,7 @@ from engine.evaluation.charts.style import (
     layout,
     name_of,
     point_label,
+    ranks_from_right,
     rate_bar,
     score_axis,
 )
@@ -36,8 +37,9 @@ def roc(report: Report) -> go.Figure:
             hovertemplate="threshold %{customdata[0]}<br>misses %{customdata[1]}<br>rejects %{customdata[2]}"
             f"<extra>{name_of(one['name'])}</extra>",
         )
+    ranks = ranks_from_right([one["assessment"]["fpr"]["estimate"] or 0 for one in report["classifiers"]])
     for position, one in enumerate(report["classifiers"]):
-        _chosen(figure, one, position)
+        _chosen(figure, one, colour_of(position), ranks[position])
     figure.update_layout(layout(380))
     figure.update_xaxes(title_text="harmless snippets rejected, % (log scale)", type="log", dtick="D2", tickformat="~g")
     figure.update_yaxes(title_text="failures accepted, %", rangemode="tozero")
@@ -62,9 +64,9 @@ def kl(report: Report) -> go.Figure:
             customdata=[score(float(s)) for s in 1 / (1 + np.exp(-curve[:, 0]))],
             hovertemplate="threshold %{customdata}<br>KL %{y:.3f} nats" + f"<extra>{name_of(one['name'])}</extra>",
         )
-    lowest = min(range(len(classifiers)), key=lambda position: classifiers[position]["calibration"]["logit"])
+    ranks = ranks_from_right([one["calibration"]["logit"] for one in classifiers])
     for position, one in enumerate(classifiers):
-        _threshold(figure, one, position, before=len(classifiers) > 1 and position == lowest)
+        _threshold(figure, one, colour_of(position), ranks[position])
     figure.add_hline(y=target, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     figure.update_layout(layout(340))
     score_axis(figure, shown)
@@ -86,8 +88,8 @@ def scores(report: Report) -> go.Figure:
     return figure
 
 
-def _chosen(figure: go.Figure, one: ClassifierReport, position: int) -> None:
-    fnr, fpr, colour = one["assessment"]["fnr"], one["assessment"]["fpr"], colour_of(position)
+def _chosen(figure: go.Figure, one: ClassifierReport, colour: str, rank: int) -> None:
+    fnr, fpr = one["assessment"]["fnr"], one["assessment"]["fpr"]
     if not fpr["estimate"] or fnr["estimate"] is None:
         return
     x, y = 100 * fpr["estimate"], 100 * fnr["estimate"]
@@ -103,11 +105,11 @@ def _chosen(figure: go.Figure, one: ClassifierReport, position: int) -> None:
         f"<br>rejects {counted(fpr)}<extra>{name_of(one['name'])}</extra>",
     )
     # Plotly wants positions on a log axis as logarithms.
-    point_label(figure, float(np.log10(x)), y, name_of(one["name"], 18), position)
+    point_label(figure, float(np.log10(x)), y, name_of(one["name"], 18), colour, rank=rank)
 
 
-def _threshold(figure: go.Figure, one: ClassifierReport, position: int, *, before: bool) -> None:
-    found, colour = one["calibration"], colour_of(position)
+def _threshold(figure: go.Figure, one: ClassifierReport, colour: str, rank: int) -> None:
+    found = one["calibration"]
     height = found["kl"]["estimate"] or 0.0
     figure.add_scatter(
         x=[found["logit"]],
@@ -119,7 +121,7 @@ def _threshold(figure: go.Figure, one: ClassifierReport, position: int, *, befor
         f"<extra>{name_of(one['name'])}</extra>",
     )
     text = f"{name_of(one['name'], 18)}  {score(found['threshold'])}"
-    point_label(figure, found["logit"], height, text, position, before=before)
+    point_label(figure, found["logit"], height, text, colour, rank=rank)
 
 
 def _panel(figure: go.Figure, one: ClassifierReport, position: int) -> None:

@@ -25,6 +25,7 @@ SCORE_TICKS = (
 )
 """Scores to mark on a logit axis, ever closer together."""
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif"
+MOST_TICKS = 8
 LABEL_STEP = 17
 """Pixels between labels that are stacked above points that may lie close together."""
 
@@ -68,21 +69,27 @@ def left_label(row: float, text: str, *, shift: int = 0) -> dict[str, object]:
     return {**edge, "y": row, "yshift": shift, "text": text, "showarrow": False}
 
 
-def point_label(figure: go.Figure, x: float, y: float, text: str, position: int, *, before: bool = False) -> None:
-    """A label with its colour as a dot: above its point and to the right, or (`before`) below and to the left.
+def point_label(figure: go.Figure, x: float, y: float, text: str, colour: str, *, rank: int) -> None:
+    """A label above its point and to the right, with its colour as a dot.
 
-    Labels of later classifiers stand higher, so that those of points that lie together stay apart.
+    `rank` counts points from the right: labels of points further left stand higher and clear those that lie near.
     """
     figure.add_annotation(
         x=x,
         y=y,
-        text=f'<span style="color:{colour_of(position)}">\N{BLACK CIRCLE}</span> {text}',
-        xanchor="right" if before else "left",
-        yanchor="top" if before else "bottom",
-        xshift=-6 if before else 6,
-        yshift=-6 if before else 6 + LABEL_STEP * position,
+        text=f'<span style="color:{colour}">\N{BLACK CIRCLE}</span> {text}',
+        xanchor="left",
+        yanchor="bottom",
+        xshift=6,
+        yshift=6 + LABEL_STEP * rank,
         showarrow=False,
     )
+
+
+def ranks_from_right(xs: Sequence[float]) -> list[int]:
+    """0 for the largest, 1 for the next; equal ones in the order given."""
+    order = sorted(range(len(xs)), key=lambda i: (-xs[i], i))
+    return [order.index(i) for i in range(len(xs))]
 
 
 def error_bar(low: float, middle: float, high: float, colour: str) -> dict[str, object]:
@@ -110,6 +117,7 @@ def score_axis(figure: go.Figure, logits: Iterable[float] | Sequence[float]) -> 
     inside = [[s for s in ticks if low <= _logit(s) <= high] for ticks in SCORE_TICKS]
     ticks = next((found for found in inside if len(found) >= 4), [])
     ticks = ticks or [float(f"{1 / (1 + np.exp(-x)):.3g}") for x in np.linspace(low, high, 5)[1:-1]]
+    ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
     figure.update_xaxes(
         tickvals=[_logit(s) for s in ticks], ticktext=[_tick(s) for s in ticks], tickangle=0, range=[low, high]
     )
