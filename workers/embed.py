@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.embeddings import SentenceEncoder
+from engine import embeddings  # its encoder loads torch when named: only the job names it
 from webapi.models import Pool, Round, Snippet
 from workers.artifacts import register, round_path, writing
 from workers.jobs import JobRun
@@ -34,7 +34,7 @@ def embed(run: JobRun) -> dict[str, Any]:
     labelled = run.round.members.filter(pool=Pool.INITIAL, snippet__consensus__isnull=False)
     labelled_ids = list(labelled.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
     sets = {"choosable": choosable(run.round), "labelled": labelled_ids[:MOST_LABELLED]}
-    encoder, arrays, done = SentenceEncoder(), dict[str, NDArray[Any]](), 0
+    encoder, arrays, done = embeddings.SentenceEncoder(), dict[str, NDArray[Any]](), 0
     total = sum(map(len, sets.values()))
     for name, ids in sets.items():
         arrays[f"{name}_ids"] = np.array([str(pk) for pk in ids], dtype="U36")
@@ -46,7 +46,9 @@ def embed(run: JobRun) -> dict[str, Any]:
     return {"embedded": len(sets["choosable"])}
 
 
-def _encode(encoder: SentenceEncoder, ids: list[uuid.UUID], run: JobRun, before: int, total: int) -> NDArray[Any]:
+def _encode(
+    encoder: embeddings.SentenceEncoder, ids: list[uuid.UUID], run: JobRun, before: int, total: int
+) -> NDArray[Any]:
     def progress(done: int, _total: int) -> None:
         run.progress(before + done, total)
 
