@@ -8,6 +8,8 @@ import pytest
 
 from tests.services import REQUIRED, silent_services
 
+pytest_plugins = ["tests.people"]
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("services") and silent_services():

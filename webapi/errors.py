@@ -89,6 +89,7 @@ FIELD_CODES: Mapping[str, str] = {
     "min_length": "There are too few items or characters.",
     "max_length": "There are too many items or characters.",
     "null_byte": "The text contains a null byte.",
+    "lone_surrogate": "The text contains half of a surrogate pair.",
     "prompt_sentences": "The prompt has another number of sentences than the policy wants.",
     "prompt_tail": "The prompt has text after its last full stop.",
     "empty_completion": "The completion is empty.",

@@ -13,21 +13,14 @@ from engine.snippets import Snippet as SnippetText
 from webapi.models import Annotator, Policy, Snippet, Source
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("contains half of a surrogate pair") from error
-    return text
-
-
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-def _no_null_byte(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("contains a null byte")
+def _storable(text: str) -> str:
+    """The engine's rules see to prompt and completion; a key is held to the same here."""
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("contains a null byte or half of a surrogate pair")
     return text
 
 
@@ -35,8 +28,7 @@ def _none_is_empty(value: object) -> object:
     return "" if value is None else value
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-Key = Annotated[Text, BeforeValidator(_none_is_empty), AfterValidator(_no_null_byte)]
+Key = Annotated[str, BeforeValidator(_none_is_empty), AfterValidator(_storable)]
 
 
 class SnippetInput(BaseModel):
@@ -44,8 +36,8 @@ class SnippetInput(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt: Text = ""
-    completion: Text
+    prompt: str = ""
+    completion: str
     source: Annotated[Source | None, BeforeValidator(_empty_is_none)] = None
     external_id: Key = Field("", max_length=200)
     parent: Annotated[uuid.UUID | None, BeforeValidator(_empty_is_none)] = None

@@ -10,6 +10,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from kombu.connection import Connection
 
+from workers.publish import BROKER_ERRORS
+
 BROKER_TIMEOUT = 2.0
 
 
@@ -50,7 +52,7 @@ def _broker() -> str:
     try:
         with Connection(settings.BROKER_URL, connect_timeout=BROKER_TIMEOUT) as broker:
             broker.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT)
-    except OSError:  # kombu's connection errors are OSErrors
+    except BROKER_ERRORS:
         return "not reached"
     return "ok"
 

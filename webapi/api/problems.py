@@ -90,7 +90,13 @@ def field_errors(detail: Any, loc: tuple[str | int, ...] = ()) -> Iterator[Field
         yield FieldError(loc, FIELD_CODE_OF.get(code, code if code in FIELD_CODES else "invalid"), str(detail))
 
 
-FIELD_CODE_OF = {"empty": "min_length", "not_a_list": "invalid", "null_characters_not_allowed": "null_byte"}
+FIELD_CODE_OF = {
+    "empty": "min_length",
+    "not_a_list": "invalid",
+    "null_characters_not_allowed": "null_byte",
+    "surrogate_characters_not_allowed": "lone_surrogate",
+}
+"""REST framework's code -> ours."""
 
 
 def _pydantic(error: PydanticValidationError) -> Problem:
@@ -156,13 +162,17 @@ def _conflict(error: IntegrityError) -> Problem:
 
 def _unreachable(error: Exception) -> Problem:
     logger.warning("database not reached: %s", error)
-    code = "storage_full" if "full" in str(error) else "unavailable"
-    return Problem(code, "The database did not answer.", headers={"Retry-After": str(RETRY_SOON)})
+    if "full" in str(error):
+        return STORAGE_FULL
+    return Problem("unavailable", "The database did not answer.", headers={"Retry-After": str(RETRY_SOON)})
+
+
+STORAGE_FULL = Problem("storage_full", "The disk is full. Nothing was half-written.")
 
 
 def _system(error: OSError) -> Problem:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Problem("storage_full", "The disk is full. Nothing was half-written.")
+        return STORAGE_FULL
     return Problem("internal_error", "Something went wrong here; the log knows more.")
 
 
