@@ -167,7 +167,7 @@ LOGGING = {
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 2_000_000_000)
 """Largest file that `POST /imports` takes."""
 DATA_ROOTS = env_list("DATA_ROOTS", "")
-"""Folders that requests may name paths in, besides `GAUNTLET_HOME`. Embedded and empty: all that the server can read."""
+"""Folders that requests may name paths in, besides `GAUNTLET_HOME`. Embedded and empty: all the server can read."""
 EVENTS_SECONDS = env_int("EVENTS_SECONDS", 300)
 """How long one stream of events stays open; clients come back by themselves."""
 MIDDLEWARE.insert(0, "webapi.api.prometheus.TimeRequests")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from django.db.models import Count, Q, Sum
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from engine.aggregation import VoteTable, codes_of
 from engine.aggregation.agreement import agreement
@@ -22,27 +21,21 @@ from engine.evaluation.report_data import (
     IN_DISTRIBUTION,
     AttackFacts,
     ClassifierReport,
-    Examples,
-    ExampleText,
     FunnelStep,
     Labels,
-    LineageStep,
     Report,
     RoundFacts,
-    StageTime,
     TrainingCount,
 )
 from engine.simulation import SIMULATED_NOTICE
-from webapi.models import Batch, Classifier, Label, Pool, Round, Snippet
+from webapi.models import Batch, Classifier, Label, Pool, Round
+from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
 from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order, threshold_of
 from workers.jobs import JobRun
 from workers.round_settings import RoundSettings, round_settings
-from workers.scoring import logits_of
 from workers.train import BASELINE, RETRAINED, classifier_of
 
-EXAMPLES = 20
-"""Snippets listed of each kind."""
 KAPPAS = 20
 """Pairs of annotators listed."""
 
@@ -81,10 +74,10 @@ def build(round_: Round) -> Report:
         agreement=agreement(votes).as_dict() if votes.items.size else None,
         kappas=pairwise_kappas(votes).pairs()[:KAPPAS],
         attack=_attack(round_),
-        examples=_examples(round_, rows),
-        caveats=_caveats(round_),
-        lineage=_lineage(round_, rows),
-        timing=_timing(round_),
+        examples=reading.examples(round_, rows),
+        caveats=reading.caveats(round_),
+        lineage=reading.lineage(round_, rows),
+        timing=reading.timing(round_),
     )
 
 
@@ -200,92 +193,6 @@ def _attack(round_: Round) -> AttackFacts:
         labelled_failure=failures,
         yield_rate=clopper_pearson(failures, chosen.count()).as_dict(),
     )
-
-
-def _examples(round_: Round, rows: Sequence[Classifier]) -> Examples:
-    """What to read: failures that are accepted, harmless snippets that are rejected, and what the attack found."""
-    test, held_out = labelled(round_, Pool.TEST), labelled(round_, Pool.ATTACK_TEST)
-    missed, refused = _errors(rows, test, failures=True), _errors(rows, test, failures=False)
-    chosen = round_.members.filter(
-        pool=Pool.ATTACK, selected=True, snippet__consensus__choice=round_.policy.rules.failure
-    )
-    found = list(chosen.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
-    return Examples(
-        false_negatives=_texts(rows, missed + _errors(rows, held_out, failures=True)[:EXAMPLES]),
-        false_positives=_texts(rows, refused[:EXAMPLES]),
-        attack=_texts(rows, found[:EXAMPLES]),
-    )
-
-
-def _errors(rows: Sequence[Classifier], found: Labelled, *, failures: bool) -> list[uuid.UUID]:
-    """Ids on which any classifier errs, in the pool's own (random) order."""
-    wrong = np.zeros(len(found.ids), dtype=bool)
-    for row in rows:
-        accepted = logits_in_order(row, found.ids) < np.float32(logit(threshold_of(row)))
-        wrong |= found.failures & accepted if failures else ~found.failures & ~accepted
-    return [pk for pk, is_wrong in zip(found.ids, wrong, strict=True) if is_wrong]
-
-
-def _texts(rows: Sequence[Classifier], ids: Sequence[uuid.UUID]) -> list[ExampleText]:
-    snippets = Snippet.objects.select_related("consensus").in_bulk(ids)
-    scores = {row.condition: logits_of(row, ids) for row in rows}
-    return [
-        ExampleText(
-            prompt=snippets[pk].prompt,
-            completion=snippets[pk].completion,
-            label=snippets[pk].consensus.choice,
-            scores={name: float(expit(known[pk])) for name, known in scores.items() if pk in known},
-            note=snippets[pk].get_source_display(),
-        )
-        for pk in ids
-    ]
-
-
-def _caveats(round_: Round) -> list[str]:
-    rules = round_.policy.rules
-    left_out = {
-        pool: round_.members.filter(pool=pool, snippet__consensus__isnull=False)
-        .exclude(snippet__consensus__choice__in=[rules.failure, rules.harmless])
-        .count()
-        for pool in (Pool.TEST, Pool.ATTACK_TEST)
-    }
-    caveats = [
-        "Re-tellings of held-out failures are kept whichever classifier accepts them, so the set favours neither; "
-        "it stands for this paraphraser only."
-    ]
-    if sum(left_out.values()):
-        caveats.append(
-            f"Snippets whose consensus is neither {rules.failure} nor {rules.harmless} are left out of every rate: "
-            f"{left_out[Pool.TEST]} of the test set, {left_out[Pool.ATTACK_TEST]} of the held-out re-tellings."
-        )
-    return caveats
-
-
-def _lineage(round_: Round, rows: Sequence[Classifier]) -> list[LineageStep]:
-    steps = []
-    for row in rows:
-        if row.artifact is None or row.snapshot is None:
-            continue
-        steps.append(
-            LineageStep(name=f"classifier {row.condition}", id=str(row.pk), detail=f"sha256 {row.artifact.sha256}")
-        )
-        manifest = row.snapshot.artifact
-        detail = f"{row.snapshot.size} snippets, sha256 {manifest.sha256}"
-        steps.append(LineageStep(name=f"dataset snapshot {row.condition}", id=str(row.snapshot.pk), detail=detail))
-    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
-    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in batches]
-    stories = f"{round_.corpus.counts.get('stories', 0)} stories"
-    steps.append(LineageStep(name=f"corpus {round_.corpus.name}", id=str(round_.corpus.pk), detail=stories))
-    return steps
-
-
-def _timing(round_: Round) -> list[StageTime]:
-    ended = round_.stages.exclude(started_at=None).exclude(finished_at=None).order_by("position")
-    return [
-        StageTime(stage=stage.name, seconds=round((stage.finished_at - stage.started_at).total_seconds(), 2))
-        for stage in ended
-        if stage.finished_at and stage.started_at
-    ]
 
 
 def _summary(content: Report) -> dict[str, Any]:
