@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 
-from webapi.models import User
+from webapi.models import Role, User
 from webapi.permissions import Actor, may, role_of, sees
 
 CONTENT_POLICY = (
@@ -19,6 +19,9 @@ CONTENT_POLICY = (
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """Scripts come from here alone. Inline styles stay: the chart library writes them."""
+
+FOR_PEOPLE = frozenset({"tasks", "batches"})
+"""Resources that vendors, being machines, have over the API alone."""
 
 P = ParamSpec("P")
 
@@ -57,6 +60,8 @@ def page(
 def is_open_to(user: User, resource: str, action: str = "") -> bool:
     """Whether pages about `resource` (those for doing `action` on it) exist for `user`."""
     actor = Actor(user, role_of(user))
+    if actor.role == Role.VENDOR and resource in FOR_PEOPLE:
+        return False
     return may(actor, resource, action) if action else sees(actor, resource)
 
 

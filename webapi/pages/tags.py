@@ -13,8 +13,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from webapi.models import Role
 from webapi.pages import figures
 from webapi.pages.access import is_open_to
+from webapi.permissions import role_of
 from webapi.selectors.round_words import duration as duration_in_words
 
 register = template.Library()
@@ -28,6 +30,7 @@ class NavLink(NamedTuple):
     resource: str
     action: str
     pages: frozenset[str]
+    hidden_from: frozenset[str] = frozenset()
 
 
 NAVIGATION: tuple[NavLink, ...] = (
@@ -37,7 +40,7 @@ NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
-    NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"})),
+    NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"}), frozenset({Role.CONTRACTOR})),
 )
 
 register.filter("duration", lambda seconds: "" if seconds is None else duration_in_words(seconds))
@@ -55,7 +58,12 @@ def navigation(context: Mapping[str, Any]) -> dict[str, Any]:
     if request is None or not hasattr(request, "user") or not request.user.is_authenticated:
         return {"links": []}
     here = request.resolver_match.url_name if request.resolver_match else ""
-    mine = [link for link in NAVIGATION if is_open_to(request.user, link.resource, link.action)]
+    user = request.user
+    mine = [
+        link
+        for link in NAVIGATION
+        if is_open_to(user, link.resource, link.action) and role_of(user) not in link.hidden_from
+    ]
     return {
         "links": [{"title": link.title, "url": reverse(link.url_name), "current": here in link.pages} for link in mine]
     }

@@ -131,13 +131,13 @@ def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
     failure = round_.policy.rules.failure
     attack = Q(pool=Pool.ATTACK)
     steps: dict[str, tuple[str, Q, str]] = {
-        "corpus": ("Drawn from the corpus", Q(snippet__source=Source.CORPUS), "source=corpus"),
-        "generated": ("Completions written", Q(snippet__source=Source.GENERATED), "source=generated"),
+        "corpus": ("Corpus", Q(snippet__source=Source.CORPUS), "source=corpus"),
+        "generated": ("Completions", Q(snippet__source=Source.GENERATED), "source=generated"),
         "labelled": ("Labelled", Q(snippet__consensus__isnull=False), "consensus=any"),
-        "attack": ("Paraphrases accepted", attack, "pool=attack"),
-        "selected": ("Selected for labels", Q(selected=True), "selected=1"),
+        "attack": ("Accepted paraphrases", attack, "pool=attack"),
+        "selected": ("Selected", Q(selected=True), "selected=1"),
         "failures": (
-            f"Failures found, labelled {failure}",
+            f"Failures, labelled {failure}",
             attack & Q(snippet__consensus__choice=failure),
             f"pool=attack&consensus={failure}",
         ),
