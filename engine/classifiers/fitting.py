@@ -62,7 +62,7 @@ def fit(
             if not np.isfinite(losses[at]):
                 raise BadInput(f"training diverged at {recipe.learning_rate}; use less", where="learning_rate")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
             optimizer.step()
             schedule.step()
