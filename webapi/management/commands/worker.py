@@ -7,10 +7,11 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from webapi.management.readiness import ready_broker, ready_database
-from workers.app import QUEUES
+from workers.app import PREFIX, QUEUES
 
 
 class Command(BaseCommand):
@@ -35,6 +36,9 @@ class Command(BaseCommand):
             raise CommandError(f"unknown queue {', '.join(unknown)}; known: {', '.join(QUEUES)}")
         ready_broker()
         ready_database()
-        command = [sys.executable, "-m", "celery", "--app", "workers.app", "worker", "--queues", ",".join(queues)]
+        command = [sys.executable, "-m", "celery", "--app", "workers.app", "worker"]
+        command += ["--queues", ",".join(f"{PREFIX}.{queue}" for queue in queues)]
         command += ["--concurrency", str(options["concurrency"]), "--loglevel", options["loglevel"]]
+        path = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))  # wherever the command was called from
         os.execv(sys.executable, [*command, "--without-gossip", "--without-mingle"])  # noqa: S606
