@@ -68,7 +68,10 @@ def attack(run: JobRun) -> dict[str, Any]:
     )
     pool = Pool.ATTACK_TEST if held_out else Pool.ATTACK
     rows = [_row(seeds[c.seed_index], c.snippet.prompt, c.snippet.completion) for c in outcome.candidates]
-    details = {r.content_hash: {"logit": c.logit} for r, c in zip(rows, outcome.candidates, strict=True)}
+    details = {
+        row.content_hash: {"from": str(seeds[c.seed_index].pk), "logit": c.logit}
+        for row, c in zip(rows, outcome.candidates, strict=True)
+    }
     kept = add_members(run.round, rows, dict.fromkeys(details, pool), details)
     prefix = "held_out_" if held_out else ""
     totals = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
-from webapi.models import Classifier, Consensus, Evaluation, Pool, Round, SplitName, Stage
+from webapi.models import Classifier, Evaluation, Pool, Round, SplitName, Stage
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
 from workers.scoring import alternate_logits, alternate_prompts, load_classifier, logits_of, score_snippets
@@ -55,16 +55,16 @@ def evaluate(run: JobRun) -> dict[str, Any]:
 def labelled(round_: Round, pool: Pool) -> Labelled:
     """The snippets of a pool that were judged a failure or harmless, in a fixed order."""
     rules = round_.policy.rules
-    rows = Consensus.objects.filter(
-        snippet__memberships__round=round_,
-        snippet__memberships__pool=pool,
-        choice__in=[rules.failure, rules.harmless],
-    ).order_by("snippet__content_hash")
-    columns = list(rows.values_list("snippet_id", "choice", "snippet__parent_id"))
+    members = round_.members.filter(pool=pool, snippet__consensus__choice__in=[rules.failure, rules.harmless])
+    columns = list(
+        members.order_by("snippet__content_hash").values_list(
+            "snippet_id", "snippet__consensus__choice", "details__from"
+        )
+    )
     return Labelled(
         [pk for pk, _, _ in columns],
         np.array([choice == rules.failure for _, choice, _ in columns], dtype=bool),
-        [str(parent) for _, _, parent in columns],
+        [str(origin) for _, _, origin in columns],
     )
 
 

@@ -58,7 +58,8 @@ def generate(run: JobRun) -> dict[str, Any]:
         drawn += _complete(round_, chunk, generator)
     pools = _pools(round_, wanted, split, drawn)
     kept = [one for one in drawn if one.text.content_hash in pools]
-    made = add_members(round_, [_row(round_, one) for one in kept], pools)
+    origins = {one.text.content_hash: {"from": str(one.prompt.pk)} for one in kept}
+    made = add_members(round_, [_row(round_, one) for one in kept], pools, origins)
     if often:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
@@ -139,20 +140,25 @@ def _row(round_: Round, one: Drawn) -> Snippet:
 
 
 def add_members(
-    round_: Round, rows: Sequence[Snippet], pools: dict[str, Pool], details: dict[str, dict[str, Any]] | None = None
+    round_: Round, rows: Sequence[Snippet], pools: dict[str, Pool], details: dict[str, dict[str, Any]]
 ) -> int:
-    """Writes snippets (those there already stay) and their places in the round. Returns how many are in the round now.
+    """Writes snippets and their places in the round; run again it adds what is missing. Returns how many are in it now.
 
-    `pools` and `details` are by content hash.
+    A text that is there already stays as it is, with the parent it first had. So `details` says under `from` which
+    prompt's corpus snippet, or which seed, it came from in this round. `pools` and `details` are by content hash.
     """
-    Snippet.objects.bulk_create(rows, ignore_conflicts=True)
-    known = Snippet.objects.filter(policy=round_.policy, content_hash__in=pools).values_list("pk", "content_hash")
-    members = [
-        RoundSnippet(round=round_, snippet_id=pk, pool=pools[digest], details=(details or {}).get(digest, {}))
-        for pk, digest in known
-    ]
-    RoundSnippet.objects.bulk_create(members, ignore_conflicts=True)
-    return len(members)
+    count = 0
+    for chunk in chunked(rows, 1000):
+        Snippet.objects.bulk_create(chunk, ignore_conflicts=True)
+        digests = [row.content_hash for row in chunk]
+        known = Snippet.objects.filter(policy=round_.policy, content_hash__in=digests, external_id="")
+        members = [
+            RoundSnippet(round=round_, snippet_id=pk, pool=pools[digest], details=details[digest])
+            for pk, digest in known.values_list("pk", "content_hash")
+        ]
+        RoundSnippet.objects.bulk_create(members, ignore_conflicts=True)
+        count += len(members)
+    return count
 
 
 def alternates_path(round_: Round, split: SplitName) -> Path:

@@ -33,7 +33,7 @@ def load_classifier(row: Classifier) -> Scorer:
 
 def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], progress: Progress) -> int:
     """Scores the snippets that have no score by this classifier yet, chunk by chunk. Returns how many it scored."""
-    have = set(Score.objects.filter(classifier=row, snippet__in=ids).values_list("snippet", flat=True))
+    have = logits_of(row, ids)
     lacking = [pk for pk in ids if pk not in have]
     done = len(have)
     for chunk in chunked(lacking, CHUNK):
@@ -49,7 +49,10 @@ def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], pr
 
 def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
     """Kept logits by snippet."""
-    return dict(Score.objects.filter(classifier=row, snippet__in=list(ids)).values_list("snippet", "logit"))
+    known: dict[uuid.UUID, float] = {}
+    for chunk in chunked(ids, 1000):
+        known |= dict(Score.objects.filter(classifier=row, snippet__in=chunk).values_list("snippet", "logit"))
+    return known
 
 
 def alternate_logits(run: JobRun, row: Classifier, scorer: Scorer, split: SplitName) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from webapi.models import Job, JobState, Round, RoundState
 from webapi.selectors.round_progress import StageProgress, round_progress
 
 ENDED = (RoundState.SUCCEEDED, RoundState.FAILED, RoundState.CANCELLED)
+REFRESH_SECONDS = 0.2 if sys.stderr.isatty() else 20.0
+"""How often a bar is drawn anew: in a file or a CI log each drawing is a line."""
 FORMAT = "{desc:<26}{percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 
 
@@ -32,12 +34,11 @@ def watch(round_: Round, *, poll_seconds: float = 0.25) -> Round:
 
 def watch_job(job: Job, title: str, *, poll_seconds: float = 0.25) -> Job:
     """Shows one bar for a job that belongs to no round, until it ends; returns it as it then is."""
-    with tqdm(desc=title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=0.2) as bar:
+    with tqdm(desc=title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=REFRESH_SECONDS, miniters=0) as bar:
         while True:
             job = Job.objects.get(pk=job.pk)
             bar.total = max(job.total, job.done, 1)
-            bar.n = bar.total if job.state == JobState.SUCCEEDED else job.done
-            bar.refresh()
+            _move(bar, bar.total if job.state == JobState.SUCCEEDED else job.done)
             if job.state not in (JobState.QUEUED, JobState.RUNNING):
                 return job
             time.sleep(poll_seconds)
@@ -47,11 +48,18 @@ def _show(bars: dict[str, Any], stage: StageProgress) -> None:
     if stage.started_at is None or (stage.name in bars and bars[stage.name].disable):
         return
     if stage.name not in bars:
-        bars[stage.name] = tqdm(desc=stage.title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=0.2)
+        bars[stage.name] = tqdm(
+            desc=stage.title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=REFRESH_SECONDS, miniters=0
+        )
         bars[stage.name].start_t = bars[stage.name].start_t - (stage.seconds or 0)
     bar = bars[stage.name]
     bar.total = max(stage.total, stage.done, 1)
-    bar.n = bar.total if stage.state == "succeeded" else stage.done
-    bar.refresh()
+    _move(bar, bar.total if stage.state == "succeeded" else stage.done)
     if stage.state == "succeeded":
         bar.close()
+
+
+def _move(bar: Any, done: int) -> None:
+    # An update of nothing still lets the bar draw its time, no oftener than its interval.
+    bar.n = done
+    bar.update(0)
