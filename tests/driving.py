@@ -27,7 +27,7 @@ from workers import rounds
 from workers.round_settings import PRESETS, round_settings
 from workers.sweep import run_due_job, sweep
 
-STORIES = 130
+STORIES = 330
 
 
 class WorkerKilled(BaseException):

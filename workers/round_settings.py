@@ -36,7 +36,7 @@ class Named(_Part):
 class Sizes(_Part):
     """How many snippets each part of the round works on."""
 
-    corpus_snippets: int = Field(6000, ge=8)
+    corpus_snippets: int = Field(9000, ge=8)
     """Snippets drawn from the corpus, over all splits."""
     initial: int = Field(1200, ge=4)
     """Labelled first; the baseline trains on them."""

@@ -34,7 +34,7 @@ def watch(round_: Round, *, poll_seconds: float = 0.25) -> Round:
 
 def watch_job(job: Job, title: str, *, poll_seconds: float = 0.25) -> Job:
     """Shows one bar for a job that belongs to no round, until it ends; returns it as it then is."""
-    with tqdm(desc=title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=REFRESH_SECONDS, miniters=0) as bar:
+    with _bar(title) as bar:
         while True:
             job = Job.objects.get(pk=job.pk)
             bar.total = max(job.total, job.done, 1)
@@ -42,6 +42,10 @@ def watch_job(job: Job, title: str, *, poll_seconds: float = 0.25) -> Job:
             if job.state not in (JobState.QUEUED, JobState.RUNNING):
                 return job
             time.sleep(poll_seconds)
+
+
+def _bar(title: str) -> Any:
+    return tqdm(desc=title, total=1, bar_format=FORMAT, file=sys.stderr, mininterval=REFRESH_SECONDS, miniters=0)
 
 
 def _show(bars: dict[str, Any], stage: StageProgress) -> None:

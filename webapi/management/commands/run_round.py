@@ -31,7 +31,7 @@ from workers.artifacts import round_path
 from workers.round_settings import PRESETS
 from workers.sweep import start_embedded_worker, stop_sweeper
 
-WORLD_STORIES = 2000
+WORLD_STORIES = 4000
 
 
 class Command(BaseCommand):
