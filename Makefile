@@ -8,7 +8,8 @@ TORCH_VERSION := $(shell sed -n 's/^ *"torch==\([^"]*\)".*/\1/p' pyproject.toml)
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PORT ?= 8000
 WORKERS ?= 2
-DEPS := $(VENV)/.installed $(if $(filter gpu,$(TORCH)),$(VENV)/.torch-gpu)
+TORCH_STAMP := $(VENV)/.torch$(if $(filter gpu,$(TORCH)),-gpu)
+DEPS := $(VENV)/.installed $(TORCH_STAMP)
 
 # Two torch threads in each of two test processes would fight over two cores.
 TEST_ENV := env -u DATABASE_URL -u BROKER_URL OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -18,7 +19,7 @@ ROUND_ARGS := $(if $(STORIES),--stories '$(STORIES)') $(if $(SEED),--seed $(SEED
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo serve worker test check format bench bench-peers lock clean
+.PHONY: help install demo serve worker test check format bench bench-peers lock clean torch
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +77,8 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "This Python makes no virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
+torch: $(TORCH_STAMP)
+
 # torch comes first and by itself: its own metadata draws gigabytes of CUDA packages on Linux. A CPU build from a folder
 # or index that pip is set up with wins, then PyTorch's CPU index, then whatever the default index has.
 $(VENV)/.torch: pyproject.toml | $(VENV)/bin/pip
@@ -97,7 +100,7 @@ $(VENV)/.torch-gpu: pyproject.toml | $(VENV)/bin/pip
 	@$(PY) -m pip install --disable-pip-version-check 'torch===$(TORCH_VERSION)'
 	@touch $@ $(VENV)/.torch
 
-$(VENV)/.installed: requirements.lock $(if $(filter gpu,$(TORCH)),$(VENV)/.torch-gpu,$(VENV)/.torch)
+$(VENV)/.installed: requirements.lock $(TORCH_STAMP)
 	@echo "Installing $$(grep -c == requirements.lock) packages from requirements.lock, about half a minute ..."
 	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
 	@if $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.lock \
