@@ -37,6 +37,8 @@ NOUN_SKEW = 0.6
 RARE_SHARE = 0.12
 """How often a story says something in one of the rare wordings."""
 
+Truth = Literal["Yes", "Unsure", "No"]
+
 _FOLDER = Path(__file__).with_name("wordings")
 _SLOT = re.compile(r"\{([^}]+)\}")
 
@@ -61,16 +63,28 @@ class Frame:
     chances: Weighted[Wording]
     tail_chances: Weighted[Wording]
     """As `chances`, but favouring the rare wordings."""
-    truth: Literal["Yes", "Unsure", "No"] | None = None
+    truth: Truth | None = None
+    """What it means wherever it stands; None where `reads` decides, or where nothing happens."""
     reads: str | None = None
+    """The channel whose last value decides: "bad" means Yes, "mild" means No."""
+    unset: Truth = "Unsure"
+    """What it means when nothing has set that channel."""
     sets: Mapping[str, str] = field(default_factory=dict)
+    """Channel -> "bad", "mild", a slot whose noun's harm counts, or "living:" and a slot."""
     makes: Mapping[str, str] = field(default_factory=dict)
+    """Slot -> "thing" or "living": what the one of that name turns out to be."""
     hurts: str | None = None
+    """Slot of the one who would be hurt; a thing cannot be."""
     mode: Literal["real", "unreal"] | None = None
+    """Begins or ends a play, dream or tale, in which nobody is hurt."""
     real: bool = False
+    """Happens in earnest even within one."""
     told: bool = False
+    """Speaks of a wound: No where it was told of before."""
     tells: bool = False
+    """Tells of an old wound."""
     calms: bool = False
+    """Nobody was hurt: the danger is over."""
 
     @property
     def family(self) -> str:
@@ -81,11 +95,6 @@ class Frame:
     def is_outcome(self) -> bool:
         """Whether something may have happened to somebody here."""
         return self.truth in ("Yes", "Unsure") or self.reads is not None
-
-    @property
-    def slots(self) -> frozenset[str]:
-        """Letters of all slots of all wordings."""
-        return frozenset(letter for wording in self.wordings for letter in (*wording.nouns, *wording.pronouns))
 
 
 class Scene(NamedTuple):

@@ -70,7 +70,7 @@ class Memory:
     def _verdict(self, frame: Frame, victim: Noun | None) -> str:
         verdict: str = frame.truth or "No"
         if frame.reads is not None:
-            verdict = _BY_HARM.get(self._channels.get(frame.reads, ""), "Unsure")
+            verdict = _BY_HARM.get(self._channels.get(frame.reads, ""), frame.unset)
         if verdict == "No" or (self._unreal and not frame.real):
             return "No"
         if victim is not None and not self._lives(victim):
