@@ -9,10 +9,11 @@ from django.db.models import Exists, F, OuterRef
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from webapi.models import Annotator, Batch, BatchState, Label, Policy, Task, TaskState
+from webapi.models import Annotator, Batch, Label, Policy, Task, TaskState
 from webapi.pages.access import PageRequest, page
 from webapi.pages.paging import key_in
-from webapi.permissions import PULL, Actor, role_of, visible
+from webapi.permissions import Actor, role_of, visible
+from webapi.selectors.tasks import leases_held, open_batches
 
 ACTION_KEYS = frozenset("szgr")
 """Skip, undo (z), guidelines, remark: no choice takes these letters."""
@@ -52,12 +53,12 @@ def choice_keys(choices: tuple[str, ...]) -> list[ChoiceKey]:
 
 
 def _policies(request: PageRequest) -> list[Policy]:
-    """Policies with a task that somebody in this role may lease, those longest open first."""
+    """Policies with a task that the reader holds already, then those with one to be had, the longest open first."""
+    held = [lease.task.batch.policy for lease in leases_held(request.user)]
     free = Task.objects.filter(batch=OuterRef("pk"), state=TaskState.OPEN, taken__lt=F("wanted"))
-    batches = Batch.objects.filter(Exists(free), state=BatchState.OPEN, adapter=PULL, vendor_user=None)
-    seen = visible(batches, "batches", Actor(request.user, role_of(request.user)))
-    found = [batch.policy for batch in seen.select_related("policy").order_by("pk")]
-    return list({policy.pk: policy for policy in found}.values())
+    seen = visible(Batch.objects.all(), "batches", Actor(request.user, role_of(request.user)))
+    batches = open_batches(seen).filter(Exists(free), vendor_user=None).select_related("policy")
+    return list({policy.pk: policy for policy in [*held, *(batch.policy for batch in batches)]}.values())
 
 
 def _of_policy(request: PageRequest, policy: Policy) -> dict[str, Any]:

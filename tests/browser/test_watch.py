@@ -1,0 +1,128 @@
+"""Watching in a browser: a round moves by itself, its buttons follow its state, every page fits a narrow screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE, NewContext
+from webapi.models import (
+    Annotator,
+    Batch,
+    Classifier,
+    Corpus,
+    Job,
+    Label,
+    Policy,
+    Round,
+    RoundSnippet,
+    Score,
+    Snippet,
+    Stage,
+    User,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def running(policy: Policy) -> Round:
+    corpus = Corpus.objects.create(name="books", simulated=True)
+    round_ = Round.objects.create(name="Round 4", policy=policy, corpus=corpus, state="running")
+    for position, (name, state) in enumerate({"ingest": "succeeded", "attack": "running", "train": "pending"}.items()):
+        Stage.objects.create(round=round_, name=name, position=position, state=state)
+    Job.objects.create(kind="stage", stage=round_.stages.get(name="attack"), state="running", done=12, total=600)
+    return round_
+
+
+def test_a_round_moves_by_itself(
+    rita: User, running: Round, signed_in: NewContext, faults: Callable[[Page], list[str]]
+) -> None:
+    page = signed_in(rita).new_page()
+    heard = faults(page)
+    page.goto(f"/rounds/{running.pk}/")
+    expect(page.locator("h1")).to_have_text("Round 4 is attacking the baseline: 12 of 600.")
+    expect(page.locator(".chart .main-svg").first).to_be_visible()
+    Job.objects.update(done=412)
+    expect(page.locator("h1")).to_have_text("Round 4 is attacking the baseline: 412 of 600.")
+    expect(page.locator("tr[data-live] progress")).to_have_attribute("value", "412")
+
+    running.stages.filter(name="attack").update(state="failed", error="no memory")
+    Round.objects.update(state="failed", error="attack: no memory")
+    expect(page.locator("h1")).to_have_text("Round 4 stopped while attacking the baseline.")
+    expect(page.get_by_role("button", name="Retry the failed stage")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("attack: no memory")
+    expect(page.locator("#announce")).to_have_text("Round 4 stopped while attacking the baseline.")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1500)
+    assert [url for url in asked if url.endswith("/progress")] == []
+    assert heard == []
+
+
+def test_pausing_and_resuming_by_button(rita: User, running: Round, signed_in: NewContext) -> None:
+    page = signed_in(rita).new_page()
+    page.goto(f"/rounds/{running.pk}/")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("h1")).to_have_text("Round 4 is paused while attacking the baseline: 12 of 600.")
+    assert Round.objects.get().state == "paused"
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    assert Round.objects.get().state == "running"
+
+
+def test_agreement_comes_when_it_is_counted(
+    rita: User, policy: Policy, make_snippets: Callable[..., list[Snippet]], signed_in: NewContext
+) -> None:
+    for name, choices in {"ann": ("Yes", "No"), "ben": ("Yes", "Yes")}.items():
+        annotator = Annotator.objects.create(name=name)
+        rows = make_snippets(2) if name == "ann" else list(Snippet.objects.order_by("pk"))
+        for row, choice in zip(rows, choices, strict=True):
+            Label.objects.create(snippet=row, annotator=annotator, choice=choice)
+    page = signed_in(rita).new_page()
+    page.goto("/labeling/agreement/")
+    expect(page.locator("h1")).to_contain_text("agree on 50.0 % of paired answers")
+    expect(page.locator(".chart .main-svg").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_narrow_screen_and_complains_of_nothing(
+    ada: User,
+    running: Round,
+    policy: Policy,
+    make_snippets: Callable[..., list[Snippet]],
+    make_batch: Callable[..., Batch],
+    signed_in: NewContext,
+    faults: Callable[[Page], list[str]],
+    scheme: str,
+) -> None:
+    (snippet,) = make_snippets(1, first=50, completion="A word as long as this one: " + "a" * 200)
+    make_batch(2, round=running, name="selected")
+    RoundSnippet.objects.create(round=running, snippet=snippet, pool="attack")
+    classifier = Classifier.objects.create(
+        policy=policy, name="baseline", condition="baseline", encoder="minilm", threshold=0.01, round=running
+    )
+    Score.objects.create(classifier=classifier, snippet=snippet, logit=-3)
+    page = signed_in(ada, viewport=PHONE, color_scheme=scheme).new_page()
+    heard = faults(page)
+    for address in (
+        "/rounds/",
+        f"/rounds/{running.pk}/",
+        f"/rounds/{running.pk}/cancel/",
+        "/snippets/",
+        f"/snippets/{snippet.pk}/",
+        "/labeling/queue/",
+        "/labeling/agreement/",
+        "/label/",
+        "/me/",
+        "/classifiers/",
+        f"/classifiers/{classifier.pk}/",
+        "/settings/tokens/",
+    ):
+        page.goto(address)
+        expect(page.locator("h1").first).to_be_attached()
+        widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert widths[0] <= widths[1], address
+    assert heard == []
