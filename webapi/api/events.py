@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.renderers import BaseRenderer, JSONRenderer
+
+from webapi.api.schema import example
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the database."""
@@ -18,6 +22,19 @@ KEEP_ALIVE = 15.0
 
 TICKING = frozenset({"eta", "rate", "seconds"})
 """Figures that change with the clock alone: no reason for an event."""
+
+EVENTS = 'id: 4f1c0a9e2b7d8c35\nevent: progress\ndata: {"state": "running", "done": 4000, "total": 10000}\n\n'
+describe_events = extend_schema(
+    parameters=[
+        OpenApiParameter(
+            "Last-Event-ID", str, OpenApiParameter.HEADER, description="The id of the last event that was seen."
+        )
+    ],
+    responses={(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "Events `progress`, then `end`.")},
+    examples=example(EVENTS, status=200, media_type="text/event-stream"),
+    filters=False,
+)
+"""How a stream of events stands in the API's description."""
 
 
 class Snapshot(NamedTuple):

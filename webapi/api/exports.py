@@ -96,7 +96,7 @@ class Exports(Resource[Job]):
 
     @extend_schema(
         responses={(200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, "The file.")},
-        examples=example("{…}", status=200),
+        examples=example("{…}", status=200, media_type="application/octet-stream"),
     )
     @action(detail=True)
     def download(self, request: Request, pk: str) -> FileResponse:

@@ -12,8 +12,6 @@ from kombu.connection import Connection
 
 from workers.publish import BROKER_ERRORS
 
-from workers.publish import BROKER_ERRORS
-
 BROKER_TIMEOUT = 2.0
 
 

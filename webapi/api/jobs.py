@@ -6,8 +6,7 @@ from typing import Any
 
 import django_filters as filters
 from django.http import StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.renderers import JSONRenderer
@@ -15,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from webapi.api.base import Resource
-from webapi.api.events import EventRenderer, Snapshot, event_stream
+from webapi.api.events import EventRenderer, Snapshot, describe_events, event_stream
 from webapi.api.filters import ByPeriod
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
 from webapi.models import Job, JobState
@@ -23,10 +22,6 @@ from webapi.selectors.jobs import pace_of
 from webapi.services.jobs import job_cancel
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
-LAST_EVENT_ID = OpenApiParameter(
-    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The id of the last event that was seen."
-)
-EVENTS = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "Events `progress`, then `end`.")}
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):
@@ -130,7 +125,7 @@ class Jobs(Resource[Job]):
         """Ends a job that belongs to no round."""
         return Response(self.get_serializer(job_cancel(job=self.get_object())).data)
 
-    @extend_schema(parameters=[LAST_EVENT_ID], responses=EVENTS, examples=example(ROW, status=200), filters=False)
+    @describe_events
     @action(detail=True, renderer_classes=[EventRenderer, JSONRenderer])
     def events(self, request: Request, pk: str) -> StreamingHttpResponse:
         """The job's progress as server-sent events, whenever it changes, until it ends."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import FileResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.renderers import JSONRenderer
@@ -15,13 +15,12 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from webapi.api.base import Resource
-from webapi.api.events import EventRenderer, Snapshot, event_stream
+from webapi.api.events import EventRenderer, Snapshot, describe_events, event_stream
 from webapi.api.fields import CorpusField, PolicyField
 from webapi.api.filters import ByPeriod
 from webapi.api.round_shapes import (
     ASKED,
     DETAIL,
-    EVENT,
     ROW,
     RoundDetailSerializer,
     RoundReportSerializer,
@@ -41,10 +40,6 @@ REPORT_POLICY = (
     "sandbox allow-scripts"
 )
 """The report is one file with its own scripts; it runs apart from this site."""
-LAST_EVENT_ID = OpenApiParameter(
-    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The id of the last event that was seen."
-)
-EVENTS = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "Events `progress`, then `end`.")}
 
 
 class RoundTarget(serializers.Serializer[Any]):
@@ -123,7 +118,7 @@ class Rounds(Resource[Round]):
         """Ends the round for good; labels and scores stay."""
         return self._shown(services.round_cancel(round_=self.get_object()))
 
-    @extend_schema(parameters=[LAST_EVENT_ID], responses=EVENTS, examples=example(EVENT, status=200), filters=False)
+    @describe_events
     @action(detail=True, renderer_classes=[EventRenderer, JSONRenderer])
     def events(self, request: Request, pk: str) -> StreamingHttpResponse:
         """The round's progress as server-sent events, whenever it changes, until it ends."""
@@ -148,7 +143,7 @@ class Rounds(Resource[Round]):
 
     @extend_schema(
         responses={(200, "text/html"): OpenApiResponse(OpenApiTypes.STR, "The report, one file.")},
-        examples=example("<!doctype html>…", status=200),
+        examples=example("<!doctype html>…", status=200, media_type="text/html"),
     )
     @action(detail=True, url_path=r"report\.html", url_name="report-html")
     def report_html(self, request: Request, pk: str) -> FileResponse:

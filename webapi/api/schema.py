@@ -71,11 +71,13 @@ class Described(AutoSchema):
         return [] if getattr(self.view, "action", None) in self.view.unchanging else [IDEMPOTENCY_KEY]
 
 
-def example(value: Any, *, name: str = "Example", status: int | None = None) -> list[OpenApiExample]:
+def example(
+    value: Any, *, name: str = "Example", status: int | None = None, media_type: str = "application/json"
+) -> list[OpenApiExample]:
     """An example of an answer (with `status`), or of a request."""
     if status is None:
         return [OpenApiExample(name, value=value, request_only=True)]
-    return [OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)])]
+    return [OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)], media_type=media_type)]
 
 
 def one_of(name: str, *shapes: type[Serializer[Any]], many: bool = False) -> Any:

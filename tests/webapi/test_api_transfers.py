@@ -1,0 +1,203 @@
+"""Imports, exports and jobs over the API."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from webapi.models import Batch, Corpus, Job, JobState, Policy, Round, Snippet, Stage, User
+from workers.execute import execute
+
+Api = Callable[..., APIClient]
+
+
+def upload(client: APIClient, name: str, content: bytes, **fields: Any) -> Any:
+    file = SimpleUploadedFile(name, content)
+    return client.post("/api/v1/imports", {"policy": "harm", "file": file, **fields}, format="multipart")
+
+
+def test_a_file_is_uploaded_and_imported(rita: User, api: Api, policy: Policy) -> None:
+    client = api(rita)
+    response = upload(client, "s.jsonl", b'{"completion": "One."}\n{"completion": "Two."}\n')
+    assert response.status_code == 202, response.content
+    job = response.json()
+    assert {"id", "kind", "state", "done", "total", "rate", "eta", "error"} <= job.keys()
+    assert (job["state"], job["kind"]) == ("queued", "import_snippets")
+    assert execute(job["id"])
+    done = client.get(f"/api/v1/imports/{job['id']}").json()
+    assert (done["state"], done["result"]["created"], done["total"]) == ("succeeded", 2, done["done"])
+    assert done["result"] == client.get(f"/api/v1/jobs/{job['id']}").json()["result"]
+    assert sorted(Snippet.objects.values_list("completion", flat=True)) == ["One.", "Two."]
+    assert Job.objects.get().created_by == rita
+
+
+def test_a_bad_line_stops_the_job_and_nothing_is_written(rita: User, api: Api, policy: Policy) -> None:
+    client = api(rita)
+    job = upload(client, "s.jsonl", b'{"completion": "One."}\n{"completion": \n').json()
+    execute(job["id"])
+    done = client.get(f"/api/v1/jobs/{job['id']}").json()
+    assert done["state"] == "failed"
+    assert done["error"].startswith("s.jsonl, line 2: not JSON")
+    assert Snippet.objects.count() == 0
+
+
+def test_bad_lines_are_skipped_when_asked(rita: User, api: Api, policy: Policy) -> None:
+    job = upload(api(rita), "s.jsonl", b'{"completion": "One."}\n{"completion": \n', on_error="skip").json()
+    execute(job["id"])
+    result = Job.objects.get().result
+    assert (result["created"], result["refused"]) == (1, 1)
+    assert [(e["line"], e["code"]) for e in result["errors"]] == [(2, "malformed_line")]
+
+
+def test_a_file_on_the_server_is_imported(rita: User, api: Api, policy: Policy, tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("completion\nOne.\n")
+    response = api(rita).post("/api/v1/imports", {"policy": "harm", "path": str(path)})
+    assert response.status_code == 202
+    execute(response.json()["id"])
+    assert Snippet.objects.get().completion == "One."
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "loc"),
+    [
+        ({}, "bad_input", None),
+        ({"path": "/nowhere/s.csv"}, "bad_input", None),
+        ({"path": "/nowhere/s.txt"}, "invalid", ["format"]),
+        ({"path": "/nowhere/s.csv", "on_error": "hope"}, "invalid", ["on_error"]),
+        ({"path": "/nowhere/s.csv", "source": "dream"}, "invalid", ["source"]),
+        ({"path": "/nowhere/s.csv", "policy": "none"}, "invalid", ["policy"]),
+    ],
+)
+def test_an_import_that_is_wrong_makes_no_job(
+    rita: User, api: Api, policy: Policy, body: dict[str, Any], code: str, loc: list[str] | None
+) -> None:
+    response = api(rita).post(
+        "/api/v1/imports", {"policy": "harm", "format": "csv", **body} if not loc else {"policy": "harm", **body}
+    )
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    if loc:
+        assert response.json()["errors"][0]["loc"] == loc
+    assert Job.objects.count() == 0
+
+
+def test_a_file_may_be_larger_than_a_request(rita: User, api: Api, policy: Policy, settings: Any) -> None:
+    settings.MAX_BODY_BYTES, settings.MAX_UPLOAD_BYTES = 500, 3000
+    client = api(rita)
+    assert upload(client, "s.jsonl", b" " * 2000).status_code == 202
+    response = upload(client, "s.jsonl", b" " * 4000)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert Job.objects.count() == 1
+
+
+def test_rows_are_exported_and_downloaded(
+    rita: User, vera: User, api: Api, make_snippets: Callable[..., list[Snippet]]
+) -> None:
+    rows = make_snippets(3)
+    client = api(rita)
+    asked = {"what": "snippets", "filters": {"policy": str(rows[0].policy_id), "source": "corpus"}}
+    job = client.post("/api/v1/exports", asked).json()
+    assert job["download"] is None
+    early = client.get(f"/api/v1/exports/{job['id']}/download")
+    assert (early.status_code, early.json()["code"]) == (409, "export_not_ready")
+    execute(job["id"])
+    done = client.get(f"/api/v1/exports/{job['id']}").json()
+    assert done["result"]["rows"] == 3
+    response = api(vera).get(done["download"])
+    lines = b"".join(response.streaming_content).decode().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [str(row.pk) for row in rows]
+    assert response["Content-Disposition"] == f'attachment; filename="snippets-{job["id"]}.jsonl"'
+    Path(Job.objects.get().result["path"])
+    for path in Path(done["result"]["path"]).parts[:1]:
+        assert path == "exports"
+
+
+def test_an_export_whose_file_was_cleared_away_says_so(rita: User, api: Api, policy: Policy, settings: Any) -> None:
+    client = api(rita)
+    job = client.post("/api/v1/exports", {"what": "consensus", "format": "csv"}).json()
+    execute(job["id"])
+    (Path(settings.GAUNTLET_HOME) / "exports" / f"{job['id']}.csv").unlink()
+    response = client.get(f"/api/v1/exports/{job['id']}/download")
+    assert (response.status_code, response.json()["code"]) == (404, "export_gone")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"what": "secrets"}, "invalid"),
+        ({"what": "snippets", "filters": {"colour": "red"}}, "unknown_name"),
+        ({"what": "snippets", "filters": {"policy": "x"}}, "bad_input"),
+        ({"what": "labels", "filters": {"since": "yesterday"}}, "bad_input"),
+        ({"what": "scores"}, "bad_input"),
+        ({"what": "snippets", "format": "xls"}, "invalid"),
+    ],
+)
+def test_an_export_that_is_wrong_makes_no_job(rita: User, api: Api, body: dict[str, Any], code: str) -> None:
+    response = api(rita).post("/api/v1/exports", body, format="json")
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert Job.objects.count() == 0
+
+
+def test_a_jobs_pace(rita: User, api: Api) -> None:
+    job = Job.objects.create(
+        kind="export_rows",
+        state=JobState.RUNNING,
+        started_at=timezone.now() - timedelta(seconds=10),
+        done=100,
+        total=300,
+    )
+    row = api(rita).get(f"/api/v1/jobs/{job.pk}").json()
+    assert row["rate"] == pytest.approx(10, rel=0.1)
+    eta = timezone.datetime.fromisoformat(row["eta"]) - timezone.now()
+    assert eta.total_seconds() == pytest.approx(20, rel=0.2)
+    Job.objects.update(state=JobState.SUCCEEDED)
+    row = api(rita).get(f"/api/v1/jobs/{job.pk}").json()
+    assert (row["rate"], row["eta"]) == (None, None)
+
+
+def test_jobs_are_cancelled_but_not_those_of_a_round(rita: User, api: Api, policy: Policy) -> None:
+    client = api(rita)
+    queued = client.post("/api/v1/exports", {"what": "snippets"}).json()
+    assert client.post(f"/api/v1/jobs/{queued['id']}/cancel").json()["state"] == "cancelled"
+    assert not execute(queued["id"])
+    again = client.post(f"/api/v1/jobs/{queued['id']}/cancel")
+    assert (again.status_code, again.json()["code"]) == (409, "job_finished")
+    round_ = Round.objects.create(name="r", policy=policy, corpus=Corpus.objects.create(name="c"))
+    stage = Stage.objects.create(round=round_, name="ingest", position=0)
+    part = Job.objects.create(kind="stage", stage=stage)
+    response = client.post(f"/api/v1/jobs/{part.pk}/cancel")
+    assert (response.status_code, response.json()["code"]) == (409, "job_of_a_round")
+    part.refresh_from_db()
+    assert part.state == JobState.QUEUED
+    (row,) = client.get(f"/api/v1/jobs?round={round_.pk}").json()["results"]
+    assert (row["stage"], row["round"]) == ("ingest", str(round_.pk))
+
+
+def test_a_running_job_that_is_cancelled_stops_at_its_next_beat(rita: User, api: Api) -> None:
+    job = Job.objects.create(kind="export_rows")
+    claimed = Job.claim(job.pk, worker="w")
+    assert claimed is not None
+    assert claimed.renew(done=1, total=2)
+    assert api(rita).post(f"/api/v1/jobs/{job.pk}/cancel").status_code == 200
+    assert not claimed.renew(done=2, total=2)
+    assert not claimed.succeed({})
+    job.refresh_from_db()
+    assert job.state == JobState.CANCELLED
+
+
+def test_an_empty_export_is_a_file_without_rows(rita: User, api: Api, make_batch: Callable[..., Batch]) -> None:
+    client = api(rita)
+    job = client.post("/api/v1/exports", {"what": "labels", "format": "csv"}).json()
+    execute(job["id"])
+    body = b"".join(client.get(f"/api/v1/exports/{job['id']}/download").streaming_content)
+    assert io.BytesIO(body).readline().startswith(b"id,snippet,prompt")
+    assert len(body.splitlines()) == 1
