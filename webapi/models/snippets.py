@@ -51,9 +51,7 @@ class Snippet(Row):
 
     class Meta(Row.Meta):
         constraints = [
-            models.UniqueConstraint(
-                fields=["policy", "content_hash", "external_id"], name="snippet_once_per_policy"
-            )
+            models.UniqueConstraint(fields=["policy", "content_hash", "external_id"], name="snippet_once_per_policy")
         ]
         indexes = [
             models.Index(fields=["policy", "source", "split"], name="snippet_by_source"),
