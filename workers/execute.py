@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
@@ -53,7 +53,11 @@ def execute(job_id: uuid.UUID | str) -> bool:
 def _beat(run: JobRun, stop: threading.Event) -> None:
     try:
         while not stop.wait(settings.JOB_LEASE_SECONDS / 3):
-            run.beat()
+            try:
+                run.beat()
+            except DatabaseError as error:  # it may be back before the lease runs out
+                logger.warning("heartbeat of job %s put off, database not reached: %s", run.job.pk, error)
+                connection.close()
     finally:
         connection.close()
 

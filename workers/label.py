@@ -106,8 +106,9 @@ def _record(answer: Answer, task: Task) -> Recorded:
 
 
 def _changes(answer: Answer, before: Label, task: Task) -> bool:
-    """Whether annotators change their mind: another choice under the lease they answered, while the batch is open."""
-    if answer.lease_token is None or answer.choice == before.choice or task.batch.state != BatchState.OPEN:
+    """Whether annotators change what they said under the lease they answered, while the batch is open."""
+    same = (answer.choice, answer.note) == (before.choice, before.note)
+    if answer.lease_token is None or same or task.batch.state != BatchState.OPEN:
         return False
     return before.task_id == task.pk and Lease.objects.filter(task=task, token=answer.lease_token).exists()
 

@@ -98,7 +98,7 @@ def _read_csv(path: Path) -> Iterator[Line]:
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                yield Line(reader.line_num, {}, f"not CSV: {error}")
+                yield Line(reader.reader.line_num, {}, f"not CSV: {error}")
                 continue
             if row is None:
                 return
