@@ -19,6 +19,10 @@ class Batch(NamedTuple):
     mask: NDArray[np.int64]
     types: NDArray[np.int64]
 
+    def feeds(self) -> dict[str, NDArray[np.int64]]:
+        """The same by the names of a graph's inputs."""
+        return {"input_ids": self.ids, "attention_mask": self.mask, "token_type_ids": self.types}
+
 
 class Tokens(NamedTuple):
     """The tokens of n snippets end to end; those of snippet i are at `starts[i]:starts[i + 1]`."""

@@ -16,7 +16,6 @@ from engine.classifiers.artifact import CONFIG, WEIGHTS, present
 from engine.classifiers.network import Network
 from engine.classifiers.recipe import Recipe
 from engine.classifiers.scoring import LengthBucketed
-from engine.classifiers.threads import threads
 from engine.classifiers.tokens import Batch, PairTokenizer
 from engine.errors import BadInput
 
@@ -52,8 +51,6 @@ class TorchClassifier(LengthBucketed):
         self._network = network.eval().to(self._device)
         nn.Module.to(self._network.encoder, dtype)
         self.budget = 2048 if self._device.type == "cpu" else 65536
-        if torch.get_num_threads() != threads():
-            torch.set_num_threads(threads())
 
     def _margins(self, batch: Batch) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,19 +17,15 @@ from engine.classifiers.artifact import TrainingResult
 from engine.classifiers.base import Example
 from engine.classifiers.encoders import load_encoder, load_tokenizer
 from engine.classifiers.fitting import Fitted, fit, reproducible
-from engine.classifiers.int8 import export_int8
+from engine.classifiers.int8_export import Int8Check, write_int8
 from engine.classifiers.layer_cache import fits, forward_of
 from engine.classifiers.network import Network
 from engine.classifiers.recipe import Recipe
-from engine.classifiers.scoring import Int8Classifier
 from engine.classifiers.tokens import PairTokenizer
-from engine.classifiers.torch_scoring import TorchClassifier, device
+from engine.classifiers.torch_scoring import device
 from engine.classifiers.upsampling import upsample
 from engine.errors import BadInput
 from engine.progress import Progress, silent
-
-INT8_SAMPLE = 500
-"""Training examples on which int8 is compared with fp32."""
 
 
 class _Counter:
@@ -52,20 +47,13 @@ class _Trained(NamedTuple):
     fitted: Fitted
 
 
-class _Int8Check(NamedTuple):
-    checked: int
-    equal: float
-    threshold: float
-    difference: float
-
-
 def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progress: Progress = silent) -> TrainingResult:
     """Fine-tune `recipe.encoder` on `examples` and put the classifier into `out_dir`, all at once at the end.
 
     Deterministic on one machine and number of threads. If `out_dir` already holds the result of the same recipe and
-    examples, that is returned and nothing is done. Progress counts examples: cached, trained on, checked in int8.
-    Raises BadInput for no examples, a single class, a folder that holds something else, or a diverging loss;
-    MissingModel for an encoder that cannot be loaded.
+    examples, that is returned and nothing is done. Progress counts examples cached and trained on, and stands at its
+    end while the int8 graph is written and checked. Raises BadInput for no examples, a single class, a folder that
+    holds something else, or a diverging loss; MissingModel for an encoder that cannot be loaded.
     """
     positives = sum(example.positive for example in examples)
     if not examples:
@@ -99,8 +87,7 @@ def _train(examples: Sequence[Example], recipe: Recipe, counter: _Counter) -> _T
     labels = np.array([example.positive for example in examples], dtype=np.int64)
     order = upsample(labels == 1, cap=recipe.upsample_cap, seed=recipe.seed)
     cached = len(examples) if recipe.trainable_layers and fits(network, tokens) else 0
-    checked = min(INT8_SAMPLE, len(examples)) if recipe.export_int8 else 0
-    counter.total = cached + recipe.epochs * len(order) + checked
+    counter.total = cached + recipe.epochs * len(order)
     with forward_of(network, tokens, trainable=recipe.trainable_layers, pad_id=pad_id, step=counter.step) as forward:
         fitted = fit(network, forward, labels, tokens.lengths, order, recipe, counter.step)
     return _Trained(network, tokenizer, files, len(order), fitted)
@@ -121,7 +108,7 @@ def _untrained(recipe: Recipe) -> tuple[Network, PreTrainedTokenizerFast]:
 
 def _write(
     folder: Path, trained: _Trained, examples: Sequence[Example], recipe: Recipe, counter: _Counter
-) -> _Int8Check:
+) -> Int8Check:
     network = trained.network.eval()
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / artifact.WEIGHTS)
     network.encoder.config.save_pretrained(folder)
@@ -129,29 +116,5 @@ def _write(
     (folder / artifact.RECIPE).write_text(recipe.model_dump_json(indent=1))
     artifact.present(folder, artifact.TOKENIZER)
     if not recipe.export_int8:
-        return _Int8Check(0, 0.0, 0.0, 0.0)
-    with ThreadPoolExecutor(1) as pool:  # the export takes seconds; meanwhile this thread keeps saying it is alive
-        export = pool.submit(export_int8, network, folder / artifact.INT8)
-        while not export.done():
-            wait([export], timeout=0.5)
-            counter.step(0)
-        export.result()
-    return _check_int8(folder, trained, examples, counter)
-
-
-def _check_int8(folder: Path, trained: _Trained, examples: Sequence[Example], counter: _Counter) -> _Int8Check:
-    sample = examples[:: max(1, -(-len(examples) // INT8_SAMPLE))][:INT8_SAMPLE]
-    snippets = [example.snippet for example in sample]
-    exact = TorchClassifier(trained.network, trained.tokenizer).logits(snippets, progress=lambda *_: counter.step(0))
-    int8 = Int8Classifier(folder / artifact.INT8, trained.tokenizer).logits(
-        snippets, progress=lambda *_: counter.step(0)
-    )
-    negatives = exact[[not example.positive for example in sample]]
-    threshold = float(np.quantile(negatives if len(negatives) else exact, 0.7))
-    counter.step(counter.total - counter.done)
-    return _Int8Check(
-        len(sample),
-        float(np.mean((exact < threshold) == (int8 < threshold))),
-        threshold,
-        float(np.abs(exact - int8).max()),
-    )
+        return Int8Check(0, 0.0, 0.0, 0.0)
+    return write_int8(network, trained.tokenizer, examples, folder / artifact.INT8, alive=lambda: counter.step(0))
