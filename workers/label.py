@@ -70,13 +70,15 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     choice under the same lease, while the batch is open, is a new revision.
     """
     with transaction.atomic():
-        tasks = Task.objects.select_related("batch__policy").in_bulk({a.task_id for a in answers})
+        # Locked in one order: of the same answer sent twice at once, the second sees the first's label.
+        locked = Task.objects.select_for_update(of=("self",)).order_by("pk").select_related("batch__policy")
+        tasks = locked.in_bulk({a.task_id for a in answers})
         recorded = [_record(answer, tasks[answer.task_id]) for answer in answers if answer.task_id in tasks]
         touched = {tasks[r.task_id].pk for r in recorded if r.outcome == "recorded"}
         Task.objects.filter(pk__in=touched, state=TaskState.OPEN, labelled__gte=F("wanted")).update(
             state=TaskState.DONE
         )
-        for batch in {tasks[pk].batch for pk in touched}:
+        for batch in sorted({tasks[pk].batch for pk in touched}, key=lambda batch: batch.pk):
             batch.finish_if_complete()
     return recorded
 

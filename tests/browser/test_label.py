@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewContext
-from webapi.models import Batch, Label, Lease, LeaseState, User
+from webapi.models import Batch, Label, Lease, LeaseState, Task, User
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 MakeBatch = Callable[..., Batch]
@@ -189,3 +189,49 @@ def test_a_thumb_reaches_everything_on_a_narrow_screen(
     assert page.locator("#submit").bounding_box() == place
     page.get_by_role("button", name="Guidelines").tap()
     expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_remark_goes_with_the_answer(alice: User, signed_in: NewContext, make_batch: MakeBatch) -> None:
+    make_batch(3)
+    page = signed_in(alice).new_page()
+    begin(page)
+    place = page.locator("#submit").bounding_box()
+    page.keyboard.press("n")
+    page.keyboard.press("r")
+    page.keyboard.type("ends in mid-sentence")
+    assert page.locator("#submit").bounding_box() == place
+    page.keyboard.press("Enter")
+    wait_for(lambda: Label.objects.count() == 1, page)
+    assert list(Label.objects.values_list("choice", "note")) == [("No", "ends in mid-sentence")]
+
+
+def test_an_answer_that_came_too_late_is_said(alice: User, signed_in: NewContext, make_batch: MakeBatch) -> None:
+    make_batch(3)
+    page = signed_in(alice).new_page()
+    begin(page)
+    Lease.objects.update(state=LeaseState.EXPIRED)
+    Task.objects.update(state="done")
+    page.keyboard.press("n")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sending")).to_contain_text("came too late")
+    expect(page.locator("#count-session")).to_have_text("0")
+    assert not Label.objects.exists()
+
+
+def test_signed_out_meanwhile_answers_wait_for_the_next_sign_in(
+    alice: User, signed_in: NewContext, make_batch: MakeBatch
+) -> None:
+    make_batch(5)
+    context = signed_in(alice)
+    page = context.new_page()
+    begin(page)
+    page.wait_for_load_state("networkidle")
+    session = [cookie for cookie in context.cookies() if cookie["name"] == "sessionid"]
+    context.clear_cookies(name="sessionid")
+    page.keyboard.press("y")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sending")).to_contain_text("you are signed out")
+    assert not Label.objects.exists()
+    context.add_cookies(session)
+    wait_for(lambda: Label.objects.count() == 1, page)
+    expect(page.locator("#sending")).to_be_empty()

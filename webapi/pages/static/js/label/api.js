@@ -10,9 +10,9 @@ export class ApiError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  // Whether the same request may be taken later: the server is overloaded or has a fault.
+  // Whether the same request may be taken later: overload, a fault, or the same request still being answered.
   get passing() {
-    return this.status >= 500 || this.status === 429 || this.status === 408;
+    return this.status >= 500 || this.status === 429 || this.status === 408 || this.code === "conflict";
   }
 
   get signedOut() {

@@ -7,6 +7,7 @@ import { Tasks } from "./tasks.js";
 import { View } from "./view.js";
 
 const LOOK_AGAIN = 10_000;
+const TOO_LATE = new Set(["label_not_wanted", "lease_not_found"]);
 const NO_TASK = "Nothing waits for you right now. This page looks for new tasks by itself; you may leave it open.";
 
 const config = JSON.parse(document.getElementById("label-config").textContent);
@@ -60,7 +61,7 @@ function submit() {
   const changed = task.answered;
   if (changed?.choice !== choice || changed?.note !== note) {
     const seconds = Math.round((performance.now() - shownAt) / 100) / 10;
-    outbox.add({ task: task.id, lease: task.lease.token, choice, seconds, note });
+    outbox.add({ task: task.id, lease: task.lease.token, choice, seconds, note }, { change: Boolean(changed) });
   }
   if (!changed) count(1);
   last = { ...task, answered: { choice, note } };
@@ -103,12 +104,13 @@ function tellSending(waiting, trouble) {
 }
 
 // What the server refused for good is said; nothing can be done about it.
-function tellOutcome(answer, { outcome, detail }) {
+function tellOutcome({ label, change }, { outcome, detail }) {
+  if (change && outcome === "duplicate") view.sending("· the change came too late: the batch is complete, your first answer stands");
   if (outcome === "recorded" || outcome === "duplicate") return;
-  if (last?.id === answer.task) last = null;
+  if (last?.id === label.task) last = null;
   view.allowUndo(last !== null);
-  count(-1);
-  view.sending(outcome === "not_wanted" || outcome === "label_not_wanted" || outcome === "lease_not_found"
+  if (!change) count(-1);
+  view.sending(TOO_LATE.has(outcome)
     ? "· one answer came too late: others had answered that text"
     : `· one answer was refused: ${detail ?? outcome}`);
 }

@@ -5,6 +5,16 @@ import { ApiError, NoConnection, call } from "./api.js";
 
 const LONGEST_WAIT = 30_000;
 
+// Two tabs share the answers; one sends at a time where the browser can see to it (elsewhere the keys do).
+function alone(work) {
+  return navigator.locks ? navigator.locks.request("gauntlet.outbox", work) : work();
+}
+
+// crypto.randomUUID is not there on plain http.
+function randomKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 export class Outbox {
   // onChange(waiting, trouble): trouble is "", "offline" or "signed-out". onOutcome(answer, outcome).
   constructor(user, { onChange, onOutcome }) {
@@ -29,10 +39,11 @@ export class Outbox {
     localStorage.setItem(this.place, JSON.stringify(answers));
   }
 
-  // Another answer to the same task takes the place of one that was not yet sent.
-  add(answer) {
-    const kept = this.waiting.filter((one) => one.task !== answer.task || one.key === this.inFlight);
-    this.waiting = [...kept, { ...answer, key: crypto.randomUUID() }];
+  // label: the body of `POST /labels`. Another answer to the same task takes the place of one that was not yet sent.
+  add(label, { change }) {
+    const unsent = this.waiting.find((one) => one.label.task === label.task && one.key !== this.inFlight);
+    const kept = this.waiting.filter((one) => one.key !== unsent?.key);
+    this.waiting = [...kept, { key: randomKey(), label, change: unsent ? unsent.change : change }];
     this.now();
   }
 
@@ -41,9 +52,13 @@ export class Outbox {
     this.send();
   }
 
-  async send() {
+  send() {
     if (this.sending) return;
     this.sending = true;
+    alone(() => this.sendAll());
+  }
+
+  async sendAll() {
     try {
       for (let [first] = this.waiting; first; [first] = this.waiting) {
         if (!(await this.sendOne(first))) break;
@@ -55,10 +70,9 @@ export class Outbox {
 
   // Whether to go on with the next.
   async sendOne(answer) {
-    const { key, ...label } = answer;
-    this.inFlight = key;
+    this.inFlight = answer.key;
     try {
-      const told = await call("POST", "labels", label, { "Idempotency-Key": key });
+      const told = await call("POST", "labels", answer.label, { "Idempotency-Key": answer.key });
       this.done(answer, told);
     } catch (error) {
       if (error instanceof NoConnection || (error instanceof ApiError && (error.passing || error.signedOut))) {
