@@ -126,3 +126,12 @@ def test_every_page_fits_a_narrow_screen_and_complains_of_nothing(
         widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert widths[0] <= widths[1], address
     assert heard == []
+
+
+def test_lists_renew_themselves_and_keep_the_focus(rita: User, running: Round, signed_in: NewContext) -> None:
+    page = signed_in(rita).new_page()
+    page.goto("/rounds/")
+    page.locator(".row-link").focus()
+    Job.objects.update(done=300)
+    expect(page.locator(".row-link")).to_contain_text("is attacking the baseline: 300 of 600")
+    expect(page.locator(".row-link")).to_be_focused()

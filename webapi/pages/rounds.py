@@ -28,7 +28,9 @@ def rounds(request: PageRequest) -> HttpResponse:
     """The rounds, newest first, each with its sentence."""
     found = page_of(Round.objects.select_related("policy", "corpus"), request.GET.dict(), size=25)
     rows = [_row(round_) for round_ in found.rows]
-    return render(request, "pages/rounds.html", {"rounds": rows, "pager": found.pager, "headline": _headline()})
+    moving = any(row.round.state in {RoundState.PENDING, RoundState.RUNNING} for row in rows)
+    context = {"rounds": rows, "pager": found.pager, "headline": _headline(), "moving": moving}
+    return render(request, "pages/rounds.html", context)
 
 
 def _row(round_: Round) -> RoundRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpResponse
@@ -14,6 +15,9 @@ from webapi.pages.access import PageRequest, page
 from webapi.pages.paging import key_in, page_of
 
 RECENT_ROUNDS = 20
+
+
+PRESENCE = frozenset({("consensus", "any"), ("consensus", "none")})
 
 
 class Filter(NamedTuple):
@@ -67,8 +71,14 @@ def snippets(request: PageRequest) -> HttpResponse:
         "pager": found.pager,
         "filters": _filters(query),
         "filtered": any(value for name, value in query.items() if name not in {"after", "before"}),
+        "same_in_api": urlencode({name: value for name, value in query.items() if _api_has(name, value)}),
     }
     return render(request, "pages/snippets.html", context)
+
+
+def _api_has(name: str, value: str) -> bool:
+    """The API pages in its own way and knows consensus by its choices only."""
+    return bool(value) and name not in {"after", "before"} and (name, value) not in PRESENCE
 
 
 def _matching(query: Mapping[str, str]) -> QuerySet[Snippet]:
