@@ -50,6 +50,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"confirm_publish": True, "max_retries": 3, "interval_start": 0, "interval_step": 0.5},
     worker_send_task_events=False,
+    worker_enable_remote_control=False,  # the database says what runs where
 )
 
 

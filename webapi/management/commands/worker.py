@@ -39,6 +39,8 @@ class Command(BaseCommand):
         command = [sys.executable, "-m", "celery", "--app", "workers.app", "worker"]
         command += ["--queues", ",".join(f"{PREFIX}.{queue}" for queue in queues)]
         command += ["--concurrency", str(options["concurrency"]), "--loglevel", options["loglevel"]]
+        # Two nodes of one name on a machine would be refused by the broker.
+        command += ["--hostname", f"{PREFIX}-{os.getpid()}@%h"]
         path = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))  # wherever the command was called from
         os.execv(sys.executable, [*command, "--without-gossip", "--without-mingle"])  # noqa: S606
