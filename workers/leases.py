@@ -30,4 +30,5 @@ def answers_forget(now: datetime) -> int:
 
 def _expire(lease: Lease, now: datetime) -> bool:
     with transaction.atomic():
+        lease.task.lock()
         return lease.expire(now) and lease.task.give_back()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -65,13 +65,18 @@ class Batch(Row):
         return self.name
 
     def finish_if_complete(self) -> bool:
-        """open -> done once no task is open. True for the one caller that moved it."""
-        complete = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).exclude(tasks__state=TaskState.OPEN)
-        return bool(
-            Batch.objects.filter(pk__in=complete.values("pk"), state=BatchState.OPEN).update(
-                state=BatchState.DONE, finished_at=timezone.now()
+        """open -> done once no task is open. True for the one caller that moved it.
+
+        The row is locked first: of two who close the last tasks at once, the second to commit sees both closed.
+        """
+        with transaction.atomic():
+            Batch.objects.select_for_update().filter(pk=self.pk).first()
+            complete = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).exclude(tasks__state=TaskState.OPEN)
+            return bool(
+                Batch.objects.filter(pk__in=complete.values("pk"), state=BatchState.OPEN).update(
+                    state=BatchState.DONE, finished_at=timezone.now()
+                )
             )
-        )
 
 
 class Task(Row):
@@ -101,6 +106,10 @@ class Task(Row):
         """One more lease, if the task still wants one."""
         free = Task.objects.filter(pk=self.pk, state=TaskState.OPEN, taken__lt=F("wanted"))
         return bool(free.update(taken=F("taken") + 1))
+
+    def lock(self) -> None:
+        """Holds the row until the transaction ends. Who changes a task and its leases locks the task first."""
+        Task.objects.select_for_update().filter(pk=self.pk).first()
 
     def give_back(self) -> bool:
         """One lease less. Only who ended the lease may call it, once."""

@@ -153,6 +153,7 @@ def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutc
 
 def _release(lease: Lease) -> bool:
     with transaction.atomic():
+        lease.task.lock()
         return lease.end(LeaseState.RELEASED) and lease.task.give_back()
 
 
@@ -164,9 +165,7 @@ def labels_record(*, user: User, answers: Sequence[LabelInput]) -> list[LabelOut
     leases = leases_by_token(user, [answer.lease for answer in answers])
     now = timezone.now()
     held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
-    # Everybody touches tasks in the same order, so that two requests never wait for each other in a circle.
-    places = sorted(held, key=lambda place: held[place].task)
-    recorded = dict(zip(places, _record([_answer(held[p], leases[held[p].lease]) for p in places]), strict=True))
+    recorded = dict(zip(held, _record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
     return [
         LabelOutcome(a.task, recorded[p].outcome, recorded[p].label_id, _is_late(leases[a.lease], now))
         if p in recorded
