@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
 import warnings
@@ -80,13 +81,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 def _start_worker(process: object) -> None:
     """In the serving process, after the fork: threads do not survive one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then says SIGQUIT
+    signal.signal(signal.SIGQUIT, lambda *_: _leave())
     if settings.EMBEDDED:
         from workers.sweep import start_embedded_worker
 
         start_embedded_worker()
 
 
-def _leave(server: object, process: object) -> None:
+def _leave(*_: object) -> None:
     """At once: open event streams would hold the process for minutes. Their clients come back; jobs have leases."""
     sys.stdout.flush()
     sys.stderr.flush()
