@@ -24,7 +24,7 @@ PREFIX = settings.QUEUE_PREFIX
 DEAD_LETTERS = f"{PREFIX}.dead"
 
 app = Celery("gauntlet", broker=settings.BROKER_URL or "memory://", set_as_current=True)
-_exchange = Exchange(PREFIX, type="direct")
+_exchange = Exchange(PREFIX, type="topic")  # delayed delivery wants a topic
 
 
 def _queue(name: str) -> Queue:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 SETTINGS = {
     "sizes": {"candidates": 700, "corpus_snippets": 2000},
-    "training": {"epochs": 12, "export_int8": False},
+    "training": {"epochs": 8, "export_int8": False},
 }
 """Enough to score and to train on that a worker can be met in the middle of it."""
 
@@ -46,15 +46,15 @@ def test_two_workers_end_a_round_though_two_are_killed(cluster: Cluster, tmp_pat
     cluster.start_worker()
     training = "SELECT j.worker FROM webapi_job j JOIN webapi_stage s ON s.id = j.stage_id WHERE s.name = %s "
     under_way = training + "AND j.state = 'running' AND j.done > 0"
-    (worker,) = cluster.wait_for("training", lambda: cluster.ask(under_way, "train_baseline"), 120)[0]
+    (worker,) = cluster.wait_for("training", lambda: cluster.ask(under_way, "train_baseline"), 200)[0]
     cluster.kill_worker_of(worker)
     cluster.start_worker()
-    cluster.wait_for("scores", lambda: scores(cluster), 180)
+    cluster.wait_for("scores", lambda: scores(cluster), 300)
     (worker,) = cluster.wait_for("scoring", lambda: cluster.ask(under_way, "score"), 60)[0]
     partly = scores(cluster)
     cluster.kill_worker_of(worker)
     cluster.start_worker()
-    state = cluster.wait_for("the round's end", lambda: ended(cluster), 240)
+    state = cluster.wait_for("the round's end", lambda: ended(cluster), 400)
     assert state == [("succeeded", "")], cluster.stages()
     assert [row[:3] for row in cluster.stages()] == [(spec.name, "succeeded", 1) for spec in STAGES]
     _every_label_once(cluster)
