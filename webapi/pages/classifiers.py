@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from webapi.models import Classifier
 from webapi.pages.access import PageRequest, page
 from webapi.pages.figures import rows_of
+from webapi.pages.outcomes import calibration_lines, evaluation_lines
 from webapi.pages.paging import page_of
 
 RELATED = ("policy", "round", "parent", "snapshot__artifact", "artifact")
@@ -29,10 +30,10 @@ def classifiers(request: PageRequest) -> HttpResponse:
 def classifier(request: PageRequest, key: UUID) -> HttpResponse:
     """One classifier."""
     row = get_object_or_404(Classifier.objects.select_related(*RELATED), pk=key)
-    evaluations = [(found, list(rows_of(found.results))) for found in row.evaluations.order_by("name")]
+    evaluations = [(found, evaluation_lines(found.results)) for found in row.evaluations.order_by("name")]
     context = {
         "classifier": row,
-        "metrics": list(rows_of(row.metrics)),
+        "metrics": calibration_lines(row),
         "recipe": list(rows_of(row.recipe)),
         "evaluations": evaluations,
         "children": row.children.order_by("-id")[:20],

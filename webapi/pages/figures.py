@@ -67,16 +67,14 @@ def interval_words(value: Mapping[str, Any]) -> RateWords:
 
 
 def rate_words(value: Mapping[str, Any]) -> RateWords:
-    """A rate with its interval and count. Where nothing was observed it says so; it never shows a bare zero."""
+    """A rate with its interval and count. Without failures it is a limit, never a zero."""
     estimate, low, high = value["estimate"], value["low"], value["high"]
-    counted = ""
-    if value.get("failures") is not None:
-        counted = f"{thousands(value['failures'])} of {thousands(value['n'])}"
-    elif value.get("n") is not None:
-        counted = f"n = {thousands(value['n'])}"
+    counted = f"{thousands(value['failures'])} of {thousands(value['n'])}"
+    if value["failures"] == 0 and value["n"]:
+        return RateWords(f"below {percent(high)}" if high else "none seen", "", counted, _how(value))
     return RateWords(
         estimate="no data" if estimate is None else percent(estimate),
-        interval="" if low is None or high is None else f"{percent(low)} to {percent(high)}",
+        interval="" if low is None or high is None or estimate is None else f"{percent(low)} to {percent(high)}",
         counted=counted,
         how=_how(value),
     )
@@ -94,12 +92,15 @@ def statistic_words(value: Mapping[str, Any]) -> RateWords:
 
 
 def rows_of(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested figures as lines: `in_distribution: {fnr: …}` gives (`in distribution, fnr`, …). Rates stay whole."""
+    """Nested figures as lines: `in_distribution: {fnr: …}` gives (`in distribution, fnr`, …).
+
+    Rates stay whole; lists of numbers are for charts and left out.
+    """
     for key, value in figures.items():
         name = f"{prefix}, {_plain(key)}" if prefix else _plain(key)
         if isinstance(value, Mapping) and not is_rate(value):
             yield from rows_of(value, name)
-        else:
+        elif not isinstance(value, list) or len(value) <= 5:
             yield name, value
 
 

@@ -16,6 +16,7 @@ from webapi.errors import DomainError
 from webapi.models import Artifact, Round, RoundState, StageState
 from webapi.pages.access import PageRequest, is_open_to, page, require
 from webapi.pages.figures import rows_of
+from webapi.pages.outcomes import round_outcome
 from webapi.selectors.round_progress import RoundProgress, round_funnel, round_progress
 from webapi.services import rounds as services
 
@@ -72,6 +73,7 @@ def round_(request: PageRequest, key: UUID) -> HttpResponse:
         **_funnel(row),
         **_controls(request, row, progress),
         "simulated": _simulated(row),
+        "outcome": round_outcome(row),
         "settings": list(rows_of(row.config)),
     }
     return render(request, "pages/round.html", context)

@@ -11,6 +11,7 @@ from django.shortcuts import render
 
 from webapi.models import Round, RoundState
 from webapi.pages.access import PageRequest, page
+from webapi.pages.outcomes import round_outcome
 from webapi.pages.paging import page_of
 from webapi.selectors.round_progress import ended_headline, round_progress
 
@@ -36,7 +37,9 @@ def rounds(request: PageRequest) -> HttpResponse:
 def _row(round_: Round) -> RoundRow:
     ended = ended_headline(round_)
     if ended is not None:
-        return RoundRow(round_, ended.removeprefix(round_.name).strip(), None)
+        outcome = round_outcome(round_)
+        told = f"{ended}. {outcome.sentence}" if outcome else ended
+        return RoundRow(round_, told.removeprefix(round_.name).strip(), None)
     progress = round_progress(round_)
     return RoundRow(round_, progress.headline.removeprefix(round_.name).strip(), progress.eta)
 

@@ -14,11 +14,11 @@ class StageWords(NamedTuple):
 
 
 STAGE_WORDS: dict[str, StageWords] = {
-    "ingest": StageWords("Ingest", "reading stories", "stories"),
+    "ingest": StageWords("Ingest", "reading stories", "characters"),
     "generate": StageWords("Generate", "writing completions", "prompts"),
     "label_first": StageWords("Label the first set", "labelling its first set", "labels"),
     "aggregate_first": StageWords("Settle the first labels", "settling the first labels", "snippets"),
-    "train_baseline": StageWords("Train the baseline", "training the baseline", "steps"),
+    "train_baseline": StageWords("Train the baseline", "training the baseline", "examples"),
     "calibrate_baseline": StageWords("Calibrate the baseline", "calibrating the baseline", "snippets"),
     "attack": StageWords("Attack", "attacking the baseline", "seeds"),
     "score": StageWords("Score", "scoring the candidates", "snippets"),
@@ -26,7 +26,7 @@ STAGE_WORDS: dict[str, StageWords] = {
     "select": StageWords("Select", "selecting the batch", "snippets"),
     "label": StageWords("Label", "labelling", "labels"),
     "aggregate": StageWords("Settle the labels", "settling the labels", "snippets"),
-    "train": StageWords("Retrain", "retraining", "steps"),
+    "train": StageWords("Retrain", "retraining", "examples"),
     "calibrate": StageWords("Calibrate", "calibrating the new classifier", "snippets"),
     "evaluate": StageWords("Evaluate", "evaluating both classifiers", "snippets"),
     "report": StageWords("Report", "writing the report", "parts"),
