@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 from django.core.cache import cache
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, QuerySet
 
 from engine.aggregation import VoteTable, codes_of
 from engine.aggregation.agreement import Agreement, agreement, disagreements
@@ -95,13 +95,13 @@ def agreement_figures(policy: Policy, *, batch: UUID | str | None = None) -> Agr
     Computed once for each state of the labels and then cached: the newest label and their number are the key.
     """
     labels = _labels(policy, batch)
-    count, newest = labels.count(), labels.order_by("-pk").values_list("pk", flat=True).first()
-    if not count:
+    state = labels.aggregate(count=Count("pk"), newest=Max("created_at"))  # PostgreSQL has no max() of keys
+    if not state["count"]:
         return None
-    key = f"agreement:{policy.pk}:{batch}:{count}:{newest}"
+    key = f"agreement:{policy.pk}:{batch}:{state['count']}:{state['newest'].timestamp()}"
     found: AgreementFigures | None = cache.get(key)
     if found is None:
-        found = _compute(policy, batch, count)
+        found = _compute(policy, batch, state["count"])
         cache.set(key, found, CACHE_SECONDS)
     return found
 
