@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.acquisition import ACQUISITION
 from engine.attacks import ATTACKS, PARAPHRASERS
@@ -130,6 +130,12 @@ class RoundSettings(_Part):
     """Whether added snippets replace random initial ones, so that conditions differ in kind, not in number."""
     target_kl: float = Field(0.5, gt=0)
     precision: Literal["int8", "fp32", "bf16"] = "int8"
+
+    @model_validator(mode="after")
+    def _int8_is_exported(self) -> Self:
+        if self.precision == "int8" and not self.training.export_int8:
+            raise ValueError("precision int8 needs training.export_int8")
+        return self
 
     @field_validator("generator")
     @classmethod

@@ -80,6 +80,8 @@ class Cluster:
             if answer := found():
                 return answer
             assert all(worker.poll() is None for worker in self.workers), self.log()
+            failed = self.ask("SELECT error FROM webapi_round WHERE state = 'failed'")
+            assert not failed, f"{failed}\n{self.log()}"
             time.sleep(0.02)
         raise AssertionError(f"waited {seconds} s for {what}: {self.stages()}\n{self.log()}")
 
@@ -108,10 +110,11 @@ class Cluster:
 
 
 def settings_file(path: Path, settings: dict[str, Any]) -> Path:
-    """Round settings as a TOML file; JSON scalars and inline tables are TOML once keys are bare."""
-    lines = [
-        f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-        for table, values in settings.items()
-    ]
-    path.write_text("\n".join(lines))
+    """Round settings as a TOML file: plain values first, then tables of plain values."""
+    plain = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for table, values in settings.items():
+        if isinstance(values, dict):
+            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path.write_text("\n".join(lines) + "\n")
     return path

@@ -13,7 +13,8 @@ from workers.rounds import STAGES
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
+    "precision": "fp32",
     "sizes": {"candidates": 700, "corpus_snippets": 2000},
     "training": {"epochs": 8, "export_int8": False},
 }
