@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.classifiers.hardware import arithmetic
 from engine.classifiers.layer_cache import Forward
 from engine.classifiers.network import Network
 from engine.classifiers.recipe import Recipe
@@ -54,7 +55,7 @@ def fit(
     for epoch in batches:
         losses = np.empty(len(epoch))
         for at, rows in enumerate(epoch):
-            with _precision(network, recipe):
+            with arithmetic(recipe.precision):
                 logits = forward(rows)
             target = torch.from_numpy(labels[rows]).to(logits.device)
             loss = nn.functional.cross_entropy(logits, target)
@@ -108,8 +109,3 @@ def _rate(steps: int, warmup: float) -> Callable[[int], float]:
         return (steps - step) / max(1, steps - rising)
 
     return at
-
-
-def _precision(network: Network, recipe: Recipe) -> torch.autocast:
-    device = network.head.weight.device.type
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.precision == "bf16" and device == "cuda")

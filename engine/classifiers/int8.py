@@ -19,6 +19,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from engine.classifiers.threads import threads
+
 Feeds = Mapping[str, NDArray[np.int64]]
 """Named inputs of a graph; `attention_mask` among them."""
 
@@ -108,17 +110,21 @@ def _sample(model: ModelProto, names: list[str], calibration: Sequence[Feeds]) -
     """Activations at `names`, of some tokens that are not padding, each of shape (tokens, k)."""
     outputs = len(model.graph.output)
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     del model.graph.output[outputs:]
     wanted = {node.name for node in session.get_inputs()}
-    rng = np.random.default_rng(0)
+    rng, share = np.random.default_rng(0), -(-SAMPLE_TOKENS // len(calibration))
     parts: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for feeds in calibration:
         mask = feeds["attention_mask"].astype(bool)
         found = session.run(names, {name: value for name, value in feeds.items() if name in wanted})
         for name, value in zip(names, found, strict=True):
             tokens = value[mask] if value.shape[:-1] == mask.shape else value.reshape(-1, value.shape[-1])
-            parts[name].append(rng.permutation(tokens)[: -(-SAMPLE_TOKENS // len(calibration))])
+            parts[name].append(tokens[rng.permutation(len(tokens))[:share]])
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 

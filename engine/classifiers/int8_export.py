@@ -17,7 +17,7 @@ from engine.classifiers.scoring import Int8Classifier
 from engine.classifiers.tokens import PairTokenizer, batches_by_budget
 from engine.classifiers.torch_scoring import TorchClassifier
 
-CHECKED = 500
+CHECKED = 300
 """Training examples scored both ways, at most."""
 CALIBRATING = 100
 """Training examples that set the smoothing of channels, at most."""

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.classifiers.hardware import arithmetic
 from engine.classifiers.network import Network, freeze_below, hidden_below, top_only
+from engine.classifiers.recipe import Recipe
 from engine.classifiers.tokens import Tokens, batches_by_budget
 from engine.errors import BadInput
 
@@ -30,13 +32,13 @@ def on_device(batch: tuple[NDArray[np.int64], ...], device: torch.device) -> lis
 
 @contextmanager
 def forward_of(
-    network: Network, tokens: Tokens, *, trainable: int | None, pad_id: int, step: Callable[[int], None]
+    network: Network, tokens: Tokens, recipe: Recipe, *, pad_id: int, step: Callable[[int], None]
 ) -> Iterator[Forward]:
     """A forward pass over rows of `tokens`, the cheapest that trains what is to be trained.
 
     `step(n)` is called when n examples went into the cache: n examples in all, or none where there is no cache.
     """
-    device = network.head.weight.device
+    device, trainable = network.head.weight.device, recipe.trainable_layers
 
     def whole(rows: NDArray[np.int64]) -> Tensor:
         return network(*on_device(tokens.batch(rows, pad_id), device))  # type: ignore[no-any-return]
@@ -50,7 +52,8 @@ def forward_of(
         network.train_top(trainable)
         yield whole
         return
-    cache = _build(network, tokens, trainable, pad_id, step)
+    with arithmetic(recipe.precision):
+        cache = _build(network, tokens, trainable, pad_id, step)
     first = np.arange(min(8, len(tokens.lengths)))
     network.eval()
     with torch.no_grad():
@@ -84,7 +87,7 @@ def _build(
     for rows in batches_by_budget(tokens.lengths, BUDGET):
         batch = tokens.batch(rows, pad_id)
         with torch.no_grad():
-            hidden = hidden_below(network, trainable, *on_device(batch, device)).cpu().numpy()
+            hidden = hidden_below(network, trainable, *on_device(batch, device)).half().cpu().numpy()
         for row, states in zip(rows, hidden, strict=True):
             start, end = tokens.starts[row], tokens.starts[row + 1]
             cache[start:end] = states[: end - start]

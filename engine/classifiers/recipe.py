@@ -41,7 +41,7 @@ class Recipe(BaseModel):
     max_tokens: int = Field(256, ge=4)
     """Longer snippets lose the end of their longer part; special tokens included."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Of the training arithmetic on a GPU; a CPU always trains in fp32."""
+    """Of the training arithmetic; "bf16" only where the machine is good at it, as GPUs and some CPUs are."""
     export_int8: bool = True
     """Write the int8 graph as well; a model that is only scored on GPUs does without."""
     seed: int = Field(0, ge=0)

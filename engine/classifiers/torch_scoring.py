@@ -13,16 +13,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from engine.classifiers.artifact import CONFIG, WEIGHTS, present
+from engine.classifiers.hardware import device
 from engine.classifiers.network import Network
 from engine.classifiers.recipe import Recipe
 from engine.classifiers.scoring import LengthBucketed
 from engine.classifiers.tokens import Batch, PairTokenizer
 from engine.errors import BadInput
-
-
-def device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def read_network(folder: Path, recipe: Recipe) -> Network:

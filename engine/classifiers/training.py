@@ -17,12 +17,12 @@ from engine.classifiers.artifact import TrainingResult
 from engine.classifiers.base import Example
 from engine.classifiers.encoders import load_encoder, load_tokenizer
 from engine.classifiers.fitting import Fitted, fit, reproducible
+from engine.classifiers.hardware import device
 from engine.classifiers.int8_export import Int8Check, write_int8
 from engine.classifiers.layer_cache import fits, forward_of
 from engine.classifiers.network import Network
 from engine.classifiers.recipe import Recipe
 from engine.classifiers.tokens import PairTokenizer
-from engine.classifiers.torch_scoring import device
 from engine.classifiers.upsampling import upsample
 from engine.errors import BadInput
 from engine.progress import Progress, silent
@@ -88,7 +88,7 @@ def _train(examples: Sequence[Example], recipe: Recipe, counter: _Counter) -> _T
     order = upsample(labels == 1, cap=recipe.upsample_cap, seed=recipe.seed)
     cached = len(examples) if recipe.trainable_layers and fits(network, tokens) else 0
     counter.total = cached + recipe.epochs * len(order)
-    with forward_of(network, tokens, trainable=recipe.trainable_layers, pad_id=pad_id, step=counter.step) as forward:
+    with forward_of(network, tokens, recipe, pad_id=pad_id, step=counter.step) as forward:
         fitted = fit(network, forward, labels, tokens.lengths, order, recipe, counter.step)
     return _Trained(network, tokenizer, files, len(order), fitted)
 
