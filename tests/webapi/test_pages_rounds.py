@@ -43,7 +43,7 @@ def test_the_list_says_in_its_first_line_what_goes_on(
     for state in ("running", "paused", "failed", "succeeded", "cancelled"):
         new_round(state, attack="running" if state == "running" else "pending")
     page = text_of(client.get("/rounds/"))
-    assert "1 round is under way, 1 paused, 1 stopped by an error, 1 finished, 1 cancelled." in page
+    assert "1 round is under way; 1 paused, 1 stopped by an error, 1 finished, 1 cancelled." in page
     assert "Round running running is attacking the baseline" in page
 
 

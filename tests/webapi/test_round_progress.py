@@ -7,7 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webapi.models import Annotator, Batch, Consensus, Corpus, Job, Label, Policy, Round, RoundSnippet, Snippet, Stage
+from webapi.models import (
+    Annotator,
+    Batch,
+    Consensus,
+    Corpus,
+    Job,
+    Label,
+    Policy,
+    Round,
+    RoundSnippet,
+    Snippet,
+    Stage,
+    Story,
+)
 from webapi.selectors.round_progress import round_funnel, round_progress
 from webapi.selectors.round_words import duration
 
@@ -124,7 +137,10 @@ def test_progress_costs_the_same_for_any_number_of_batches_and_jobs(
 def test_the_funnel_counts_what_got_how_far(
     round_: Round, policy: Policy, make_snippets: Callable[..., list[Snippet]]
 ) -> None:
-    corpus, generated = make_snippets(5), make_snippets(4, first=10, source="generated")
+    story = Story.objects.create(corpus=round_.corpus, name="the-ferry.txt")
+    elsewhere = Story.objects.create(corpus=Corpus.objects.create(name="other"), name="another.txt")
+    corpus, generated = make_snippets(5, story=story), make_snippets(4, first=10, source="generated")
+    make_snippets(2, first=30, story=elsewhere)
     found = make_snippets(3, first=20, source="paraphrase")
     pools = [(corpus, "prompt"), (generated, "initial"), (found, "attack")]
     RoundSnippet.objects.bulk_create(

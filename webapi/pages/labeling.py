@@ -15,7 +15,6 @@ from webapi.pages.access import PageRequest, is_open_to, page
 from webapi.pages.paging import key_in
 from webapi.selectors import dashboard
 from webapi.selectors.agreement import (
-    BUSIEST,
     MIN_OVERLAP,
     AgreementFigures,
     Pair,
@@ -67,7 +66,6 @@ def _charts(figures: AgreementFigures) -> dict[str, Any]:
     series = [{"name": choice, "values": [by_cell.get((day, choice), 0) for day in days]} for choice in figures.choices]
     pairs = [_pair_row(pair) for pair in figures.pairs if pair.kappa is not None]
     return {
-        "busiest": BUSIEST,
         "min_overlap": MIN_OVERLAP,
         "days_data": {"days": days, "series": series, "axis": "labels a day"},
         "pairs_data": {"rows": pairs, "axis": "Cohen's kappa", "counted": "shared snippets"},

@@ -137,10 +137,7 @@ def _funnel(row: Round) -> dict[str, Any]:
     snippets = reverse("snippets")
     data = {
         "axis": "snippets",
-        "rows": [
-            {"label": step.label, "count": step.count, "url": f"{snippets}?round={row.pk}&{step.query}"}
-            for step in funnel
-        ],
+        "rows": [{"label": step.label, "count": step.count, "url": f"{snippets}?{step.query}"} for step in funnel],
         "strong": "failures",
     }
     return {"round": row, "funnel": funnel, "funnel_data": data}

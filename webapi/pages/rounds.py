@@ -49,15 +49,17 @@ def _headline() -> str:
     if not counts:
         return "No round has run yet."
     under_way = counts.get(RoundState.RUNNING, 0) + counts.get(RoundState.PENDING, 0)
-    parts = [
-        f"{_number(under_way)} under way" if under_way else "",
-        f"{counts[RoundState.PAUSED]} paused" if RoundState.PAUSED in counts else "",
-        f"{counts[RoundState.FAILED]} stopped by an error" if RoundState.FAILED in counts else "",
-        f"{counts[RoundState.SUCCEEDED]} finished" if RoundState.SUCCEEDED in counts else "",
-        f"{counts[RoundState.CANCELLED]} cancelled" if RoundState.CANCELLED in counts else "",
-    ]
-    return f"{', '.join(filter(None, parts))}."
+    words = {
+        RoundState.PAUSED: "paused",
+        RoundState.FAILED: "stopped by an error",
+        RoundState.SUCCEEDED: "finished",
+        RoundState.CANCELLED: "cancelled",
+    }
+    others = [f"{counts[state]} {said}" for state, said in words.items() if state in counts]
+    return f"{'; '.join([_under_way(under_way), *([', '.join(others)] if others else [])])}."
 
 
-def _number(count: int) -> str:
-    return "1 round is" if count == 1 else f"{count} rounds are"
+def _under_way(count: int) -> str:
+    if not count:
+        return "No round is under way"
+    return "1 round is under way" if count == 1 else f"{count} rounds are under way"

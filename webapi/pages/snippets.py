@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 
-from webapi.models import Consensus, Policy, Pool, Round, RoundSnippet, Snippet, Source, SplitName
+from webapi.models import Consensus, Corpus, Policy, Pool, Round, RoundSnippet, Snippet, Source, SplitName
 from webapi.pages.access import PageRequest, page
 from webapi.pages.paging import key_in, page_of
 
@@ -52,8 +52,14 @@ def _with_policy(query: Mapping[str, str]) -> Q:
     return Q() if policy is None else Q(policy=policy)
 
 
+def _with_corpus(query: Mapping[str, str]) -> Q:
+    corpus = key_in(query, "corpus")
+    return Q() if corpus is None else Q(story__corpus=corpus)
+
+
 CONDITIONS: tuple[Callable[[Mapping[str, str]], Q], ...] = (
     _with_policy,
+    _with_corpus,
     lambda query: Q(source=query["source"]) if query.get("source") else Q(),
     lambda query: Q(split=query["split"]) if query.get("split") else Q(),
     _in_round,
@@ -77,8 +83,8 @@ def snippets(request: PageRequest) -> HttpResponse:
 
 
 def _api_has(name: str, value: str) -> bool:
-    """The API pages in its own way and knows consensus by its choices only."""
-    return bool(value) and name not in {"after", "before"} and (name, value) not in PRESENCE
+    """The API pages in its own way, has no filter by corpus and knows consensus by its choices only."""
+    return bool(value) and name not in {"after", "before", "corpus"} and (name, value) not in PRESENCE
 
 
 def _matching(query: Mapping[str, str]) -> QuerySet[Snippet]:
@@ -96,6 +102,7 @@ def _filters(query: Mapping[str, str]) -> list[Filter]:
     choices = Consensus.objects.order_by("choice").values_list("choice", flat=True).distinct()
     options: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "policy": ("Policy", policies),
+        "corpus": ("Corpus", [(str(row.pk), row.name) for row in Corpus.objects.order_by("name")]),
         "source": ("Source", list(Source.choices)),
         "split": ("Split", list(SplitName.choices)),
         "round": ("Round", rounds),

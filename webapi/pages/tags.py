@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from webapi.models import Role
+from webapi.models import Annotator, Corpus, Role
 from webapi.pages import figures
 from webapi.pages.access import is_open_to
 from webapi.permissions import role_of
@@ -91,6 +91,13 @@ def clock(moment: datetime | None) -> SafeString | str:
     words = f"{moment:%d %b %H:%M} UTC" if far else f"{moment:%H:%M} UTC"
     kind = "day" if far else "hour"
     return format_html('<time datetime="{}" data-clock="{}">{}</time>', moment.isoformat(), kind, words)
+
+
+@register.filter
+def said_simulated(row: Corpus | Annotator) -> str:
+    """A corpus or annotator by name, called simulated where it is."""
+    name = row.name
+    return f"{name} (simulated)" if row.simulated and "simulated" not in name.lower() else name
 
 
 @register.filter

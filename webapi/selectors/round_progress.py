@@ -18,6 +18,7 @@ from webapi.models import (
     Round,
     RoundSnippet,
     RoundState,
+    Snippet,
     Source,
     Stage,
     StageState,
@@ -124,14 +125,13 @@ def ended_headline(round_: Round) -> str | None:
 
 
 def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
-    """How many snippets of `round_` got how far, from the corpus to the failures found. One query.
+    """How many snippets of `round_` got how far, from its corpus to the failures found. Two queries.
 
     A failure is a paraphrase that the attacked classifier accepts and that is labelled with the policy's first choice.
     """
     failure = round_.policy.rules.failure
     attack = Q(pool=Pool.ATTACK)
     steps: dict[str, tuple[str, Q, str]] = {
-        "corpus": ("Corpus", Q(snippet__source=Source.CORPUS), "source=corpus"),
         "generated": ("Completions", Q(snippet__source=Source.GENERATED), "source=generated"),
         "labelled": ("Labelled", Q(snippet__consensus__isnull=False), "consensus=any"),
         "attack": ("Accepted paraphrases", attack, "pool=attack"),
@@ -145,7 +145,17 @@ def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
     counts = RoundSnippet.objects.filter(round=round_).aggregate(
         **{key: Count("pk", filter=condition) for key, (_, condition, _) in steps.items()}
     )
-    return tuple(FunnelStep(key, label, counts[key], query) for key, (label, _, query) in steps.items())
+    in_round = f"round={round_.pk}"
+    return (
+        FunnelStep("corpus", "Corpus", _corpus_snippets(round_), f"source=corpus&corpus={round_.corpus_id}"),
+        *(FunnelStep(key, label, counts[key], f"{in_round}&{query}") for key, (label, _, query) in steps.items()),
+    )
+
+
+def _corpus_snippets(round_: Round) -> int:
+    """Snippets drawn from the round's corpus: what its prompts come from. They are no members of the round."""
+    drawn = Snippet.objects.filter(policy=round_.policy, source=Source.CORPUS, story__corpus=round_.corpus)
+    return drawn.count()
 
 
 def _jobs_by_stage(round_: Round) -> dict[str, list[Job]]:
@@ -233,7 +243,7 @@ def _current(stages: tuple[StageProgress, ...], state: str) -> StageProgress | N
 def _headline(round_: Round, current: StageProgress | None, now: datetime) -> str:
     """One sentence: what the round does, how far it is. When it will be done is `eta`, for the reader's own clock."""
     doing = stage_words(current.name).doing if current else ""
-    count = f": {current.done:,} of {current.total:,}" if current and current.total else ""
+    count = f": {current.done:,} of {current.total:,}" if current and current.total and current.unit else ""
     if round_.state == RoundState.RUNNING:
         return f"{round_.name} is {doing}{count}" if current else f"{round_.name} is about to go on"
     if round_.state == RoundState.PAUSED:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class StageWords(NamedTuple):
-    """How a stage is spoken of: its title, what the round does in it, and what it counts."""
+    """How a stage is spoken of: its title, what the round does in it, and what it counts, if that is worth showing."""
 
     title: str
     doing: str
@@ -23,13 +23,13 @@ STAGE_WORDS: dict[str, StageWords] = {
     "attack": StageWords("Attack", "attacking the baseline", "seeds"),
     "score": StageWords("Score", "scoring the candidates", "snippets"),
     "embed": StageWords("Embed", "embedding the candidates", "snippets"),
-    "select": StageWords("Select", "selecting the batch", "snippets"),
+    "select": StageWords("Select", "selecting the batch", ""),
     "label": StageWords("Label", "labelling", "labels"),
     "aggregate": StageWords("Settle the labels", "settling the labels", "snippets"),
     "train": StageWords("Retrain", "retraining", "examples"),
     "calibrate": StageWords("Calibrate", "calibrating the new classifier", "snippets"),
     "evaluate": StageWords("Evaluate", "evaluating both classifiers", "snippets"),
-    "report": StageWords("Report", "writing the report", "parts"),
+    "report": StageWords("Report", "writing the report", ""),
 }
 
 
