@@ -156,10 +156,15 @@ def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -
 
 
 def _make_tasks(batch: Batch, members: QuerySet[RoundSnippet], wanted: int) -> int:
-    """A task for each member that has fewer labels than wanted. Running it again adds what is missing."""
+    """A task for each member that has fewer labels than wanted. Running it again adds what is missing.
+
+    In order of their hashes: in order of their making, what an attack made would come last and be known by its place.
+    """
     lacking = members.annotate(have=Count("snippet__labels__annotator", distinct=True)).filter(have__lt=wanted)
     made = 0
-    for chunk in chunked(lacking.order_by("snippet_id").values_list("snippet_id", "have"), 1000):
+    for chunk in chunked(
+        lacking.order_by("snippet__content_hash", "snippet_id").values_list("snippet_id", "have"), 1000
+    ):
         rows = [Task(batch=batch, snippet_id=snippet_id, wanted=wanted - have) for snippet_id, have in chunk]
         Task.objects.bulk_create(rows, ignore_conflicts=True)
         made += len(rows)
