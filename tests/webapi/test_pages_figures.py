@@ -33,7 +33,17 @@ def test_significant_digits(value: object, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "words"), [(None, ""), (0.0, ""), (12.4, "12/s"), (1.25, "1.2/s"), (0.14, "8.4/min"), (0.001, "3.6/h")]
+    ("rate", "words"),
+    [
+        (None, ""),
+        (0.0, ""),
+        (12.4, "12/s"),
+        (1.25, "1.2/s"),
+        (0.14, "8.4/min"),
+        (0.001, "3.6/h"),
+        (56_336, "56,336/s"),
+        (2.1e6, "2.10 M/s"),
+    ],
 )
 def test_speeds(rate: float | None, words: str) -> None:
     assert speed(rate) == words
@@ -47,7 +57,7 @@ def test_zero_failures_never_read_as_a_zero_rate() -> None:
 def test_what_was_not_observed_has_no_estimate() -> None:
     words = interval_words({"estimate": None, "low": 0.0, "high": 1.0, "failures": 0, "n": 0, "method": "exact"})
     assert (words.estimate, words.interval, words.counted) == ("no data", "", "0 of 0")
-    assert words.how == "95% interval, exact"
+    assert words.how == "95 % interval, exact"
 
 
 def test_a_statistic_is_not_written_as_a_share() -> None:

@@ -9,7 +9,7 @@ from django.test import Client
 
 from tests.engine.sample_report import HELD_OUT, sample_report
 from tests.page_text import text_of
-from webapi.models import Classifier, Corpus, Policy, Round, User
+from webapi.models import Classifier, Corpus, Evaluation, Policy, Round, User
 from webapi.pages.outcomes import calibration_lines, evaluation_lines, round_outcome
 
 pytestmark = pytest.mark.django_db
@@ -91,3 +91,18 @@ def test_a_divergence_is_not_read_as_a_share(policy: Policy) -> None:
         ("KL at the threshold, nats", {"estimate": 0.48, "low": 0.1, "high": 0.98, "n": 12}),
         ("Trained on, snippets", 120),
     ]
+
+
+def test_the_list_shows_rates_on_attacks_that_were_not_the_classifiers_own(
+    rita: User, client: Client, policy: Policy
+) -> None:
+    corpus = Corpus.objects.create(name="books")
+    round_ = Round.objects.create(name="Round 4", policy=policy, corpus=corpus)
+    row = Classifier.objects.create(policy=policy, round=round_, name="baseline", condition="baseline", threshold=0.04)
+    Evaluation.objects.create(classifier=row, name="held-out", results=sample_report()["classifiers"][0]["assessment"])
+    Classifier.objects.create(policy=policy, name="raw", condition="raw")
+    client.force_login(rita)
+    page = text_of(client.get("/classifiers/"))
+    assert "25.9 % (18.7 % to 34.2 %; 37 of 143)" in page
+    assert "(13.9 % to 19.1 %; 134 of 820)" in page
+    assert "not yet" in page

@@ -72,6 +72,11 @@ def test_jobs_under_way_give_counts_rate_and_end(round_: Round) -> None:
     assert (progress.current, progress.eta, progress.finished_stages) == ("generate", stage.eta, 1)
 
 
+def test_millions_are_told_as_a_share(round_: Round) -> None:
+    job(round_, "generate", state="running", done=2_452_726, total=2_718_738, started_at=NOW)
+    assert round_progress(round_).headline == "Round 4 is writing completions: 90 %"
+
+
 def test_without_a_rate_there_is_no_end(round_: Round) -> None:
     job(round_, "generate", state="running", done=0, total=100, started_at=NOW)
     progress = round_progress(round_)

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from webapi.models import Classifier
 from webapi.pages.access import PageRequest, page
 from webapi.pages.figures import rows_of
-from webapi.pages.outcomes import calibration_lines, evaluation_lines
+from webapi.pages.outcomes import calibration_lines, evaluation_lines, headline_rates
 from webapi.pages.paging import page_of
 
 RELATED = ("policy", "round", "parent", "snapshot__artifact", "artifact")
@@ -19,10 +19,15 @@ RELATED = ("policy", "round", "parent", "snapshot__artifact", "artifact")
 @page("classifiers")
 def classifiers(request: PageRequest) -> HttpResponse:
     """Classifiers, newest first."""
-    found = page_of(Classifier.objects.select_related(*RELATED), request.GET.dict())
+    listed = Classifier.objects.select_related(*RELATED).prefetch_related("evaluations")
+    found = page_of(listed, request.GET.dict())
     serving = Classifier.objects.exclude(promoted_at=None).select_related("policy").order_by("-promoted_at")
     latest = {row.policy_id: row for row in reversed(serving)}
-    context = {"classifiers": found.rows, "pager": found.pager, "serving": list(latest.values())}
+    context = {
+        "classifiers": [(row, headline_rates(row)) for row in found.rows],
+        "pager": found.pager,
+        "serving": list(latest.values()),
+    }
     return render(request, "pages/classifiers.html", context)
 
 

@@ -32,6 +32,11 @@ def thousands(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
+def amount(value: float | None) -> str:
+    """A count; millions to two digits: `812`, `2,129`, `2.45 M`."""
+    return f"{value / 1e6:.2f} M" if value is not None and value >= 1e6 else thousands(value)
+
+
 def significant(value: object, digits: int = 3) -> str:
     """A number to some significant digits, tiny ones as a power of ten; anything else as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -53,7 +58,7 @@ def speed(per_second: float | None) -> str:
         ((per_second * factor, unit) for factor, unit in ((1, "s"), (60, "min")) if per_second * factor >= 1),
         (per_second * 3600, "h"),
     )
-    return f"{per:,.0f}/{unit}" if per >= 10 else f"{per:.1f}/{unit}"
+    return f"{amount(per)}/{unit}" if per >= 10 else f"{per:.1f}/{unit}"
 
 
 def is_rate(value: object) -> bool:
@@ -115,4 +120,4 @@ def _plain(key: str) -> str:
 
 
 def _how(value: Mapping[str, Any]) -> str:
-    return ", ".join(filter(None, (f"{value.get('level') or 0.95:.0%} interval", value.get("method"))))
+    return ", ".join(filter(None, (f"{100 * (value.get('level') or 0.95):.0f} % interval", value.get("method"))))

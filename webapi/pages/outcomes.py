@@ -48,6 +48,23 @@ def evaluation_lines(results: Mapping[str, Any]) -> list[Line]:
     return list(_assessment_lines(results)) if "fnr" in results else list(rows_of(results))
 
 
+class HeadlineRates(NamedTuple):
+    """What a list shows of a classifier: failures of attacks it was not the target of, and harmless snippets."""
+
+    accepted_failures: Mapping[str, Any] | None
+    rejected_harmless: Mapping[str, Any] | None
+
+
+def headline_rates(classifier: Classifier) -> HeadlineRates:
+    """From the classifier's newest evaluation of a known shape; empty without one."""
+    known = [row.results for row in classifier.evaluations.all() if "fpr" in row.results]
+    if not known:
+        return HeadlineRates(None, None)
+    sets = (known[-1].get("adversarial") or {}).values()
+    not_its_own = [found["fnr"] for found in sets if "fnr" in found and not found.get("own_target")]
+    return HeadlineRates(not_its_own[0] if not_its_own else None, known[-1]["fpr"])
+
+
 def calibration_lines(classifier: Classifier) -> list[Line]:
     """How the threshold was chosen, and what training took."""
     known = {"calibration", "training"}

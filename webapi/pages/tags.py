@@ -43,6 +43,7 @@ NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"}), frozenset({Role.CONTRACTOR})),
 )
 
+register.filter("amount", figures.amount)
 register.filter("duration", lambda seconds: "" if seconds is None else duration_in_words(seconds))
 register.filter("is_rate", figures.is_rate)
 register.filter("percent", figures.percent)

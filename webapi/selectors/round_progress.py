@@ -29,6 +29,8 @@ from workers.label import BATCHES
 
 RATE_WINDOW = timedelta(minutes=10)
 """How far back a labelling rate looks: people pause, so the last minute says little."""
+BIG = 1_000_000
+"""From here on a share says more than two counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +242,16 @@ def _current(stages: tuple[StageProgress, ...], state: str) -> StageProgress | N
     return None
 
 
+def _how_far(stage: StageProgress) -> str:
+    if stage.total >= BIG:
+        return f": {100 * stage.done / stage.total:.0f} %"
+    return f": {stage.done:,} of {stage.total:,}"
+
+
 def _headline(round_: Round, current: StageProgress | None, now: datetime) -> str:
     """One sentence: what the round does, how far it is. When it will be done is `eta`, for the reader's own clock."""
     doing = stage_words(current.name).doing if current else ""
-    count = f": {current.done:,} of {current.total:,}" if current and current.total and current.unit else ""
+    count = _how_far(current) if current and current.total and current.unit else ""
     if round_.state == RoundState.RUNNING:
         return f"{round_.name} is {doing}{count}" if current else f"{round_.name} is about to go on"
     if round_.state == RoundState.PAUSED:

@@ -45,6 +45,7 @@ function axis(ink, { title, ...more }) {
 function funnel({ rows, axis: unit }, ink) {
   const labels = rows.map((row) => row.label);
   const last = rows.length - 1;
+  const most = Math.max(...rows.map((row) => row.count));
   return {
     traces: [{
       type: "bar", orientation: "h", y: labels, x: rows.map((row) => row.count),
@@ -55,7 +56,7 @@ function funnel({ rows, axis: unit }, ink) {
     }],
     layout: {
       bargap: 0.35, margin: { l: 8, r: 56, t: 4, b: 36 },
-      xaxis: axis(ink, { title: unit, rangemode: "tozero", nticks: 5, tickformat: ",d" }),
+      xaxis: axis(ink, { title: unit, rangemode: "tozero", nticks: 5, tickformat: ",d", ...(most < 5 && { dtick: 1 }) }),
       yaxis: axis(ink, { autorange: "reversed", showgrid: false, tickfont: { color: ink.ink }, ticks: "", ticksuffix: "  " }),
     },
   };
