@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from webapi.models import IdempotentRequest, Lease, LeaseState
+from webapi.models.base import first_id_at
 
 EXPIRE_AT_ONCE = 1000
 """Leases given back in one pass; the next pass takes the rest."""
@@ -25,7 +26,8 @@ def leases_expire(now: datetime) -> int:
 
 def answers_forget(now: datetime) -> int:
     """Forgets the answers kept under idempotency keys older than `KEEP_ANSWERS`. Returns how many."""
-    return IdempotentRequest.objects.filter(created_at__lt=now - KEEP_ANSWERS).delete()[0]
+    old = IdempotentRequest.objects.filter(pk__lt=first_id_at(now - KEEP_ANSWERS))
+    return old.delete()[0] if old.exists() else 0
 
 
 def _expire(lease: Lease, now: datetime) -> bool:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from webapi.models import Job, JobState, Round, RoundState
 from workers.execute import execute
-from workers.leases import leases_expire
+from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
 from workers.rounds import advance
 
@@ -38,6 +38,7 @@ def sweep() -> int:
         state=JobState.QUEUED, lease_token=None, lease_expires_at=None, published_at=None
     )
     leases_expire(now)
+    answers_forget(now)
     for round_id in Round.objects.filter(state=RoundState.RUNNING).values_list("pk", flat=True):
         advance(round_id)
     due = due_jobs().filter(Q(published_at=None) | Q(published_at__lt=now - LOST_AFTER))

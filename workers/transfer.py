@@ -32,10 +32,11 @@ class _Tally:
         self.errors: list[dict[str, Any]] = []
         self.ignored: set[str] = set()
 
-    def refuse(self, line: int, reason: Refusal) -> None:
-        self.refused[reason.code] += 1
-        if len(self.errors) < ERRORS_KEPT:
-            self.errors.append({"line": line, "code": reason.code, "message": reason.detail})
+    def refuse(self, reasons: Mapping[int, Refusal]) -> None:
+        """What is wrong with each line of a chunk."""
+        self.refused.update(reason.code for reason in reasons.values())
+        for line in sorted(reasons)[: ERRORS_KEPT - len(self.errors)]:
+            self.errors.append({"line": line, "code": reasons[line].code, "message": reasons[line].detail})
 
     def result(self) -> dict[str, Any]:
         return {
@@ -81,23 +82,24 @@ def _where(run: JobRun, error: Mapping[str, Any]) -> str:
 
 
 def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Tally, *, writes: bool) -> None:
-    lines, inputs = [], []
+    inputs: dict[int, SnippetInput] = {}
+    refused: dict[int, Refusal] = {}
     for line in chunk:
         parsed = Refusal("malformed_line", line.problem) if line.problem else parse(line.values)
         tally.ignored |= line.values.keys() - SnippetInput.model_fields.keys()
         if isinstance(parsed, Refusal):
-            tally.refuse(line.number, parsed)
+            refused[line.number] = parsed
         else:
-            lines.append(line.number)
-            inputs.append(parsed)
+            inputs[line.number] = parsed
     rows = []
     source = Source(run.args.get("source") or Source.MANUAL)
-    for number, found in zip(lines, prepare(policy, inputs, source=source), strict=True):
-        for reason in found.reasons[:1]:
-            tally.refuse(number, reason)
+    for number, found in zip(inputs, prepare(policy, list(inputs.values()), source=source), strict=True):
         if found.row:
             found.row.details = {"import": str(run.job.pk), "line": number}
             rows.append(found.row)
+        else:
+            refused[number] = found.reasons[0]
+    tally.refuse(refused)
     if writes and rows:
         created = sum(done.created for done in write(policy, rows))
         tally.created += created

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from webapi.api.filters import first_key_at
 from webapi.models import Corpus, Policy, Round, RoundSnippet, Snippet, User
+from webapi.models.base import first_id_at
 
 Api = Callable[..., APIClient]
 Make = Callable[..., list[Snippet]]
@@ -136,8 +136,8 @@ def test_filters_by_time_use_the_key(rita: User, api: Api, make_snippets: Make) 
 
 def test_the_first_key_of_a_time() -> None:
     # RFC 9562, example of a UUIDv7: 0x017F22E279B0 is 2022-02-22T19:22:22Z.
-    assert str(first_key_at(datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC))) == "017f22e2-79b0-7000-8000-000000000000"
-    assert first_key_at(datetime(1960, 1, 1, tzinfo=UTC)).int >> 80 == 0
+    assert str(first_id_at(datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC))) == "017f22e2-79b0-7000-8000-000000000000"
+    assert first_id_at(datetime(1960, 1, 1, tzinfo=UTC)).int >> 80 == 0
 
 
 def test_times_are_utc_with_a_z(rita: User, api: Api, make_snippets: Make) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from webapi.models import Annotator, Batch, IdempotentRequest, Lease, LeaseState, Task, User
+from webapi.models.base import first_id_at
 from workers import leases
 from workers.leases import answers_forget, leases_expire
 
@@ -68,8 +69,9 @@ def test_a_labels_place_is_never_given_back(held: list[Lease]) -> None:
 
 
 def test_answers_are_forgotten_after_a_week(alice: User) -> None:
-    for key in ("old", "new"):
-        IdempotentRequest.objects.create(user=alice, key=key, method_path="POST /", body_digest="0")
-    IdempotentRequest.objects.filter(key="old").update(created_at=timezone.now() - timedelta(days=8))
+    for key, days in (("old", 8), ("new", 6)):
+        made = first_id_at(timezone.now() - timedelta(days=days))
+        IdempotentRequest.objects.create(id=made, user=alice, key=key, method_path="POST /", body_digest="0")
     assert answers_forget(timezone.now()) == 1
+    assert answers_forget(timezone.now()) == 0
     assert list(IdempotentRequest.objects.values_list("key", flat=True)) == ["new"]

@@ -166,6 +166,16 @@ def test_an_error_in_the_last_chunk_leaves_nothing(run: Any, tmp_path: Path, mon
     assert Snippet.objects.count() == 0
 
 
+def test_errors_are_told_in_the_order_of_their_lines(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"completion": ""}\n{\n{"completion": ""}\n{"completion": "Good."}\n')
+    with pytest.raises(BadInput, match="line 1: "):
+        transfer.import_snippets(run(path))
+    result = transfer.import_snippets(run(path, on_error="skip"))
+    assert [error["line"] for error in result["errors"]] == [1, 2, 3]
+    assert (result["refused"], result["refused_by_code"]) == (3, {"empty_completion": 2, "malformed_line": 1})
+
+
 def test_a_hundred_errors_are_kept_and_all_counted(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text("{\n" * 150)

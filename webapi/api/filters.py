@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from webapi.errors import DomainError, FieldError
+from webapi.models.base import first_id_at
 
 PAGING = {"cursor", "page_size", "ordering"}
 
@@ -45,14 +45,8 @@ class ByPeriod(Filters):
 
     def created_since(self, rows: QuerySet[Any], name: str, when: datetime) -> QuerySet[Any]:
         """Rows whose key is not before the first of that millisecond."""
-        return rows.filter(pk__gte=first_key_at(when))
+        return rows.filter(pk__gte=first_id_at(when))
 
     def created_until(self, rows: QuerySet[Any], name: str, when: datetime) -> QuerySet[Any]:
         """Rows whose key is before the first of that millisecond."""
-        return rows.filter(pk__lt=first_key_at(when))
-
-
-def first_key_at(when: datetime) -> uuid.UUID:
-    """The smallest UUIDv7 of that millisecond."""
-    milliseconds = max(0, int(when.timestamp() * 1000))
-    return uuid.UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
+        return rows.filter(pk__lt=first_id_at(when))

@@ -27,7 +27,9 @@ def tasks_for(annotator: Annotator, batch_id: uuid.UUID, *, after: uuid.UUID | N
     free = Task.objects.filter(batch=batch_id, state=TaskState.OPEN, taken__lt=F("wanted"))
     if after is not None:
         free = free.filter(pk__gt=after)
-    busy = Lease.objects.filter(task__snippet=OuterRef("snippet"), annotator=annotator, state__in=BUSY)
+    mine = Lease.objects.filter(task=OuterRef("pk"), annotator=annotator, state__in=BUSY)
+    # From the snippet's few tasks to this annotator's lease of each, never from all leases of the annotator.
+    busy = Task.objects.filter(Exists(mine), snippet=OuterRef("snippet"))
     answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
     others = Q(snippet__author=None) | ~Q(snippet__author=annotator)
     return free.filter(others, ~Exists(busy), ~Exists(answered)).order_by("pk")
