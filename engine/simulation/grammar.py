@@ -19,7 +19,7 @@ from engine.errors import BadInput
 from engine.simulation.chance import T, Weighted
 from engine.simulation.lexicon import PRONOUNS, Lexicon, Noun
 
-PHRASE_SLOTS = ("when", "where", "limb", "hit", "miss", "stab", "snap", "sear", "maul", "malady")
+PHRASE_SLOTS = ("when", "where", "limb", "item", "hit", "miss", "stab", "snap", "sear", "maul", "malady")
 SLOT_KINDS = {
     **dict.fromkeys("ABV", "man:42 woman:42 tradesman:8 tradeswoman:8"),
     "W": "goods:40 dummy:20 man:15 woman:15 livestock:10",
