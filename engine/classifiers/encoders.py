@@ -27,7 +27,7 @@ def load_encoder(name: str) -> PreTrainedModel:
     encoder: PreTrainedModel = _fetch(
         name,
         lambda source: AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype="float32", attn_implementation="sdpa"
+            source, use_safetensors=True, trust_remote_code=False, dtype="float32"
         ),
     )
     return encoder

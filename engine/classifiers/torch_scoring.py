@@ -27,7 +27,7 @@ def read_network(folder: Path, recipe: Recipe) -> Network:
     config_file = present(folder, CONFIG)
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        encoder = AutoModel.from_config(config, trust_remote_code=False, attn_implementation="sdpa")
+        encoder = AutoModel.from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"is not an encoder's configuration ({error})", where=str(config_file)) from error
     network = Network(encoder, dropout=recipe.dropout, seed=recipe.seed)
