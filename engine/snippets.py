@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_SHARES = (0.6, 0.1, 0.3)
+"""One for the whole project: a text must land in the same split whoever brings it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def cut_completion(text: str, rules: SnippetRules) -> str:
     return text[: stop + 1] if stop >= 0 else text.rstrip(".") + "."
 
 
-def split_of(root_hash: str, shares: Sequence[float] = (0.7, 0.15, 0.15)) -> Split:
+def split_of(root_hash: str, shares: Sequence[float] = SPLIT_SHARES) -> Split:
     """The split of everything that derives from the snippet with this content hash: train, validation or test.
 
     A pure function of the root's hash, so that a rewrite or paraphrase can never land in another split than its seed.

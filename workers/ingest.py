@@ -31,13 +31,13 @@ def ingest(run: JobRun) -> dict[str, Any]:
         progress=run.progress,
     )
     for chunk in chunked(sampled, 500):
-        _write(chunk, round_, wanted.split_shares)
+        _write(chunk, round_)
     corpus.counts = asdict(tally)
     corpus.save(update_fields=["counts"])
     return {"stories": tally.stories, "snippets": tally.kept, "refused": sum(tally.refused.values())}
 
 
-def _write(chunk: list[CorpusSnippet], round_: Round, shares: tuple[float, float, float]) -> None:
+def _write(chunk: list[CorpusSnippet], round_: Round) -> None:
     stories = _stories(round_.corpus, {item.story for item in chunk})
     rows = [
         Snippet(
@@ -46,7 +46,7 @@ def _write(chunk: list[CorpusSnippet], round_: Round, shares: tuple[float, float
             completion=item.snippet.completion,
             content_hash=item.snippet.content_hash,
             root_hash=item.snippet.content_hash,
-            split=split_of(item.snippet.content_hash, shares),
+            split=split_of(item.snippet.content_hash),
             source=Source.CORPUS,
             story=stories[item.story],
             details={"enriched": item.enriched, "position": item.position},

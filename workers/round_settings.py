@@ -118,7 +118,6 @@ class RoundSettings(_Part):
     """Everything that decides a round, beside its policy, corpus and seed."""
 
     sizes: Sizes = Sizes()
-    split_shares: tuple[float, float, float] = (0.6, 0.1, 0.3)
     enrichment: float = Field(0.5, ge=0, le=1)
     """Share of the initial prompts taken from stories that fit the policy's word heuristics."""
     generator: Named = Named(name="nearest_continuations")
