@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from webapi.pages.figures import interval_words, on_bar, percent, rows_of, significant, speed
+from webapi.pages.figures import NO_BREAK, interval_words, on_bar, percent, rows_of, significant, speed
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from webapi.pages.figures import interval_words, on_bar, percent, rows_of, signi
     ],
 )  # fmt: skip
 def test_shares(share: float | None, words: str) -> None:
-    assert percent(share) == words
+    assert percent(share) == words.replace(" ", NO_BREAK)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_speeds(rate: float | None, words: str) -> None:
 
 def test_zero_failures_never_read_as_a_zero_rate() -> None:
     words = interval_words({"estimate": 0.0, "low": 0.0, "high": 0.00368, "failures": 0, "n": 1000})
-    assert (words.estimate, words.interval, words.counted) == ("below 0.37 %", "", "0 of 1,000")
+    assert (words.estimate, words.interval, words.counted) == (f"below 0.37{NO_BREAK}%", "", "0 of 1,000")
 
 
 def test_what_was_not_observed_has_no_estimate() -> None:

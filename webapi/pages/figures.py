@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Between a number and its sign: a line never ends there."""
+
 
 class RateWords(NamedTuple):
     """A rate as a page writes it."""
@@ -22,9 +25,9 @@ def percent(share: float | None) -> str:
         return ""
     value = share * 100
     if value == 0 or abs(value) >= 99.95:
-        return f"{value:.0f} %"
+        return f"{value:.0f}{NO_BREAK}%"
     digits = 1 if abs(value) >= 1 else min(6, 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}{NO_BREAK}%"
 
 
 def thousands(value: float | None) -> str:
