@@ -27,7 +27,6 @@ from engine.evaluation.report_data import (
     RoundFacts,
     TrainingCount,
 )
-from engine.simulation import SIMULATED_NOTICE
 from webapi.models import Batch, Classifier, Label, Pool, Round
 from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
@@ -36,6 +35,7 @@ from workers.jobs import JobRun
 from workers.round_settings import RoundSettings, round_settings
 from workers.train import BASELINE, RETRAINED, classifier_of
 
+WHAT_THEN = "The figures say how the method behaves in that simulation and nothing more."
 KAPPAS = 20
 """Pairs of annotators listed."""
 
@@ -94,7 +94,7 @@ def _facts(round_: Round, wanted: RoundSettings) -> RoundFacts:
         encoder=wanted.training.encoder,
         generator=wanted.generator.name,
         paraphraser=wanted.attack.paraphraser.name,
-        simulated=f"{_what_is_simulated(round_, wanted)} {SIMULATED_NOTICE}" if simulated else None,
+        simulated=f"{_what_is_simulated(round_, wanted)} {WHAT_THEN}" if simulated else None,
     )
 
 
