@@ -67,7 +67,7 @@ def pairwise_kappas(
         values = cohen_kappa(sums)
         kappa[i, j] = kappa[j, i] = _package_kappa(confusion[i, j])
         values = values[np.isfinite(values)]
-        if values.size:
+        if values.size and np.ptp(values) > 0:  # resamples that are all alike know nothing of the spread
             limits = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
             low[i, j] = low[j, i] = limits[0]
             high[i, j] = high[j, i] = limits[1]

@@ -9,7 +9,9 @@ import pytest
 
 from engine.errors import BadInput
 from tests.driving import new_round
-from webapi.models import Job, JobState, Round, RoundState, StageState
+from webapi.errors import DomainError
+from webapi.models import Batch, Job, JobState, Round, RoundState, Snippet, StageState, Task
+from webapi.services.rounds import round_cancel
 from workers import rounds
 from workers.jobs import JobRun
 from workers.rounds import StageSpec
@@ -134,6 +136,19 @@ def test_a_cancelled_round_begins_nothing_more(script: Script, round_: Round) ->
     assert not run_due_job()
     assert round_.resume() is False
     assert script.ran == []
+
+
+def test_cancelling_takes_the_open_tasks_back(round_: Round) -> None:
+    batch = Batch.objects.create(policy=round_.policy, round=round_, name="initial")
+    snippet = Snippet.objects.create(
+        policy=round_.policy, completion="x", content_hash="h", root_hash="h", source="manual", split="train"
+    )
+    Task.objects.create(batch=batch, snippet=snippet)
+    round_cancel(round_=round_)
+    batch.refresh_from_db()
+    assert (batch.state, Task.objects.get().state, Task.objects.get().take()) == ("cancelled", "cancelled", False)
+    with pytest.raises(DomainError):
+        round_cancel(round_=round_)
 
 
 def test_cancelling_stops_a_job_under_way(script: Script, round_: Round, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,15 @@ class Batch(Row):
     def __str__(self) -> str:
         return self.name
 
+    def cancel(self) -> bool:
+        """open -> cancelled, and its open tasks with it: nobody is given them any more. Labels stay."""
+        moved = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
+            state=BatchState.CANCELLED, finished_at=timezone.now()
+        )
+        if moved:
+            self.tasks.filter(state=TaskState.OPEN).update(state=TaskState.CANCELLED)
+        return bool(moved)
+
     def finish_if_complete(self) -> bool:
         """open -> done once no task is open. True for the one caller that moved it.
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from webapi.errors import DomainError
-from webapi.models import Corpus, Policy, Round, User
+from webapi.models import BatchState, Corpus, Policy, Round, User
 from workers import rounds
 from workers.jobs import cancel_queued
 from workers.publish import wake
@@ -55,9 +55,11 @@ def round_retry(*, round_: Round) -> Round:
 
 
 def round_cancel(*, round_: Round) -> Round:
-    """Ends the round for good; labels and scores stay."""
+    """Ends the round for good and takes its open tasks back; labels and scores stay."""
     moved = round_.cancel()
     cancel_queued(round_.pk)
+    for batch in round_.batches.filter(state=BatchState.OPEN) if moved else ():
+        batch.cancel()
     return _moved(round_, moved, "round_finished")
 
 
