@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from engine.errors import BadInput, MissingModel
 
@@ -24,38 +25,50 @@ def resolve(name: str) -> str:
 
 def load_encoder(name: str) -> PreTrainedModel:
     """The encoder in fp32, from safetensors only and without code from the hub. Raises MissingModel."""
-    encoder: PreTrainedModel = _fetch(
-        name,
-        lambda source: AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype="float32"
-        ),
-    )
-    return encoder
+    disable_progress_bar()
+
+    def load(source: str, local: bool) -> PreTrainedModel:
+        encoder: PreTrainedModel = AutoModel.from_pretrained(
+            source, use_safetensors=True, trust_remote_code=False, dtype="float32", local_files_only=local
+        )
+        return encoder
+
+    return _fetch(name, load)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The encoder's fast tokenizer. Raises MissingModel, or BadInput if it has only a slow one."""
-    tokenizer = _fetch(name, lambda source: AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+
+    def load(source: str, local: bool) -> object:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+
+    tokenizer = _fetch(name, load)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BadInput("has no fast tokenizer (tokenizer.json)", where=f"encoder {name!r}")
     return tokenizer
 
 
-def _fetch(name: str, load: Callable[[str], Loaded]) -> Loaded:
+def _fetch(name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
+    """What is on this machine; the network is asked only where that fails, and never for a folder."""
     source = resolve(name)
     try:
-        return load(source)
+        return load(source, True)
     except (OSError, ValueError, ImportError) as error:
-        raise MissingModel(
-            f"encoder {name!r} could not be loaded: {_first_line(error)} It must be a folder or a Hugging Face "
-            f"repository with config.json, model.safetensors and tokenizer.json. On a machine with network, "
-            f"`hf download {name}` fetches it; 'minilm' needs no download."
-        ) from error
+        if Path(source).exists() or Path(source).is_absolute():
+            raise _missing(name, error) from error
+    try:
+        return load(source, False)
+    except (OSError, ValueError, ImportError) as error:
+        raise _missing(name, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if line.endswith(".") else line + "."
+def _missing(name: str, error: Exception) -> MissingModel:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return MissingModel(
+        f"encoder {name!r} could not be loaded: {reason}. It must be a folder with config.json, model.safetensors and "
+        f"tokenizer.json, or the name of such a repository on Hugging Face: on a machine with network "
+        f"`hf download REPOSITORY` fetches it. The encoder 'minilm' needs no download."
+    )
 
 
 def _bundled_minilm() -> Path:
