@@ -7,7 +7,8 @@ file a split, because nobody ever reads them one by one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def generate(run: JobRun) -> dict[str, Any]:
     for chunk in chunked(once, CHUNK):
         run.progress(len(drawn), total)
         drawn += _complete(round_, chunk, generator)
-    pools = _pools(round_, wanted, split, drawn)
+    pools = _pools(round_, wanted, split, drawn, {row.pk for row in often})
     kept = [one for one in drawn if one.text.content_hash in pools]
     origins = {one.text.content_hash: {"from": str(one.prompt.pk)} for one in kept}
     made = add_members(round_, [_row(round_, one) for one in kept], pools, origins)
@@ -99,18 +100,21 @@ def _complete(round_: Round, prompts: Sequence[Snippet], generator: Generator) -
     return [one for one in drawn if not refusals(one.text, rules)]
 
 
-def _pools(round_: Round, wanted: RoundSettings, split: SplitName, drawn: Sequence[Drawn]) -> dict[str, Pool]:
+def _pools(
+    round_: Round, wanted: RoundSettings, split: SplitName, drawn: Sequence[Drawn], often: Set[uuid.UUID]
+) -> dict[str, Pool]:
     """What each completion is for, by content hash.
 
     Enriched snippets are those whose completion fits the policy's word heuristics (paper, A.1.4); they fill a share of
-    the initial set and all of the held-out attack's seeds. Test snippets are never chosen by what they say.
+    the initial set and all of the held-out attack's seeds. Test snippets are never chosen by what they say: they are
+    those of the prompts completed `often`, and where a completion broke the rules there is one fewer.
     """
     sizes, rules = wanted.sizes, round_.policy.rules
     pools: dict[str, Pool] = {}
     rest = list(drawn)
     if split == SplitName.TEST:
-        pools |= {one.text.content_hash: Pool.TEST for one in rest[: sizes.test]}
-        rest = rest[sizes.test :]
+        pools |= {one.text.content_hash: Pool.TEST for one in rest if one.prompt.pk in often}
+        rest = [one for one in rest if one.prompt.pk not in often]
     share = 1.0 if split == SplitName.TEST else wanted.enrichment
     most = sizes.seeds if split == SplitName.TEST else sizes.initial
     pool = Pool.SEED if split == SplitName.TEST else Pool.INITIAL
