@@ -55,20 +55,15 @@ def forward_of(
     with arithmetic(recipe.precision):
         cache = _build(network, tokens, trainable, pad_id, step)
     first = np.arange(min(8, len(tokens.lengths)))
-    network.eval()
-    with torch.no_grad():
-        expected = whole(first)
+    expected = _answer(network, whole, first)
     with top_only(network, trainable) as injection:
 
         def top(rows: NDArray[np.int64]) -> Tensor:
             injection.hidden = _gather(cache, tokens, rows, device)
             return whole(rows)
 
-        with torch.no_grad():
-            if not torch.allclose(top(first), expected, atol=0.02, rtol=0.02):
-                raise BadInput(
-                    "the layers of this encoder cannot be run on their own; use null", where="trainable_layers"
-                )
+        if not torch.allclose(_answer(network, top, first), expected, atol=0.02, rtol=0.02):
+            raise BadInput("the layers of this encoder cannot be run on their own; use null", where="trainable_layers")
         network.train_top(trainable)
         yield top
 
@@ -76,6 +71,12 @@ def forward_of(
 def fits(network: Network, tokens: Tokens) -> bool:
     """Whether the hidden states of all tokens, in fp16, stay within CACHE_BYTES."""
     return len(tokens.ids) * int(network.head.in_features) * 2 <= CACHE_BYTES
+
+
+def _answer(network: Network, forward: Forward, rows: NDArray[np.int64]) -> Tensor:
+    network.eval()
+    with torch.no_grad():
+        return forward(rows)
 
 
 def _build(

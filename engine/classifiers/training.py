@@ -50,10 +50,10 @@ class _Trained(NamedTuple):
 def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progress: Progress = silent) -> TrainingResult:
     """Fine-tune `recipe.encoder` on `examples` and put the classifier into `out_dir`, all at once at the end.
 
-    Deterministic on one machine and number of threads. If `out_dir` already holds the result of the same recipe and
-    examples, that is returned and nothing is done. Progress counts examples cached and trained on, and stands at its
-    end while the int8 graph is written and checked. Raises BadInput for no examples, a single class, a folder that
-    holds something else, or a diverging loss; MissingModel for an encoder that cannot be loaded.
+    Deterministic on the CPU of one machine with one number of threads. If `out_dir` already holds the result of the
+    same recipe and examples, that is returned and nothing is done. Progress counts examples cached and trained on, and
+    stands at its end while the int8 graph is written and checked. Raises BadInput for no examples, a single class, a
+    folder that holds something else, or a diverging loss; MissingModel for an encoder that cannot be loaded.
     """
     positives = sum(example.positive for example in examples)
     if not examples:
