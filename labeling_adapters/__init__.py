@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from engine.errors import UnknownName
 from engine.policies import Policy
 from labeling_adapters import pull, simulated
-from labeling_adapters.base import LabelingAdapter
+from labeling_adapters.base import LabelingAdapter, Settings
 
-ADAPTERS: dict[str, Callable[[Policy, int], LabelingAdapter]] = {
+ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
     "pull": pull.PullQueue,
     "simulated": simulated.SimulatedVendor,
 }
 
 
-def adapter_named(name: str, policy: Policy, *, seed: int) -> LabelingAdapter:
-    """The adapter of that name for a policy. Raises UnknownName."""
+def adapter_named(
+    name: str, policy: Policy, *, seed: int = 0, config: Mapping[str, Any] | None = None
+) -> LabelingAdapter:
+    """The adapter of that name for a policy. Raises UnknownName, or BadInput for a wrong setting in `config`."""
     if name not in ADAPTERS:
         raise UnknownName("labeling adapter", name, ADAPTERS)
-    return ADAPTERS[name](policy, seed)
+    return ADAPTERS[name](Settings(policy, seed, config or {}))

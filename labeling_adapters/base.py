@@ -1,20 +1,44 @@
-"""What every labeling vendor looks like from here."""
+"""What every labeling vendor looks like from here. An adapter knows one vendor and nothing of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
+from engine.policies import Policy
 from engine.snippets import Snippet
+
+Move = Literal["launch", "pause", "resume", "cancel"]
+"""What one may ask of a batch that a vendor holds. `launch` costs money and is never done by itself."""
 
 
 class AdapterError(Exception):
-    """A vendor could not be reached or refused. `permanent`: trying again is pointless."""
+    """A vendor could not be reached or refused. `permanent`: trying again is pointless.
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    `retry_after`: seconds that the vendor asked to be left alone for.
+    """
+
+    def __init__(self, message: str, *, permanent: bool, retry_after: float | None = None) -> None:
         self.permanent = permanent
+        self.retry_after = retry_after
         super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingBatch:
+    """The tasks that go out together: a vendor's project, file or queue."""
+
+    batch_id: str
+    """Ours. A vendor's project carries it, so that it can be found again after a crash."""
+    name: str
+    policy: Policy
+    remote_id: str = ""
+    """The vendor's own id of it, as `open` gave it; empty before."""
+    overlap: int = 1
+    """How many annotators should judge each task."""
+    callback_url: str = ""
+    """Where the vendor may announce answers; holds a secret. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +50,21 @@ class OutgoingTask:
     wanted: int
     answered_by: frozenset[str] = frozenset()
     """The vendor's annotators who judged this snippet before and must not again."""
+    remote_id: str = ""
+    """The vendor's own id of it, once it was sent."""
+    gold: str | None = None
+    """The right answer, where the task tests the annotator. Only for the vendor's own gold feature: never shown."""
+    score: float | None = None
+    """The classifier's score in [0, 1]; given only under a policy that is not blind."""
+
+
+class Pushed(NamedTuple):
+    """What became of one task that was sent, or was found at the vendor."""
+
+    task_id: str
+    remote_id: str = ""
+    error: AdapterError | None = None
+    """Why this task was refused, others of the same push notwithstanding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +77,77 @@ class IncomingLabel:
     choice: str
     seconds: float | None = None
     external_id: str = ""
+    """The vendor's own id of the answer: each is taken once."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A request that a vendor made to our callback address, as it came."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
 
 
 class LabelingAdapter(Protocol):
-    """A labeling vendor. Each call may be repeated with the same tasks and then changes nothing."""
+    """A labeling vendor. Every call may be repeated, also after a crash in its middle, and then changes nothing more.
+
+    Every call raises AdapterError, `permanent` where trying again is pointless. Adapters retry nothing themselves;
+    `labeling_adapters.sending` and the jobs do.
+    """
 
     name: str
     simulated: bool
     poll_seconds: float | None
     """How long to wait between two looks for labels; None: labels come in by themselves."""
 
-    def push(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> None:
-        """Sends tasks out. Raises AdapterError."""
+    def open(self, batch: OutgoingBatch) -> str:
+        """The vendor's id of the batch, which is made if the vendor has none with our `batch_id`."""
 
-    def collect(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """Labels given to these open tasks so far. Raises AdapterError."""
+    def held(self, batch: OutgoingBatch) -> Iterator[Pushed]:
+        """The tasks that the vendor has of this batch, by our ids. O(tasks); asked before sending again."""
+
+    def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Sends tasks that the vendor does not hold yet, and says what became of each."""
+
+    def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
+        """Labels given to these tasks so far, those collected before among them."""
+
+    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
+        """The labels that a callback announces, once it is verified; a forged one is a permanent AdapterError."""
+
+    def move(self, batch: OutgoingBatch, move: Move) -> None:
+        """Launches, pauses, resumes or cancels the batch at the vendor."""
+
+
+class Settings(NamedTuple):
+    """What an adapter is made from."""
+
+    policy: Policy
+    seed: int
+    config: Mapping[str, Any]
+    """The adapter's own settings, checked by it. Secrets are named by environment variable, never given."""
+
+
+class InHouse:
+    """The parts of the protocol that mean nothing to an adapter whose tasks never leave the house."""
+
+    def open(self, batch: OutgoingBatch) -> str:
+        """Nothing to make."""
+        return batch.batch_id
+
+    def held(self, batch: OutgoingBatch) -> Iterator[Pushed]:
+        """Nothing is held elsewhere."""
+        return iter(())
+
+    def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Nothing to send: the tasks are where they are answered."""
+        return [Pushed(task.task_id, task.task_id) for task in tasks]
+
+    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
+        """Nobody calls back."""
+        raise AdapterError("this adapter takes no callbacks", permanent=True)
+
+    def move(self, batch: OutgoingBatch, move: Move) -> None:
+        """The batch's own state is all there is."""

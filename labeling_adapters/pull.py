@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.policies import Policy
-from labeling_adapters.base import IncomingLabel, OutgoingTask
+from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
 
 
-class PullQueue:
+class PullQueue(InHouse):
     """Tasks wait until somebody leases them; labels arrive through the API."""
 
     name = "pull"
     simulated = False
     poll_seconds: float | None = None
 
-    def __init__(self, policy: Policy, seed: int) -> None:
-        del policy, seed
+    def __init__(self, settings: Settings) -> None:
+        del settings
 
-    def push(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> None:
-        """Nothing to send."""
-
-    def collect(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
+    def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
         """Nothing to fetch."""
         return iter(())

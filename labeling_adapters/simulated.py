@@ -6,29 +6,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.policies import Policy
 from engine.simulation import SimulatedAnnotators, judge_of
-from labeling_adapters.base import IncomingLabel, OutgoingTask
+from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
 
 POPULATION = 25
 """The paper had over 100 labelers, and 25 of them gave more than 95 % of the labels."""
 
 
-class SimulatedVendor:
+class SimulatedVendor(InHouse):
     """A population of simulated annotators. Deterministic by seed; stateless, so that asking twice answers the same."""
 
     name = "simulated"
     simulated = True
     poll_seconds: float | None = 1.0
 
-    def __init__(self, policy: Policy, seed: int) -> None:
-        self._seed = seed
-        self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=seed)
+    def __init__(self, settings: Settings) -> None:
+        policy, self._seed = settings.policy, settings.seed
+        self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=self._seed)
 
-    def push(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> None:
-        """Nothing to send: the annotators are here."""
-
-    def collect(self, batch_id: str, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
+    def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
         """As many answers as each task still wants, by different annotators."""
         for task in tasks:
             chance = np.random.default_rng([self._seed, int(task.snippet.content_hash[:12], 16)])

@@ -12,7 +12,7 @@ from django.db.models import Count, F, QuerySet
 
 from engine.aggregation import Vote, aggregate_many
 from labeling_adapters import adapter_named
-from labeling_adapters.base import IncomingLabel, LabelingAdapter, OutgoingTask
+from labeling_adapters.base import IncomingLabel, LabelingAdapter, OutgoingBatch, OutgoingTask
 from webapi.models import (
     Annotator,
     Batch,
@@ -149,7 +149,7 @@ def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -
         batch.finish_if_complete()
         adapter = adapter_named(adapter_name, run.round.policy.rules, seed=run.round.seed)
         for tasks in chunked(_open_tasks(batch), CHUNK):
-            adapter.push(str(batch.pk), _outgoing(tasks, adapter))
+            adapter.push(_outgoing_batch(batch), _outgoing(tasks, adapter))
         if adapter.poll_seconds is not None:
             enqueue("collect_labels", {"batch": str(batch.pk)}, stage=run.stage, shard=batch.name)
     return {"tasks": sent}
@@ -173,6 +173,10 @@ def _make_tasks(batch: Batch, members: QuerySet[RoundSnippet], wanted: int) -> i
 
 def _open_tasks(batch: Batch) -> Iterable[Task]:
     return batch.tasks.filter(state=TaskState.OPEN).select_related("snippet").order_by("pk")
+
+
+def _outgoing_batch(batch: Batch) -> OutgoingBatch:
+    return OutgoingBatch(batch_id=str(batch.pk), name=batch.name, policy=batch.policy.rules)
 
 
 def _outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
@@ -200,7 +204,7 @@ def collect_labels(run: JobRun) -> dict[str, Any]:
     total = batch.tasks.count()
     done = total - batch.tasks.filter(state=TaskState.OPEN).count()
     for tasks in chunked(list(_open_tasks(batch)), CHUNK):
-        incoming = list(adapter.collect(str(batch.pk), _outgoing(tasks, adapter)))
+        incoming = list(adapter.collect(_outgoing_batch(batch), _outgoing(tasks, adapter)))
         record_labels(_answers(incoming, adapter))
         done += len(tasks)
         run.progress(done, total)

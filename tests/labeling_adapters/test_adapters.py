@@ -10,7 +10,7 @@ from engine.errors import UnknownName
 from engine.policies import Policy, Simulation, WordRule, load_policy
 from engine.snippets import Snippet
 from labeling_adapters import ADAPTERS, adapter_named
-from labeling_adapters.base import IncomingLabel, LabelingAdapter, OutgoingTask
+from labeling_adapters.base import IncomingLabel, LabelingAdapter, OutgoingBatch, OutgoingTask
 
 PROMPT = "He took the knife. She cut the bread. They sat down."
 TASKS = [
@@ -18,6 +18,7 @@ TASKS = [
     OutgoingTask("t2", Snippet(PROMPT, "The soup was warm and good."), wanted=1),
     OutgoingTask("t3", Snippet(PROMPT, "Nobody spoke for a long while."), wanted=2, answered_by=frozenset()),
 ]
+BATCH = OutgoingBatch("batch", "label", load_policy("injury"), overlap=3)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def adapter(request: pytest.FixtureRequest, policy: Policy) -> LabelingAdapter:
 
 
 def collected(adapter: LabelingAdapter, tasks: list[OutgoingTask]) -> list[IncomingLabel]:
-    return list(adapter.collect("batch", tasks))
+    return list(adapter.collect(BATCH, tasks))
 
 
 def test_it_goes_by_its_registered_name(adapter: LabelingAdapter) -> None:
@@ -42,14 +43,14 @@ def test_it_goes_by_its_registered_name(adapter: LabelingAdapter) -> None:
 
 
 def test_sending_and_asking_twice_changes_nothing(adapter: LabelingAdapter) -> None:
-    adapter.push("batch", TASKS)
+    adapter.push(BATCH, TASKS)
     first = collected(adapter, TASKS)
-    adapter.push("batch", TASKS)
+    adapter.push(BATCH, TASKS)
     assert collected(adapter, TASKS) == first
 
 
 def test_answers_are_of_the_policy_and_no_more_than_wanted(adapter: LabelingAdapter, policy: Policy) -> None:
-    adapter.push("batch", TASKS)
+    adapter.push(BATCH, TASKS)
     labels = collected(adapter, TASKS)
     wanted = {task.task_id: task.wanted for task in TASKS}
     counts = Counter(label.task_id for label in labels)
@@ -73,5 +74,5 @@ def test_the_simulated_vendor_answers_all_and_says_what_it_is(policy: Policy) ->
 
 
 def test_an_unknown_adapter_is_refused_with_the_known_ones(policy: Policy) -> None:
-    with pytest.raises(UnknownName, match="unknown labeling adapter 'surge'; known: pull, simulated"):
-        adapter_named("surge", policy, seed=0)
+    with pytest.raises(UnknownName, match=r"unknown labeling adapter 'nobody'; known: .*pull, simulated"):
+        adapter_named("nobody", policy)

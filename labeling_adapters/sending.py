@@ -1,0 +1,74 @@
+"""Sending a batch out: nothing twice, nothing lost, patient with a vendor that is slow or full."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from labeling_adapters.base import AdapterError, LabelingAdapter, OutgoingBatch, OutgoingTask, Pushed
+
+T = TypeVar("T")
+CHUNK = 100
+ATTEMPTS = 5
+LONGEST_WAIT = 60.0
+"""Seconds. A vendor that asks for more is left to the job, which comes back later."""
+
+
+def send(
+    adapter: LabelingAdapter,
+    batch: OutgoingBatch,
+    tasks: Sequence[OutgoingTask],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Pushed]:
+    """Sends the tasks that the vendor does not hold, in chunks, and yields what became of every task.
+
+    Asks the vendor first what it holds, so that a crash between its answer and our note of it duplicates nothing.
+    Raises AdapterError when a whole chunk fails for good or again and again; chunks before it are done.
+    """
+    waiting = {task.task_id: task for task in tasks}
+    for found in persistently(lambda: list(adapter.held(batch)), sleep=sleep):
+        if waiting.pop(found.task_id, None):
+            yield found
+    rest = iter(list(waiting.values()))
+    while chunk := list(islice(rest, CHUNK)):
+        yield from _push(adapter, batch, chunk, sleep)
+
+
+def _push(
+    adapter: LabelingAdapter, batch: OutgoingBatch, chunk: list[OutgoingTask], sleep: Callable[[float], None]
+) -> list[Pushed]:
+    """One chunk. After a failure that may have landed, what the vendor holds is asked for before the next attempt."""
+    done: dict[str, Pushed] = {}
+
+    def attempt() -> None:
+        missing = [task for task in chunk if task.task_id not in done]
+        try:
+            done.update((one.task_id, one) for one in adapter.push(batch, missing))
+        except AdapterError as error:
+            if not error.permanent:
+                wanted = {task.task_id for task in missing}
+                done.update((one.task_id, one) for one in adapter.held(batch) if one.task_id in wanted)
+            raise
+
+    persistently(attempt, sleep=sleep)
+    return [done[task.task_id] for task in chunk]
+
+
+def persistently(call: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep, attempts: int = ATTEMPTS) -> T:
+    """`call`, again after growing waits (with jitter) while it fails in a way that may pass.
+
+    A vendor's own wish (`retry_after`) is kept to the second; one of more than LONGEST_WAIT ends the waiting.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return call()
+        except AdapterError as error:
+            wait = error.retry_after or random.uniform(0.5, 1.0) * 2.0 ** (attempt - 1)
+            if error.permanent or attempt == attempts or wait > LONGEST_WAIT:
+                raise
+            sleep(wait)
+    raise AssertionError("unreachable")
