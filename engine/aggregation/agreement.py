@@ -1,34 +1,34 @@
-"""How far annotators agree: Krippendorff's alpha, observed agreement, agreement per choice, each with an interval.
+"""How far annotators agree: Krippendorff's alpha, Fleiss' kappa, Gwet's AC1 and AC2, observed agreement, agreement per
+choice, each with an interval.
 
-Nothing here needs an annotators x items matrix: alpha depends only on how often each item got each answer.
+Nothing here needs an annotators x items matrix: all depend only on how often each item got each answer, so items with
+the same counts are handled as one.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
 import krippendorff
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.aggregation.chance import Beyond, chance_rows, fleiss_kappa, gwet_ac1, gwet_ac2
+from engine.aggregation.estimate import Estimate as Estimate
+from engine.aggregation.estimate import EstimateDict as EstimateDict
+from engine.aggregation.estimate import estimate
 from engine.aggregation.votes import VoteTable
 from engine.evaluation.bootstrap import resampled_sums
 
 Floats = NDArray[np.float64]
 ALPHA = "Krippendorff's alpha, nominal, bootstrap of items"
 PAIRS = "pairs of votes, bootstrap of items"
+FLEISS = "Fleiss' kappa, items weighted alike, bootstrap of items"
+AC1 = "Gwet's AC1, bootstrap of items"
+AC2 = "Gwet's AC2, ordinal weights by severity, bootstrap of items"
 SPECIFIC = "specific agreement, bootstrap of items"
-
-
-class EstimateDict(TypedDict):
-    """An `Estimate` as JSON."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    level: float
-    method: str
-    n: int
 
 
 class KappaPairDict(TypedDict):
@@ -40,23 +40,6 @@ class KappaPairDict(TypedDict):
     kappa: float | None
     low: float | None
     high: float | None
-
-
-class Estimate(NamedTuple):
-    """A statistic that is not a rate, its interval, and how many items it rests on. None where it is undefined."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    level: float
-    method: str
-    n: int
-
-    def as_dict(self) -> EstimateDict:
-        """Plain JSON types."""
-        return EstimateDict(
-            estimate=self.estimate, low=self.low, high=self.high, level=self.level, method=self.method, n=self.n
-        )
 
 
 class Disagreement(NamedTuple):
@@ -73,6 +56,9 @@ class AgreementDict(TypedDict):
     """An `Agreement` as JSON."""
 
     alpha: EstimateDict
+    fleiss: EstimateDict
+    ac1: EstimateDict
+    ac2: EstimateDict
     percent: EstimateDict
     per_choice: dict[str, EstimateDict]
     items: int
@@ -88,6 +74,12 @@ class Agreement(NamedTuple):
 
     alpha: Estimate
     """Krippendorff's alpha, nominal: 1 is perfect, 0 is chance."""
+    fleiss: Estimate
+    """Fleiss' kappa, Gwet's generalisation for varying numbers of votes. Like alpha, low where a choice is rare."""
+    ac1: Estimate
+    """Gwet's AC1: agreement beyond chance that a rare choice does not deflate."""
+    ac2: Estimate
+    """Gwet's AC2: the same, where choices next to each other in severity agree in part."""
     percent: Estimate
     """Observed agreement of pairs of votes, 1 - D_o of alpha: each vote counts the same, each item by its votes."""
     per_choice: dict[str, Estimate]
@@ -104,6 +96,9 @@ class Agreement(NamedTuple):
         """Plain JSON types."""
         return AgreementDict(
             alpha=self.alpha.as_dict(),
+            fleiss=self.fleiss.as_dict(),
+            ac1=self.ac1.as_dict(),
+            ac2=self.ac2.as_dict(),
             percent=self.percent.as_dict(),
             per_choice={choice: value.as_dict() for choice, value in self.per_choice.items()},
             items=self.items,
@@ -119,21 +114,40 @@ def agreement(table: VoteTable, *, level: float = 0.95, seed: int = 0, resamples
     """Agreement of all annotators over `table`, intervals by bootstrap of items (not of votes).
 
     Statistics that are undefined (nothing judged twice; alpha where only one answer was ever given) are None.
-    O(votes + resamples * distinct rows of counts): 59,215 votes on 16,100 items take well under a second.
+    O(votes + resamples * distinct rows of counts): a million votes take well under a second. Fleiss' kappa and Gwet's
+    coefficients also learn from items with a single vote how common the choices are, so their bootstrap has those too.
     """
     counts = table.counts()
-    rows = _sums(counts)
-    samples = resampled_sums(rows, resamples, np.random.default_rng([seed, 71]))
-    whole, pairs, width = rows.sum(axis=0, keepdims=True), rows.shape[0], len(table.choices)
-    answered = (rows[:, width:] > 0).sum(axis=0)
+    patterns, times = _patterns(counts)
+    paired = patterns.sum(axis=1) >= 2
+    rows, repeats, width = _sums(patterns[paired]), times[paired], len(table.choices)
+    samples = resampled_sums(rows, resamples, np.random.default_rng([seed, 71]), times=repeats)
+    whole, pairs = (repeats @ rows)[None], int(repeats.sum())
+    beyond = chance_rows(patterns)
+    drawn = resampled_sums(beyond, resamples, np.random.default_rng([seed, 72]), times=times)
+    beyond = (times @ beyond)[None]
+    answered = repeats @ (rows[:, width:] > 0)
     specific = _specific(samples)
+
+    def coefficient(of: Callable[[Floats], Beyond], method: str) -> Estimate:
+        point = of(beyond)
+        return estimate(of(drawn).value, float(point.value[0]), level, method, pairs, spread=float(point.spread[0]))
+
     return Agreement(
-        alpha=_estimate(
-            alpha_from_sums(samples), _package_alpha(counts), level, ALPHA, pairs, spread=_chance_of_differing(whole)
+        alpha=estimate(
+            alpha_from_sums(samples),
+            _package_alpha(patterns[paired], repeats),
+            level,
+            ALPHA,
+            pairs,
+            spread=_chance_of_differing(whole),
         ),
-        percent=_estimate(_observed(samples), float(_observed(whole)[0]), level, PAIRS, pairs),
+        fleiss=coefficient(fleiss_kappa, FLEISS),
+        ac1=coefficient(gwet_ac1, AC1),
+        ac2=coefficient(gwet_ac2, AC2),
+        percent=estimate(_observed(samples), float(_observed(whole)[0]), level, PAIRS, pairs),
         per_choice={
-            choice: _estimate(specific[:, i], float(_specific(whole)[0, i]), level, SPECIFIC, int(answered[i]))
+            choice: estimate(specific[:, i], float(_specific(whole)[0, i]), level, SPECIFIC, int(answered[i]))
             for i, choice in enumerate(table.choices)
         },
         items=int((counts.sum(axis=1) > 0).sum()),
@@ -170,13 +184,30 @@ def alpha_from_sums(sums: Floats) -> Floats:
     return 1 - ratio
 
 
+class _Patterns(NamedTuple):
+    counts: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+def _patterns(counts: NDArray[np.int64]) -> _Patterns:
+    """The distinct rows of `counts` that have a vote, and how many items have each. O(items log items)."""
+    counts = counts[counts.any(axis=1)]
+    if not counts.size:
+        return _Patterns(counts, np.zeros(0, dtype=np.int64))
+    bases = [int(most) + 1 for most in counts.max(axis=0)]
+    if math.prod(bases) >= 2**62:  # rows as one number each would not fit
+        distinct, times = np.unique(counts, axis=0, return_counts=True)
+        return _Patterns(distinct, times)
+    keys = np.ravel_multi_index(tuple(counts.T), tuple(bases))
+    found, times = np.unique(keys, return_counts=True)
+    return _Patterns(np.column_stack(np.unravel_index(found, tuple(bases))).astype(np.int64), times)
+
+
 def _sums(counts: NDArray[np.int64]) -> Floats:
-    """What each item that has pairs adds to every statistic here: per choice its matching pairs (each pair weighted
-    1 / (votes - 1), as in alpha), then per choice its votes. (items with pairs, 2 * choices)."""
-    votes = counts.sum(axis=1)
-    kept = counts[votes >= 2].astype(np.float64)
-    matching = kept * (kept - 1) / (votes[votes >= 2, None] - 1)
-    return np.hstack((matching, kept))
+    """What each item adds to alpha and to observed and specific agreement: per choice its matching pairs (each pair
+    weighted 1 / (votes - 1), as in alpha), then per choice its votes. (items, 2 * choices), from items with pairs."""
+    kept = counts.astype(np.float64)
+    return np.hstack((kept * (kept - 1) / (kept.sum(axis=1, keepdims=True) - 1), kept))
 
 
 def _observed(sums: Floats) -> Floats:
@@ -193,11 +224,10 @@ def _specific(sums: Floats) -> Floats:
     return share
 
 
-def _package_alpha(counts: NDArray[np.int64]) -> float:
-    pairable = counts[counts.sum(axis=1) >= 2]
-    if (pairable.sum(axis=0) > 0).sum() < 2:
+def _package_alpha(patterns: NDArray[np.int64], times: NDArray[np.int64]) -> float:
+    if ((times @ patterns) > 0).sum() < 2:
         return float("nan")
-    return float(krippendorff.alpha(value_counts=pairable, level_of_measurement="nominal"))
+    return float(krippendorff.alpha(value_counts=np.repeat(patterns, times, axis=0), level_of_measurement="nominal"))
 
 
 def _chance_of_differing(sums: Floats) -> float:
@@ -205,18 +235,3 @@ def _chance_of_differing(sums: Floats) -> float:
     votes = sums[0, sums.shape[1] // 2 :]
     n = votes.sum()
     return float((n**2 - (votes**2).sum()) / (n * (n - 1))) if n > 1 else 1.0
-
-
-def _estimate(values: Floats, point: float, level: float, method: str, n: int, *, spread: float = 1.0) -> Estimate:
-    """The percentile interval; where all agree (or none), as far as `n` items can tell: the bootstrap cannot."""
-    defined = values[np.isfinite(values)]
-    if not np.isfinite(point) or not defined.size or not n:
-        return Estimate(None, None, None, level, method, n)
-    tail = (1 - level) / 2
-    low, high = (float(limit) for limit in np.quantile(defined, [tail, 1 - tail]))
-    unseen = float((1 - tail ** (1 / n)) / spread) if spread else 1.0
-    if point > 1 - 1e-12:
-        low = min(low, max(-1.0, 1 - unseen))
-    if point < 1e-12:
-        high = max(high, min(1.0, unseen))
-    return Estimate(point, low, high, level, method, n)

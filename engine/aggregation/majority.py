@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from crowdkit.aggregation import MajorityVote
-from numpy.typing import NDArray
 
-from engine.aggregation.votes import NO_ANSWER, VoteTable
+from engine.aggregation.aggregated import Aggregated, decide
+from engine.aggregation.votes import VoteTable
 
 
-def majority(table: VoteTable) -> NDArray[np.int64]:
-    """The most common answer of each item, (n_items,) codes, NO_ANSWER where nobody voted. O(votes + items log items).
+def majority(table: VoteTable) -> Aggregated:
+    """The most common answer of each item; the posterior is the share of votes, no probability. O(items log items).
 
     Crowd-Kit's own label breaks ties by chance of order, so its shares are read instead, the most severe first. Items
     with equal counts have equal shares, so it is asked once for each distinct row of counts.
@@ -26,5 +26,5 @@ def majority(table: VoteTable) -> NDArray[np.int64]:
         ).assign(worker=np.arange(int(votes.sum())))
         found = MajorityVote().fit_predict_proba(frame)
         shares[np.ix_(found.index.to_numpy(dtype=np.int64), found.columns.to_numpy(dtype=np.int64))] = found
-    consensus = np.where(shares.any(axis=1), shares.argmax(axis=1), NO_ANSWER)
-    return np.asarray(consensus[pattern_of.ravel()], dtype=np.int64)
+    posterior = shares[pattern_of.ravel()]
+    return Aggregated(decide(posterior), posterior)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.aggregation.votes import NO_ANSWER, VoteTable
+from engine.aggregation.aggregated import Aggregated, decide, shares
+from engine.aggregation.votes import VoteTable
 
 
-def policy_rule(table: VoteTable) -> NDArray[np.int64]:
-    """The consensus of each item, (n_items,) codes, NO_ANSWER where nobody voted. O(votes + items).
+def policy_rule(table: VoteTable) -> Aggregated:
+    """Where staff judged an item only their answers count, by plurality among them. O(votes + items).
 
-    Where staff judged an item only their answers count, by plurality among them. `argmax` takes the first of equal
-    counts, which is the most severe.
+    The posterior is the share of the votes that count: of the staff's where there are any. It is no probability.
     """
     everyone, staff = table.counts(), table.counts(only=table.staff)
     decisive = np.where(staff.any(axis=1, keepdims=True), staff, everyone)
-    return np.where(decisive.any(axis=1), decisive.argmax(axis=1), NO_ANSWER)
+    posterior = shares(decisive)
+    return Aggregated(decide(posterior), posterior)

@@ -43,6 +43,17 @@ class VoteTable(NamedTuple):
         size = self.n_items * len(self.choices)
         return np.bincount(cells, minlength=size).reshape(self.n_items, len(self.choices)).astype(np.int64)
 
+    def check(self) -> None:
+        """Raises BadInput for codes outside of `choices` or of the items. O(votes)."""
+        _within("answers", self.answers, len(self.choices))
+        _within("items", self.items, self.n_items)
+
+
+def _within(name: str, codes: NDArray[np.int64], bound: int) -> None:
+    outside = codes[(codes < 0) | (codes >= bound)]
+    if outside.size:
+        raise BadInput(f"code {outside[0]} is outside of [0, {bound})", where=name)
+
 
 def codes_of(choices: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
     """The code of each choice in `known`. Raises BadInput naming the first that is not there. O(n)."""
@@ -53,11 +64,19 @@ def codes_of(choices: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
         raise BadInput(f"{error.args[0]!r} is not one of {', '.join(known)}", where="choice") from error
 
 
-def vote_table(votes: Mapping[str, Sequence[Vote]] | Sequence[Sequence[Vote]], choices: Sequence[str]) -> VoteTable:
-    """Votes grouped by item as one table, items in the order given. Raises BadInput for an unknown choice. O(votes)."""
+def vote_table(
+    votes: Mapping[str, Sequence[Vote]] | Sequence[Sequence[Vote]],
+    choices: Sequence[str],
+    *,
+    annotators: Sequence[str] = (),
+) -> VoteTable:
+    """Votes grouped by item as one table, items in the order given. Raises BadInput for an unknown choice. O(votes).
+
+    An annotator's code is their place in `annotators`; those not in it come after, in the order of their first votes.
+    """
     groups = list(votes.values()) if isinstance(votes, Mapping) else list(votes)
     flat = [vote for group in groups for vote in group]
-    names = {name: code for code, name in enumerate(dict.fromkeys(vote.annotator for vote in flat))}
+    names = {name: code for code, name in enumerate(dict.fromkeys((*annotators, *(vote.annotator for vote in flat))))}
     return VoteTable(
         items=np.repeat(np.arange(len(groups)), [len(group) for group in groups]).astype(np.int64),
         annotators=np.fromiter((names[vote.annotator] for vote in flat), dtype=np.int64, count=len(flat)),
