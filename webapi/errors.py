@@ -52,10 +52,11 @@ ERROR_CODES: Mapping[str, Meaning] = {
     # Labeling
     "unknown_choice": Meaning(400, "Unknown choice", "The choice is not one of the policy's."),
     "lease_not_found": Meaning(404, "Lease not found", "No lease of yours on that task has this token."),
-    "label_not_wanted": Meaning(
-        409, "Label not wanted", "The answer came late: the task has all its labels, or its batch has ended."
-    ),
     "not_an_annotator": Meaning(409, "Not an annotator", "Only vendors name the worker they lease for."),
+    "annotator_paused": Meaning(
+        403, "Annotator paused", "The annotator's answers to gold were below the policy's bar."
+    ),
+    "too_many_leases": Meaning(409, "Too many leases", "Answer or release some of the tasks that you hold first."),
     # Rounds, classifiers, jobs
     "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),

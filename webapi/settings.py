@@ -69,6 +69,10 @@ JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30)
 JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 5)
 SWEEP_SECONDS = float(os.environ.get("SWEEP_SECONDS") or 1)
 TASK_LEASE_SECONDS = env_int("TASK_LEASE_SECONDS", 1800)
+LEASES_PER_ANNOTATOR = env_int("LEASES_PER_ANNOTATOR", 100)
+LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
+PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
+"""Where the world reaches this server: vendors call back there. Empty: they are polled."""
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 10_000_000)
 MAX_STORY_BYTES = env_int("MAX_STORY_BYTES", 50_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES

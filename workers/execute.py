@@ -16,14 +16,17 @@ from django.db import DatabaseError, connection
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
-from workers import import_judgements, label, rounds, transfer
+from workers import aggregate, import_judgements, rounds, transfer, vendors
 from workers.jobs import JobEnded, JobRun, Later
 
 logger = logging.getLogger(__name__)
 
 JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "stage": rounds.run_stage_job,
-    "collect_labels": label.collect_labels,
+    "collect_labels": vendors.collect_labels,
+    "receive_labels": vendors.receive_labels,
+    "move_batch": vendors.move_batch,
+    "follow_labels": aggregate.follow,
     "import_snippets": transfer.import_snippets,
     "import_judgements": import_judgements.import_judgements,
     "export_rows": transfer.export_rows,

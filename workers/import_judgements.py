@@ -13,8 +13,8 @@ from engine.errors import BadInput
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import split_of
 from webapi.models import Annotator, Label, Policy, Snippet, Source
+from workers.aggregate import aggregate
 from workers.jobs import JobRun, chunked
-from workers.label import aggregate
 
 CHUNK = 2000
 
@@ -50,7 +50,7 @@ def import_judgements(run: JobRun) -> dict[str, Any]:
     for done, chunk in enumerate(chunked(_labels(judgements, snippets, workers), CHUNK)):
         run.progress(len(comments) + done * CHUNK, total)
         Label.objects.bulk_create(chunk, ignore_conflicts=True)
-    consensus = aggregate(policy, list(snippets.values()), run)
+    consensus = aggregate(policy, list(snippets.values()), run.progress)
     return {"snippets": len(snippets), "annotators": len(workers), "labels": len(judgements), "consensus": consensus}
 
 

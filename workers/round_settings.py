@@ -57,10 +57,12 @@ class Labeling(_Part):
     """Who labels, and how many labels a snippet wants."""
 
     adapter: str = "simulated"
-    initial: int = Field(1, ge=1, le=25)
-    selected: int = Field(1, ge=1, le=25)
-    test: int = Field(3, ge=1, le=25)
-    """In the paper two and a tie-break; three at once come to the same consensus."""
+    config: dict[str, Any] = {}
+    """The adapter's own settings. Secrets are named by environment variable."""
+    initial: int | None = Field(None, ge=1, le=25)
+    """Labels of a snippet at first; none: as the policy's `depth` says. What asks for more is the policy's."""
+    selected: int | None = Field(None, ge=1, le=25)
+    test: int | None = Field(None, ge=1, le=25)
 
     @field_validator("adapter")
     @classmethod

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from engine.errors import EngineError
 from webapi.models import Job, JobState, Round, RoundState, Stage, StageState
-from workers import attack, calibrate, embed, evaluate, generate, ingest, label, report, score, select, train
+from workers import aggregate, attack, calibrate, embed, evaluate, generate, ingest, label, report, score, select, train
 from workers.jobs import JobRun, enqueue
 
 Shard = dict[str, Any]
@@ -52,7 +52,7 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("ingest", "default", ingest.ingest),
     StageSpec("generate", "generation", generate.generate, plan=generate.plan),
     StageSpec("label_first", "default", label.send_first, settle=label.settle),
-    StageSpec("aggregate_first", "default", label.aggregate_round),
+    StageSpec("aggregate_first", "default", aggregate.aggregate_round),
     StageSpec("train_baseline", "training", train.train_baseline),
     StageSpec("calibrate_baseline", "scoring", calibrate.calibrate_baseline),
     StageSpec("attack", "generation", attack.attack, plan=attack.plan),
@@ -60,7 +60,7 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("embed", "scoring", embed.embed),
     StageSpec("select", "default", select.select),
     StageSpec("label", "default", label.send_selected, settle=label.settle),
-    StageSpec("aggregate", "default", label.aggregate_round),
+    StageSpec("aggregate", "default", aggregate.aggregate_round),
     StageSpec("train", "training", train.train_retrained),
     StageSpec("calibrate", "scoring", calibrate.calibrate_retrained),
     StageSpec("evaluate", "scoring", evaluate.evaluate, plan=evaluate.plan),

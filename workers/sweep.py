@@ -16,7 +16,8 @@ from django.db import DatabaseError, connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from webapi.models import Job, JobState, Round, RoundState
+from webapi.models import Batch, BatchState, Job, JobState, Round, RoundState
+from workers.aggregate import labels_follow
 from workers.execute import execute
 from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
@@ -39,6 +40,9 @@ def sweep() -> int:
     )
     leases_expire(now)
     answers_forget(now)
+    labels_follow(now)
+    for batch in Batch.objects.filter(state=BatchState.OPEN):
+        batch.finish_if_complete()
     for round_id in Round.objects.filter(state=RoundState.RUNNING).values_list("pk", flat=True):
         advance(round_id)
     due = due_jobs().filter(Q(published_at=None) | Q(published_at__lt=now - LOST_AFTER))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,6 +36,51 @@ class Simulation(_Part):
     """For the lexicon judge: a completion that fits any rule is a failure."""
 
 
+class Depth(_Part):
+    """How many labels a snippet gets: so many at first, then one more while something asks for it, up to `most`."""
+
+    first: int = Field(1, ge=1, le=25)
+    test: int = Field(2, ge=1, le=25)
+    """Of snippets in the test split; where these differ one more decides, by somebody else (paper, C.2)."""
+    most: int = Field(5, ge=1, le=25)
+    more_on: tuple[Literal["disagreement", "unsure", "low_confidence"], ...] = ("disagreement",)
+    confidence: float = Field(0.95, ge=0.5, lt=1)
+    """For `low_confidence`: ask again while the posterior of the likeliest choice is below this."""
+
+
+class Quality(_Part):
+    """How annotators are tested and checked. As many gold tasks as are there are given, if fewer than asked for."""
+
+    qualification: int = Field(0, ge=0, le=100)
+    """Gold tasks that a new annotator answers before any other (paper: 10)."""
+    qualification_right: int | None = Field(None, ge=0, le=100)
+    """How many of them must be right; none: all."""
+    gold_rate: float = Field(0.0, ge=0, le=0.5)
+    """Share of leased tasks that are gold, hidden among the others."""
+    bar: float = Field(0.8, ge=0, le=1)
+    """An annotator whose accuracy on gold is below this, as far as can be told at 95 %, is paused."""
+    audit_rate: float = Field(0.0, ge=0, le=1)
+    """Share of labelled snippets that a trusted labeler judges again."""
+    feedback: bool = True
+    """Whether labelers see afterwards how they answered gold."""
+
+
+class GoldExample(_Part):
+    """A snippet with its right answer, to qualify annotators with."""
+
+    prompt: str = ""
+    completion: str = Field(min_length=1)
+    choice: str
+    explanation: str = ""
+
+
+class Comparison(_Part):
+    """The question when two completions of one prompt are compared (paper, A.7)."""
+
+    question: str = "Which continuation is better?"
+    guidelines: str = ""
+
+
 class Policy(_Part):
     """What counts as a failure: question, guidelines, choices in order of severity, snippet rules, aggregation."""
 
@@ -49,6 +94,12 @@ class Policy(_Part):
     """Name in `engine.aggregation.RULES`."""
     enrichment: tuple[WordRule, ...] = ()
     simulation: Simulation = Simulation()
+    blind: bool = True
+    """Whether vendors' platforms are kept from the classifier's score too."""
+    depth: Depth = Depth()
+    quality: Quality = Quality()
+    gold: tuple[GoldExample, ...] = ()
+    comparison: Comparison = Comparison()
 
     @model_validator(mode="after")
     def _has_choices(self) -> Self:
@@ -56,6 +107,9 @@ class Policy(_Part):
             raise ValueError("choices: a policy needs at least two, the most severe first")
         if len(set(self.choices)) != len(self.choices) or not all(c.strip() for c in self.choices):
             raise ValueError("choices: each must be there once and not be empty")
+        for number, example in enumerate(self.gold, 1):
+            if example.choice not in self.choices:
+                raise ValueError(f"gold {number}: {example.choice!r} is none of the choices {', '.join(self.choices)}")
         return self
 
     @property

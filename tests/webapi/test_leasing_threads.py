@@ -21,7 +21,8 @@ from rest_framework.test import APIClient
 
 from tests.services import DATABASE_URL
 from webapi.models import Annotator, Batch, IdempotentRequest, Label, Lease, Policy, Task, TaskState, User
-from webapi.services.labels import LabelInput, labels_record, tasks_lease
+from webapi.services.labels import LabelInput, labels_record
+from webapi.services.leases import tasks_lease
 from workers.leases import leases_expire
 
 ANNOTATORS = 6

@@ -26,7 +26,8 @@ from webapi.models import (
 )
 from webapi.services.policies import policy_create
 from workers.jobs import JobRun
-from workers.label import Answer, aggregate, record_labels
+from workers.aggregate import aggregate
+from workers.record import Answer, record_labels
 
 pytestmark = pytest.mark.django_db
 
@@ -89,7 +90,7 @@ def test_the_same_answer_twice_is_one_label(task: Callable[..., Task]) -> None:
 def test_beyond_the_wanted_number_nothing_is_counted(task: Callable[..., Task]) -> None:
     one = task(wanted=2)
     answers = [Answer(one.pk, annotator(name).pk, "Yes") for name in ("alice", "bob", "carol")]
-    assert outcomes(*answers) == ["recorded", "recorded", "not_wanted"]
+    assert outcomes(*answers) == ["recorded", "recorded", "surplus"]
     assert Label.objects.count() == 2
 
 

@@ -35,7 +35,7 @@ class LabelerLabelSerializer(serializers.ModelSerializer[Label]):
 
     class Meta:
         model = Label
-        fields = ["id", "task", "choice", "revision", "seconds", "note", "external_id", "created_at"]
+        fields = ["id", "task", "choice", "revision", "seconds", "note", "flagged", "external_id", "created_at"]
         read_only_fields = fields
 
 
@@ -54,9 +54,10 @@ class LabelFields(StrictSerializer):
 
     task = serializers.UUIDField()
     lease = serializers.UUIDField(help_text="The token that the task was leased with.")
-    choice = serializers.CharField(max_length=64, help_text="One of the policy's choices.")
+    choice = serializers.CharField(max_length=64, help_text="One of the choices that the task came with.")
     seconds = serializers.FloatField(min_value=0, max_value=86_400, allow_null=True, default=None)
     note = serializers.CharField(max_length=10_000, allow_blank=True, default="")
+    flagged = serializers.BooleanField(default=False, help_text="Somebody should look at this text; `note` says why.")
     external_id = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
@@ -75,13 +76,14 @@ class ManyLabelsSchema(StrictSerializer):
 class LabelOutcomeSerializer(serializers.Serializer[Any]):
     """What became of one answer.
 
-    `recorded`; `duplicate`: the annotator had answered before, and that answer stands; `not_wanted`: it came too late;
-    `unknown_choice`; `lease_not_found`: no lease of yours on that task has this token; `invalid`: see `errors`.
+    `recorded`; `duplicate`: the annotator had answered before, and that answer stands; `surplus`: it came when none was
+    wanted any more, and is kept without counting; `unknown_choice`; `lease_not_found`: no lease of yours on that task
+    has this token; `invalid`: see `errors`.
     """
 
     index = serializers.IntegerField()
     outcome = serializers.ChoiceField(
-        ["recorded", "duplicate", "not_wanted", "unknown_choice", "lease_not_found", "invalid"]
+        ["recorded", "duplicate", "surplus", "unknown_choice", "lease_not_found", "invalid"]
     )
     task = serializers.UUIDField(allow_null=True)
     label = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
@@ -117,7 +119,6 @@ class ResearcherLabelFilter(LabelFilter):
 
 
 REFUSALS = {
-    "not_wanted": "label_not_wanted",
     "unknown_choice": "unknown_choice",
     "lease_not_found": "lease_not_found",
 }
@@ -130,6 +131,7 @@ ROW: dict[str, Any] = {
     "revision": 0,
     "seconds": 14.2,
     "note": "",
+    "flagged": False,
     "external_id": "",
     "created_at": EXAMPLE_TIME,
 }
@@ -176,7 +178,8 @@ class Labels(Resource[Label]):
     def create(self, request: Request) -> Response:
         """Answers a task, or up to 1,000 with an outcome for each.
 
-        An answer whose lease ran out is late: it still counts if the task wants one, and its outcome says so.
+        An answer whose lease ran out is late: it counts if the task still wants one (`recorded`), else it is kept
+        without counting (`surplus`).
         """
         if isinstance(request.data, dict) and "labels" in request.data:
             return Response(answer_many(self._record_many(self.input(ManyLabels)["labels"])))

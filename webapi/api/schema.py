@@ -12,7 +12,8 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import Serializer
 
 from webapi.errors import ERROR_CODES, FIELD_CODES, PROBLEM_TYPE, problem
-from webapi.services.labels import MAX_LABELS, MAX_LEASES
+from webapi.services.labels import MAX_LABELS
+from webapi.services.leases import MAX_LEASES
 from webapi.services.snippets import MAX_SNIPPETS
 
 IDEMPOTENCY_KEY = OpenApiParameter(

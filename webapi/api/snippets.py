@@ -21,7 +21,7 @@ from webapi.api.snippet_lineage import LineageSerializer, lineage
 from webapi.errors import DomainError
 from webapi.models import Policy, Pool, RoundSnippet, Snippet, Source
 from webapi.selectors.snippets import snippets_listed
-from webapi.services.labels import annotator_for
+from webapi.services.leases import annotator_for
 from webapi.services.snippets import MAX_SNIPPETS, SnippetOutcome, snippets_create
 from workers.snippet_rows import SnippetInput
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -17,7 +17,10 @@ from webapi.api.schema import EXAMPLE_ID, example
 from webapi.models import Batch, Lease
 from webapi.permissions import visible
 from webapi.selectors.tasks import leases_held
-from webapi.services.labels import MAX_LEASES, annotator_for, leases_release, leases_renew, tasks_lease
+from webapi.services.leases import MAX_LEASES, annotator_for, leases_release, leases_renew, tasks_lease
+from workers.record import SIDES
+
+KINDS = ("label", "compare")
 
 
 class LeaseSerializer(serializers.Serializer[Lease]):
@@ -33,22 +36,51 @@ class QuestionSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField(source="pk")
     name = serializers.CharField()
     version = serializers.IntegerField()
-    question = serializers.CharField(source="spec.question")
-    choices = serializers.ListField(child=serializers.CharField(), source="spec.choices")
+    question = serializers.CharField()
+    choices = serializers.ListField(child=serializers.CharField())
+
+
+def question_of(lease: Lease) -> dict[str, Any]:
+    """What is asked of the one who holds the lease, and the answers that may be given."""
+    policy = lease.task.batch.policy
+    compares = lease.task.rival_id is not None
+    return {
+        "pk": policy.pk,
+        "name": policy.name,
+        "version": policy.version,
+        "question": policy.rules.comparison.question if compares else policy.spec["question"],
+        "choices": SIDES if compares else policy.spec["choices"],
+    }
 
 
 class TaskSerializer(serializers.Serializer[Lease]):
-    """A task that you hold."""
+    """A task that you hold: one completion to judge or, where `kind` is `compare`, two to compare."""
 
     id = serializers.UUIDField(source="task_id")
+    kind = serializers.SerializerMethodField()
     batch = serializers.UUIDField(source="task.batch_id")
-    policy = QuestionSerializer(source="task.batch.policy")
+    policy = serializers.SerializerMethodField()
     prompt = serializers.CharField(source="task.snippet.prompt")
-    completion = serializers.CharField(source="task.snippet.completion")
+    completion = serializers.CharField(source="left.completion", help_text="In a comparison the one on the left.")
+    rival = serializers.SerializerMethodField(help_text="In a comparison the completion on the right.")
     annotator = serializers.CharField(
         source="annotator.external_id", help_text="The worker that the lease named; empty: yourself."
     )
     lease = LeaseSerializer(source="*")
+
+    @extend_schema_field(serializers.ChoiceField(KINDS))
+    def get_kind(self, lease: Lease) -> str:
+        """Labelers are not told of audits."""
+        return "compare" if lease.task.rival_id else "label"
+
+    @extend_schema_field(QuestionSerializer)
+    def get_policy(self, lease: Lease) -> Any:
+        """The question and its answers."""
+        return QuestionSerializer(question_of(lease)).data
+
+    def get_rival(self, lease: Lease) -> str | None:
+        """The right of two completions."""
+        return lease.right.completion if lease.right else None
 
 
 class LeaseInput(StrictSerializer):
@@ -57,6 +89,7 @@ class LeaseInput(StrictSerializer):
     count = serializers.IntegerField(min_value=1, max_value=MAX_LEASES, default=1)
     policy = serializers.CharField(required=False, help_text="Key or name of a policy; none: any.")
     batch = serializers.UUIDField(required=False)
+    kind = serializers.ChoiceField(KINDS, default="label", help_text="`compare`: comparisons of two completions.")
     annotator = serializers.CharField(
         required=False, max_length=200, help_text="For vendors: your own stable id of the worker who will answer."
     )
@@ -90,6 +123,7 @@ class LeaseOutcomesSerializer(serializers.Serializer[Any]):
 
 TASK: dict[str, Any] = {
     "id": EXAMPLE_ID,
+    "kind": "label",
     "batch": EXAMPLE_ID,
     "policy": {
         "id": EXAMPLE_ID,
@@ -100,6 +134,7 @@ TASK: dict[str, Any] = {
     },
     "prompt": "The rain fell. Ada ran to the gate. It was locked.",
     "completion": "She climbed over it and went home to her tea.",
+    "rival": None,
     "annotator": "worker-17",
     "lease": {"token": "5b0c1b1e-5f0e-4f0e-9d53-0d4c7a0c2a11", "expires_at": "2026-11-21T10:00:00Z"},
 }
@@ -148,7 +183,9 @@ class Tasks(Resource[Lease]):
         if "batch" in wanted:
             batches = self._batch(batches, wanted["batch"])
         annotator = annotator_for(actor=self.actor, worker=wanted.get("annotator", ""))
-        leases = tasks_lease(annotator=annotator, batches=batches, count=wanted["count"])
+        leases = tasks_lease(
+            annotator=annotator, batches=batches, count=wanted["count"], compare=wanted["kind"] == "compare"
+        )
         return Response(LeasedSerializer({"tasks": leases}).data)
 
     @extend_schema(

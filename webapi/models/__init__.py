@@ -5,23 +5,29 @@ from webapi.models.artifacts import Artifact, DatasetSnapshot
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
 from webapi.models.jobs import Job, JobState
-from webapi.models.labels import Batch, BatchState, Consensus, Label, Lease, LeaseState, Task, TaskState
+from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
 from webapi.models.policies import Policy
+from webapi.models.quality import Gold, Standing, StandingState
+from webapi.models.queue import Batch, BatchKind, BatchState, Lease, LeaseState, Task, TaskState
 from webapi.models.requests import IdempotentRequest
 from webapi.models.rounds import Round, RoundState, Stage, StageState
 from webapi.models.snippets import Pool, RoundSnippet, Score, Snippet, Source, SplitName
 
 __all__ = [
     "Annotator",
+    "AnnotatorModel",
     "ApiToken",
     "Artifact",
     "Batch",
+    "BatchKind",
     "BatchState",
     "Classifier",
     "Consensus",
+    "ConsensusChange",
     "Corpus",
     "DatasetSnapshot",
     "Evaluation",
+    "Gold",
     "IdempotentRequest",
     "IssuedToken",
     "Job",
@@ -31,6 +37,8 @@ __all__ = [
     "LeaseState",
     "Policy",
     "Pool",
+    "Preference",
+    "Preferred",
     "Role",
     "Round",
     "RoundSnippet",
@@ -41,6 +49,8 @@ __all__ = [
     "SplitName",
     "Stage",
     "StageState",
+    "Standing",
+    "StandingState",
     "Story",
     "Task",
     "TaskState",

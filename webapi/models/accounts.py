@@ -88,7 +88,7 @@ class Annotator(Row):
     """The labeling adapter or data set that the annotator comes from; empty for people with an account here."""
     external_id = models.CharField(max_length=200, blank=True)
     staff = models.BooleanField(default=False)
-    """Staff labels win over others in the policy rule."""
+    """Staff labels win over others in the policy rule; staff are trusted: they audit, and need not qualify."""
     simulated = models.BooleanField(default=False)
 
     class Meta(Row.Meta):

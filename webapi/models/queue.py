@@ -1,0 +1,226 @@
+"""The queue: batches, tasks and leases; how snippets go out to annotators."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import datetime
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from webapi.models.accounts import Annotator
+from webapi.models.base import Row
+from webapi.models.policies import Policy
+from webapi.models.quality import Gold
+from webapi.models.rounds import Round
+from webapi.models.snippets import Snippet
+
+PLACES = 2**32
+"""Places of one priority."""
+
+
+def new_place(priority: int = 0) -> int:
+    """A random place in the queue, before every place of a lower priority.
+
+    Random, so that neither a task's place nor its key says when it was made or of what: gold made while somebody
+    labels stands anywhere.
+    """
+    return random.randrange(PLACES) - priority * PLACES
+
+
+class BatchState(models.TextChoices):
+    """Open until every task has the labels it wants."""
+
+    OPEN = "open"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class TaskState(models.TextChoices):
+    """Open until it has the labels it wants."""
+
+    OPEN = "open"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class BatchKind(models.TextChoices):
+    """What is asked. Labelers are told only whether they compare."""
+
+    LABEL = "label"
+    """One completion, one of the policy's choices."""
+    COMPARE = "compare"
+    """Two completions of one prompt: the better one, Equally Good or Equally Bad (paper, A.7)."""
+    AUDIT = "audit"
+    """A label that only trusted labelers give, on what others labelled before."""
+
+
+class LeaseState(models.TextChoices):
+    """Live until answered, released or expired."""
+
+    LIVE = "live"
+    ANSWERED = "answered"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class Batch(Row):
+    """The snippets that a round (or a person) sends out for labels."""
+
+    policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="batches")
+    round = models.ForeignKey(Round, null=True, blank=True, on_delete=models.CASCADE, related_name="batches")
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=8, choices=BatchKind, default=BatchKind.LABEL)
+    adapter = models.CharField(max_length=32, default="pull")
+    """Name in `labeling_adapters.ADAPTERS`: who labels."""
+    state = models.CharField(max_length=16, choices=BatchState, default=BatchState.OPEN, db_index=True)
+    vendor_user = models.ForeignKey(
+        "User", null=True, blank=True, on_delete=models.SET_NULL, related_name="vendor_batches"
+    )
+    """The vendor that may pull from this batch; empty: everybody who labels."""
+    finished_at = models.DateTimeField(null=True, blank=True)
+    priority = models.SmallIntegerField(default=0)
+    """Batches of a higher priority are leased first."""
+    config = models.JSONField(default=dict, blank=True)
+    """The adapter's own settings. Secrets are named by environment variable, never kept."""
+    remote_id = models.CharField(max_length=200, blank=True)
+    """The vendor's id of it, once it was opened there."""
+
+    class Meta(Row.Meta):
+        verbose_name_plural = "batches"
+        constraints = [
+            models.UniqueConstraint(fields=["round", "name"], condition=~Q(round=None), name="batch_once_per_round")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def cancel(self) -> bool:
+        """open -> cancelled, and its open tasks with it: nobody is given them any more. Labels stay."""
+        moved = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
+            state=BatchState.CANCELLED, finished_at=timezone.now()
+        )
+        if moved:
+            self.tasks.filter(state=TaskState.OPEN).update(state=TaskState.CANCELLED)
+        return bool(moved)
+
+    def finish_if_complete(self) -> bool:
+        """open -> done once no task is open. True for the one caller that moved it.
+
+        Of two who close the last tasks at once, neither sees the other's close: the sweeper's next look finds it.
+        """
+        if self.tasks.filter(state=TaskState.OPEN, gold=None).exists():
+            return False
+        return bool(
+            Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
+                state=BatchState.DONE, finished_at=timezone.now()
+            )
+        )
+
+
+class Task(Row):
+    """A snippet to be labelled by `wanted` annotators. `taken` counts live leases and labels, never above `wanted`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    """Random, not sortable: see `new_place`."""
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="tasks")
+    snippet = models.ForeignKey(Snippet, on_delete=models.CASCADE, related_name="tasks")
+    rival = models.ForeignKey(Snippet, null=True, blank=True, on_delete=models.CASCADE, related_name="rival_tasks")
+    """The other completion, in a comparison."""
+    gold = models.ForeignKey(Gold, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks")
+    """The right answer is known: the task tests one annotator and no batch waits for it."""
+    place = models.BigIntegerField(default=new_place)
+    """Tasks of a batch are leased in this order."""
+    remote_id = models.CharField(max_length=200, blank=True)
+    """The vendor's id of it, once it was sent."""
+    state = models.CharField(max_length=16, choices=TaskState, default=TaskState.OPEN)
+    wanted = models.PositiveSmallIntegerField(default=1)
+    taken = models.PositiveSmallIntegerField(default=0)
+    labelled = models.PositiveSmallIntegerField(default=0)
+
+    class Meta(Row.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["batch", "snippet"], condition=Q(rival=None, gold=None), name="task_once_per_batch"
+            ),
+            models.UniqueConstraint(
+                fields=["batch", "snippet", "rival"], condition=~Q(rival=None), name="pair_once_per_batch"
+            ),
+            models.CheckConstraint(condition=~Q(rival=F("snippet")), name="task_compares_two"),
+            models.CheckConstraint(condition=Q(taken__lte=F("wanted")), name="task_never_above_wanted"),
+            models.CheckConstraint(condition=Q(labelled__lte=F("taken")), name="task_labels_are_taken"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["batch", "place"], condition=Q(state="open", gold=None, taken__lt=F("wanted")), name="task_free"
+            ),
+            models.Index(fields=["batch"], condition=Q(state="open", gold=None), name="task_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"task {self.pk}"
+
+    def take(self) -> bool:
+        """One more lease, if the task still wants one."""
+        free = Task.objects.filter(pk=self.pk, state=TaskState.OPEN, taken__lt=F("wanted"))
+        return bool(free.update(taken=F("taken") + 1))
+
+    def lock(self) -> None:
+        """Holds the row until the transaction ends. Who changes a task and its leases locks the task first."""
+        Task.objects.select_for_update().filter(pk=self.pk).first()
+
+    def give_back(self) -> bool:
+        """One lease less. Only who ended the lease may call it, once."""
+        return bool(Task.objects.filter(pk=self.pk, taken__gt=F("labelled")).update(taken=F("taken") - 1))
+
+
+class Lease(Row):
+    """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases")
+    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases")
+    state = models.CharField(max_length=16, choices=LeaseState, default=LeaseState.LIVE)
+    token = models.UUIDField(unique=True)
+    expires_at = models.DateTimeField()
+    flipped = models.BooleanField(default=False)
+    """In a comparison: whether the rival stands on the left."""
+
+    class Meta(Row.Meta):
+        constraints = [models.UniqueConstraint(fields=["task", "annotator"], name="lease_once_per_annotator")]
+        indexes = [
+            models.Index(fields=["state", "expires_at"], name="lease_due"),
+            models.Index(fields=["annotator"], condition=Q(state="live"), name="lease_live"),
+        ]
+
+    def __str__(self) -> str:
+        return f"lease {self.pk}"
+
+    def end(self, state: LeaseState) -> bool:
+        """live -> answered, released or expired."""
+        return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(state=state))
+
+    def expire(self, now: datetime) -> bool:
+        """live -> expired, unless it was renewed meanwhile."""
+        due = Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE, expires_at__lt=now)
+        return bool(due.update(state=LeaseState.EXPIRED))
+
+    def renew(self, expires_at: datetime) -> bool:
+        """Stays live until `expires_at`."""
+        return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(expires_at=expires_at))
+
+    @property
+    def left(self) -> Snippet:
+        """The completion on the left of a comparison."""
+        return self.task.rival if self.flipped and self.task.rival else self.task.snippet
+
+    @property
+    def right(self) -> Snippet | None:
+        """The completion on the right of a comparison; None where nothing is compared."""
+        return self.task.snippet if self.flipped else self.task.rival
+
+    def take_up_again(self, expires_at: datetime) -> bool:
+        """released or expired -> live, under the same token."""
+        ended = Lease.objects.filter(pk=self.pk, state__in=(LeaseState.RELEASED, LeaseState.EXPIRED))
+        return bool(ended.update(state=LeaseState.LIVE, expires_at=expires_at))

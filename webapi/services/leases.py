@@ -1,0 +1,232 @@
+"""Leases: tasks handed to annotators, renewed, given back."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from webapi.errors import DomainError
+from webapi.models import (
+    Annotator,
+    Batch,
+    Lease,
+    LeaseState,
+    Role,
+    Standing,
+    StandingState,
+    Task,
+    TaskState,
+    User,
+)
+from webapi.permissions import Actor, pull_vendor
+from webapi.selectors.tasks import gold_for, leases_by_token, live_leases, open_batches, tasks_for
+from workers.quality import gold_record, qualification_size, standing_of
+
+MAX_LEASES = 100
+"""Tasks in one request."""
+ATTEMPTS = 3
+
+
+class LeaseOutcome(NamedTuple):
+    """What became of a lease that was to be renewed or released."""
+
+    token: uuid.UUID
+    outcome: Literal["renewed", "released", "not_held"]
+    expires_at: datetime | None = None
+
+
+def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
+    """Who labels: the user, or the worker whom a vendor names by its own stable id.
+
+    Raises DomainError `not_an_annotator` where anybody else names a worker.
+    """
+    user = actor.user
+    if worker and actor.role != Role.VENDOR:
+        raise DomainError("not_an_annotator", "Only vendors name the worker whom they lease for.")
+    if worker:
+        made, _ = Annotator.objects.get_or_create(
+            vendor=pull_vendor(user), external_id=worker, defaults={"name": f"{user.username} {worker}"}
+        )
+    else:
+        staff = actor.role in (Role.STAFF_LABELER, Role.RESEARCHER, Role.ADMIN)
+        made, _ = Annotator.objects.get_or_create(user=user, defaults={"name": user.username, "staff": staff})
+    return made
+
+
+def tasks_lease(
+    *, annotator: Annotator, batches: QuerySet[Batch], count: int = 1, compare: bool = False
+) -> list[Lease]:
+    """Up to `count` tasks of the open ones among `batches`, now held by the annotator until the lease runs out.
+
+    Batches of a higher priority first, then the oldest. New annotators get the policy's gold first, and everybody now
+    and then. Any number of annotators may lease at once: on PostgreSQL rows that another request is taking are
+    skipped, not waited for; on SQLite writers queue. Raises DomainError `annotator_paused` or `too_many_leases`.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _lease(annotator, batches, count, compare)
+        except IntegrityError:  # the same annotator leased twice at once, or another took a row: look again
+            continue
+    return _lease(annotator, batches, count, compare)
+
+
+def _lease(annotator: Annotator, batches: QuerySet[Batch], count: int, compare: bool) -> list[Lease]:
+    with transaction.atomic():
+        wanted = min(count, MAX_LEASES, _room(annotator))
+        leased: list[Lease] = []
+        paused: Standing | None = None
+        for batch in open_batches(batches, compare=compare, trusted=annotator.staff):
+            if len(leased) >= wanted:
+                break
+            standing = standing_of(annotator, batch.policy)
+            if standing.state == StandingState.PAUSED:
+                paused = standing
+                continue
+            leased += _lease_from(batch, standing, wanted - len(leased))
+    if paused and not leased:
+        raise DomainError("annotator_paused", f"No tasks under {paused.policy.name}: {paused.reason or 'paused'}.")
+    return leased
+
+
+def _room(annotator: Annotator) -> int:
+    """How many more leases the annotator, and their vendor, may hold; the rows are locked until the transaction ends.
+
+    Locking the annotator also lets nobody lease the same snippet in two requests at once.
+    """
+    Annotator.objects.select_for_update().filter(pk=annotator.pk).first()
+    room = settings.LEASES_PER_ANNOTATOR - live_leases(annotator)
+    if annotator.vendor:
+        User.objects.select_for_update().filter(pk=annotator.vendor.partition(":")[2]).first()
+        held = Lease.objects.filter(annotator__vendor=annotator.vendor, state=LeaseState.LIVE).count()
+        room = min(room, settings.LEASES_PER_VENDOR - held)
+    if room <= 0:
+        raise DomainError("too_many_leases", "Answer or release some of the tasks that you hold first.")
+    return room
+
+
+def _lease_from(batch: Batch, standing: Standing, count: int) -> list[Lease]:
+    annotator, quality = standing.annotator, batch.policy.rules.quality
+    if batch.kind != "label" or annotator.staff:
+        return _lease_tasks(batch, annotator, count)
+    if standing.state == StandingState.QUALIFYING:
+        asked = sum(gold_record(standing)) + live_leases(annotator, gold_of=batch.policy)
+        return _lease_gold(batch, annotator, min(count, qualification_size(batch.policy) - asked))
+    hidden = sum(random.random() < quality.gold_rate for _ in range(count)) if quality.gold_rate else 0
+    leased = _lease_gold(batch, annotator, hidden) if hidden else []
+    tasks = _lease_tasks(batch, annotator, count - len(leased))
+    if not tasks:  # gold alone would say what it is
+        _forget_gold(leased)
+        return []
+    mixed = [*leased, *tasks]
+    random.shuffle(mixed)
+    return mixed
+
+
+def _lease_gold(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
+    """A task of its own for each piece of gold: its key tells as little as any other's."""
+    found = gold_for(annotator, batch.policy, count) if count > 0 else []
+    tasks = [Task(batch=batch, snippet=gold.snippet, gold=gold, taken=1) for gold in found]
+    Task.objects.bulk_create(tasks)
+    return _new_leases(tasks, annotator)
+
+
+def _forget_gold(leases: Sequence[Lease]) -> None:
+    Task.objects.filter(pk__in=[lease.task_id for lease in leases]).delete()
+
+
+def _lease_tasks(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
+    """Goes on after the last task that this annotator was given, then from the start: who is ahead of the others does
+    not walk over their own answered tasks each time. The place is a hint; losing it costs time only."""
+    if count <= 0:
+        return []
+    hint = f"leased-up-to:{annotator.pk}:{batch.pk}"
+    after = cache.get(hint)
+    tasks = _take(tasks_for(annotator, batch, after=after), batch, count)
+    if after is not None and len(tasks) < count:
+        held = {task.pk for task in tasks}
+        tasks += _take(tasks_for(annotator, batch).exclude(pk__in=held), batch, count - len(tasks))
+    if not tasks:
+        return []
+    cache.set(hint, tasks[-1].place, timeout=None)
+    return _leases_of(tasks, annotator)
+
+
+def _take(free: QuerySet[Task], batch: Batch, count: int) -> list[Task]:
+    """The first `count` free tasks, each with one more taken. Raises IntegrityError if another took one meanwhile."""
+    if connection.features.has_select_for_update_skip_locked:
+        free = free.select_for_update(skip_locked=True, of=("self",))
+    tasks = list(free.select_related("snippet", "rival")[:count])
+    keys = [task.pk for task in tasks]
+    if keys:
+        still = Task.objects.filter(pk__in=keys, state=TaskState.OPEN, taken__lt=F("wanted"))
+        if still.update(taken=F("taken") + 1) != len(keys):
+            raise IntegrityError("another request took a task")
+    for task in tasks:
+        task.batch = batch
+    return tasks
+
+
+def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
+    """The annotator's leases of these tasks, taken up again where they had one."""
+    expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
+    before = {lease.task_id: lease for lease in Lease.objects.filter(task__in=tasks, annotator=annotator)}
+    new = iter(_new_leases([task for task in tasks if task.pk not in before], annotator))
+    leases = []
+    for task in tasks:
+        lease = before.get(task.pk)
+        if lease is None:
+            lease = next(new)
+        elif not lease.take_up_again(expires_at):
+            raise IntegrityError("the lease is live or answered")
+        lease.task, lease.annotator, lease.state, lease.expires_at = task, annotator, LeaseState.LIVE, expires_at
+        leases.append(lease)
+    return leases
+
+
+def _new_leases(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
+    expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
+    return Lease.objects.bulk_create(
+        Lease(
+            task=task,
+            annotator=annotator,
+            token=uuid.uuid4(),
+            expires_at=expires_at,
+            flipped=task.rival_id is not None and random.random() < 0.5,
+        )
+        for task in tasks
+    )
+
+
+def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
+    """Holds the user's live leases as long again from now. What ran out and was given back is `not_held`."""
+    expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
+    mine = leases_by_token(user, list(tokens))
+    return [
+        LeaseOutcome(token, "renewed", expires_at)
+        if token in mine and mine[token].renew(expires_at)
+        else LeaseOutcome(token, "not_held")
+        for token in tokens
+    ]
+
+
+def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
+    """Gives the user's live leases back: their tasks are free at once, for the same annotator last."""
+    mine = leases_by_token(user, list(tokens))
+    return [
+        LeaseOutcome(token, "released" if token in mine and _release(mine[token]) else "not_held") for token in tokens
+    ]
+
+
+def _release(lease: Lease) -> bool:
+    with transaction.atomic():
+        lease.task.lock()
+        return lease.end(LeaseState.RELEASED) and lease.task.give_back()

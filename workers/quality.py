@@ -1,0 +1,135 @@
+"""Quality control: gold answers decide who may go on, and what an unreliable annotator said is asked again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import transaction
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
+
+from engine.aggregation.gold import verdict
+from webapi.models import (
+    Annotator,
+    Batch,
+    BatchState,
+    Gold,
+    Label,
+    Lease,
+    LeaseState,
+    Policy,
+    Standing,
+    StandingState,
+    Task,
+    TaskState,
+)
+
+
+class GoldRecord(NamedTuple):
+    """Answers to gold that count."""
+
+    right: int
+    wrong: int
+
+
+def gold_answers(annotator_id: uuid.UUID, policy: Policy, *, since: datetime | None = None) -> QuerySet[Label]:
+    """The annotator's standing answers to gold of the policy, the earliest first."""
+    labels = Label.objects.filter(annotator=annotator_id, task__gold__policy=policy)
+    if since is not None:
+        labels = labels.filter(created_at__gte=since)
+    newest = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator_id).order_by("-revision")
+    return labels.filter(pk=Subquery(newest.values("pk")[:1])).order_by("pk")
+
+
+def gold_record(standing: Standing) -> GoldRecord:
+    """Right and wrong answers to gold since the annotator's slate was clean."""
+    answers = gold_answers(standing.annotator_id, standing.policy, since=standing.since)
+    right = answers.filter(choice=F("task__gold__choice")).count()
+    return GoldRecord(right, answers.count() - right)
+
+
+def qualification_size(policy: Policy) -> int:
+    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are."""
+    wanted = policy.rules.quality.qualification
+    return min(wanted, Gold.objects.filter(policy=policy, active=True).count()) if wanted else 0
+
+
+def standing_of(annotator: Annotator, policy: Policy) -> Standing:
+    """The annotator's standing under the policy; a new one is qualifying, or qualified where nothing is asked."""
+    found = Standing.objects.filter(annotator=annotator, policy=policy).first()
+    if found is not None:
+        found.annotator, found.policy = annotator, policy
+        return found
+    exempt = annotator.staff or annotator.simulated or not qualification_size(policy)
+    state = StandingState.QUALIFIED if exempt else StandingState.QUALIFYING
+    made, _ = Standing.objects.get_or_create(annotator=annotator, policy=policy, defaults={"state": state})
+    return made
+
+
+def judge(whom: Iterable[tuple[uuid.UUID, Policy]]) -> None:
+    """Moves the standing of annotators who have just answered gold. A paused one's leases are given back."""
+    for annotator_id, policy in whom:
+        standing = standing_of(Annotator.objects.get(pk=annotator_id), policy)
+        qualifying = standing.state == StandingState.QUALIFYING
+        record = gold_record(standing)
+        found = verdict(
+            policy.rules.quality,
+            right=record.right,
+            wrong=record.wrong,
+            qualifying=qualification_size(policy) if qualifying else 0,
+        )
+        said = f"{record.right} of {record.right + record.wrong} gold answers right"
+        if found == "paused" and not standing.annotator.staff:
+            pause(standing, said)
+        elif found == "qualified" and qualifying:
+            standing.qualify(said)
+
+
+def pause(standing: Standing, reason: str) -> bool:
+    """Stops the annotator's work under the policy and gives back what they hold."""
+    with transaction.atomic():
+        moved = standing.pause(reason)
+        live = Lease.objects.filter(annotator=standing.annotator, state=LeaseState.LIVE)
+        for lease in live.filter(task__batch__policy=standing.policy).select_related("task") if moved else ():
+            lease.task.lock()
+            if lease.end(LeaseState.RELEASED):
+                lease.task.give_back()
+    return moved
+
+
+class PutBack(NamedTuple):
+    """What became of an unreliable annotator's labels."""
+
+    withdrawn: int
+    """Labels that count no more."""
+    reopened: int
+    """Tasks that want an answer again; tasks of batches that had ended stay as they are."""
+
+
+def put_back(standing: Standing) -> PutBack:
+    """Takes the labels since the annotator's last right answer to gold out of the count, and asks them again.
+
+    All of the standing's labels where no gold was answered rightly. Running it again changes nothing more.
+    """
+    answers = gold_answers(standing.annotator_id, standing.policy)
+    last = answers.filter(choice=F("task__gold__choice")).order_by("-pk").values_list("pk", flat=True).first()
+    with transaction.atomic():
+        labels = Label.objects.filter(
+            annotator=standing.annotator, snippet__policy=standing.policy, counted=True, task__gold=None
+        )
+        labels = labels.filter(pk__gt=last) if last else labels
+        keys = list(labels.values_list("pk", flat=True))
+        tasks = list(labels.filter(revision=0).order_by("task_id").values_list("task_id", flat=True))
+        locked = Task.objects.select_for_update(of=("self",)).filter(pk__in=tasks).order_by("pk")
+        batches = {task.batch_id for task in locked}
+        withdrawn = Label.objects.filter(pk__in=keys, counted=True).update(counted=False, withdrawn_at=timezone.now())
+        still = Q(batch__state=BatchState.OPEN, state__in=(TaskState.OPEN, TaskState.DONE), labelled__gt=0)
+        reopened = Task.objects.filter(still, pk__in=tasks).update(
+            labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN
+        )
+        for batch in Batch.objects.filter(pk__in=batches):
+            batch.finish_if_complete()
+    return PutBack(withdrawn, reopened)

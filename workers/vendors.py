@@ -1,0 +1,195 @@
+"""Batches at vendors: opened, sent, collected, moved. Each may be killed anywhere and run again."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from labeling_adapters import adapter_named
+from labeling_adapters.base import (
+    AdapterError,
+    Delivery,
+    IncomingLabel,
+    LabelingAdapter,
+    Move,
+    OutgoingBatch,
+    OutgoingTask,
+)
+from labeling_adapters.sending import persistently, send
+from webapi.models import Annotator, Batch, BatchState, Label, Task, TaskState
+from workers.jobs import JobRun, Later, chunked
+from workers.record import Answer, record_labels
+
+logger = logging.getLogger(__name__)
+CHUNK = 250
+SHOWN = 3
+"""Refusals that an error message repeats."""
+
+
+def adapter_of(batch: Batch) -> LabelingAdapter:
+    """The batch's adapter with the batch's settings. Raises BadInput for a wrong one."""
+    seed = batch.round.seed if batch.round else 0
+    return adapter_named(batch.adapter, batch.policy.rules, seed=seed, config=batch.config)
+
+
+def outgoing_batch(batch: Batch) -> OutgoingBatch:
+    """The batch as its adapter takes it."""
+    return OutgoingBatch(
+        batch_id=str(batch.pk),
+        name=batch.name,
+        policy=batch.policy.rules,
+        remote_id=batch.remote_id,
+        overlap=max(batch.tasks.order_by("-wanted").values_list("wanted", flat=True).first() or 1, 1),
+        callback_url=callback_url(batch),
+    )
+
+
+def callback_url(batch: Batch) -> str:
+    """Where the batch's vendor announces answers; empty while this server knows no address of its own."""
+    if not settings.PUBLIC_URL:
+        return ""
+    return f"{settings.PUBLIC_URL}/api/v1/callbacks/{batch.pk}/{callback_secret(batch.pk)}"
+
+
+def callback_secret(batch_id: uuid.UUID) -> str:
+    """What the path of the batch's callback address ends in: nobody can guess it, and nothing has to keep it."""
+    return salted_hmac("gauntlet.callback", str(batch_id), algorithm="sha256").hexdigest()
+
+
+def send_batch(batch: Batch, run: JobRun) -> int:
+    """Opens the batch at its vendor and sends its open tasks. Returns how many the vendor has.
+
+    Raises AdapterError (permanent) where the vendor refused tasks: those before and beside them are sent.
+    """
+    adapter = adapter_of(batch)
+    if not batch.remote_id:
+        batch.remote_id = persistently(lambda: adapter.open(outgoing_batch(batch)))
+        Batch.objects.filter(pk=batch.pk).update(remote_id=batch.remote_id)
+    waiting = [task for task in open_tasks(batch) if not task.remote_id]
+    refused, sent = [], 0
+    for found in send(adapter, outgoing_batch(batch), outgoing(waiting, adapter)) if waiting else ():
+        if found.error is not None:
+            refused.append(found)
+            continue
+        Task.objects.filter(pk=found.task_id).update(remote_id=found.remote_id)
+        sent += 1
+        run.progress(sent, len(waiting))
+    if refused:
+        reasons = "; ".join(f"task {one.task_id}: {one.error}" for one in refused[:SHOWN])
+        raise AdapterError(f"{batch.adapter} refused {len(refused)} of {len(waiting)} tasks: {reasons}", permanent=True)
+    return sent
+
+
+def open_tasks(batch: Batch) -> list[Task]:
+    """The batch's tasks that still want answers."""
+    tasks = batch.tasks.filter(state=TaskState.OPEN, gold=None).select_related("snippet", "gold")
+    return list(tasks.order_by("place", "pk"))
+
+
+def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
+    """Tasks as an adapter takes them: never a snippet's source, score or target."""
+    judged: dict[uuid.UUID, set[str]] = defaultdict(set)
+    for chunk in chunked(tasks, 1000):
+        labels = Label.objects.filter(snippet__in=[t.snippet_id for t in chunk], annotator__vendor=adapter.name)
+        for snippet_id, annotator in labels.values_list("snippet_id", "annotator__external_id"):
+            judged[snippet_id].add(annotator)
+    return [
+        OutgoingTask(
+            task_id=str(task.pk),
+            snippet=task.snippet.text,
+            wanted=task.wanted - task.labelled,
+            answered_by=frozenset(judged[task.snippet_id]),
+            remote_id=task.remote_id,
+            gold=task.gold.choice if task.gold else None,
+        )
+        for task in tasks
+    ]
+
+
+def collect_labels(run: JobRun) -> dict[str, Any]:
+    """Job `collect_labels`: fetches a vendor's answers to a batch's open tasks; comes back until none is open."""
+    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    adapter = adapter_of(batch)
+    total = batch.tasks.filter(gold=None).count()
+    waiting = open_tasks(batch)
+    done = total - len(waiting)
+    for tasks in chunked(waiting, CHUNK):
+        _record(batch, adapter.collect(outgoing_batch(batch), outgoing(tasks, adapter)), adapter)
+        done += len(tasks)
+        run.progress(done, total)
+    batch.refresh_from_db()
+    if batch.state == BatchState.OPEN:
+        raise Later(adapter.poll_seconds or 60.0)
+    return {"tasks": total}
+
+
+def receive_labels(run: JobRun) -> dict[str, Any]:
+    """Job `receive_labels`: what a vendor announced at the batch's callback address, fetched where it must be."""
+    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    adapter = adapter_of(batch)
+    delivery = Delivery(base64.b64decode(run.args["body"]), run.args["headers"])
+    labels = persistently(lambda: adapter.receive(outgoing_batch(batch), delivery))
+    return {"announced": len(labels), **_record(batch, labels, adapter)}
+
+
+def move_batch(run: JobRun) -> dict[str, Any]:
+    """Job `move_batch`: launches, pauses, resumes or cancels a batch at its vendor."""
+    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    move: Move = run.args["move"]
+    adapter = adapter_of(batch)
+    persistently(lambda: adapter.move(outgoing_batch(batch), move))
+    return {"move": move}
+
+
+def answers_from(incoming: Sequence[IncomingLabel], adapter: LabelingAdapter) -> list[Answer]:
+    """A vendor's answers as ours; annotators whom we did not know are added under the vendor's own ids."""
+    names = {label.annotator for label in incoming}
+    known = Annotator.objects.filter(vendor=adapter.name, external_id__in=names)
+    missing = names - set(known.values_list("external_id", flat=True))
+    Annotator.objects.bulk_create(
+        [Annotator(vendor=adapter.name, external_id=n, name=n, simulated=adapter.simulated) for n in sorted(missing)],
+        ignore_conflicts=True,
+    )
+    ids = dict(known.all().values_list("external_id", "pk"))
+    return [
+        Answer(
+            uuid.UUID(label.task_id),
+            ids[label.annotator],
+            label.choice,
+            label.seconds,
+            label.note,
+            label.external_id,
+        )
+        for label in incoming
+    ]
+
+
+def _record(batch: Batch, labels: Iterable[IncomingLabel], adapter: LabelingAdapter) -> dict[str, int]:
+    """Records a vendor's answers to this batch's tasks, and counts them by outcome. What a vendor sends is data: an
+    answer to another task than ours is left out, one that is no choice of the policy is logged."""
+    given = list(labels)
+    known = batch.tasks.filter(pk__in=_keys(given)).values_list("pk", flat=True)
+    mine = {str(pk) for pk in known}
+    recorded = record_labels(answers_from([label for label in given if label.task_id in mine], adapter))
+    counts: Counter[str] = Counter(one.outcome for one in recorded)
+    if counts["unknown_choice"] or len(mine) < len({label.task_id for label in given}):
+        logger.warning("%s, batch %s: answers that are none of ours: %s", batch.adapter, batch.pk, dict(counts))
+    return dict(counts)
+
+
+def _keys(labels: Iterable[IncomingLabel]) -> set[uuid.UUID]:
+    """The task keys that are keys at all."""
+    keys = set()
+    for label in labels:
+        try:
+            keys.add(uuid.UUID(label.task_id))
+        except ValueError:
+            continue
+    return keys
