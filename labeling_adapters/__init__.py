@@ -7,12 +7,13 @@ from typing import Any
 
 from engine.errors import UnknownName
 from engine.policies import Policy
-from labeling_adapters import pull, simulated
+from labeling_adapters import pull, simulated, surge
 from labeling_adapters.base import LabelingAdapter, Settings
 
 ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
     "pull": pull.PullQueue,
     "simulated": simulated.SimulatedVendor,
+    "surge": surge.Surge,
 }
 
 

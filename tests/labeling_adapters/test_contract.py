@@ -31,10 +31,12 @@ from labeling_adapters.base import (
 from labeling_adapters.sending import ATTEMPTS, send
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
+from tests.labeling_adapters.surge_server import SurgeHarness
 
 HARNESSES: dict[str, type[Harness]] = {
     "pull": InHouseHarness,
     "simulated": InHouseHarness,
+    "surge": SurgeHarness,
 }
 
 PROMPT = "He took the knife. She cut the bread. They sat down."
