@@ -29,11 +29,13 @@ from labeling_adapters.base import (
     Pushed,
 )
 from labeling_adapters.sending import ATTEMPTS, send
+from tests.labeling_adapters.dropbox_folder import DropboxHarness
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
 from tests.labeling_adapters.surge_server import SurgeHarness
 
 HARNESSES: dict[str, type[Harness]] = {
+    "csv_dropbox": DropboxHarness,
     "pull": InHouseHarness,
     "simulated": InHouseHarness,
     "surge": SurgeHarness,
@@ -246,14 +248,18 @@ def test_gold_is_the_vendors_to_check(bench: Bench) -> None:
     assert [(label.task_id, label.choice) for label in bench.labels(GOLD)] == [("task-0", "No")]
 
 
-@over(having(lambda kind: kind.sends and not kind.gold))
-def test_gold_is_never_shown_where_the_vendor_cannot_keep_it(bench: Bench) -> None:
-    bench.open()
-    plain, gold = TASKS[:1], [replace(TASKS[0], gold="Unsure")]
-    bench.send(plain)
-    before = bench.vendor.received()
-    bench.send(gold)
-    assert bench.vendor.received() == before
+@pytest.mark.parametrize("name", having(lambda kind: kind.sends and not kind.gold))
+def test_gold_is_never_shown_where_the_vendor_cannot_keep_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = []
+    for tasks in (TASKS, GOLD):
+        (folder := tmp_path / str(len(received))).mkdir()
+        for bench in bench_of(name, folder, monkeypatch):
+            bench.open()
+            bench.send(tasks)
+            received.append(bench.vendor.received())
+    assert received[0] == received[1]
 
 
 @over(having(lambda kind: kind.moves))
