@@ -7,12 +7,14 @@ from typing import Any
 
 from engine.errors import UnknownName
 from engine.policies import Policy
-from labeling_adapters import pull, simulated
+from labeling_adapters import csv_dropbox, pull, simulated, surge
 from labeling_adapters.base import LabelingAdapter, Settings
 
 ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
+    "csv_dropbox": csv_dropbox.CsvDropbox,
     "pull": pull.PullQueue,
     "simulated": simulated.SimulatedVendor,
+    "surge": surge.Surge,
 }
 
 
