@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
 import sys, time
@@ -49,6 +51,41 @@ except CommandError as error:
     print(error, file=sys.stderr)
     sys.exit(error.returncode)
 """
+SERVING = """
+import sys, time
+
+import django
+
+django.setup()
+from django.core.management import call_command
+
+from webapi.management.commands.serve import _start_worker
+from webapi.models import Job
+from workers.execute import JOBS
+
+
+class Process:
+    \"\"\"What gunicorn's worker does at SIGTERM: it ends soon, and not at once.\"\"\"
+
+    def handle_exit(self, number, frame):
+        time.sleep(1)
+        sys.exit(0)
+
+
+def slow(run):
+    print("begun", flush=True)
+    while True:
+        time.sleep(0.02)
+        run.progress(1, 2)
+
+
+JOBS["slow"] = slow
+call_command("migrate", verbosity=0)
+job, _ = Job.objects.get_or_create(kind="slow")
+_start_worker(Process())
+while True:
+    time.sleep(1)
+"""
 WAITS = "Stopping as soon as the job at hand (slow) has ended. Ctrl-C again leaves at once.\n"
 LEAVES = "stopped; the job at hand begins again with: the same again\n"
 
@@ -60,16 +97,16 @@ def end(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, end: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def start(tmp_path: Path, end: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the command and waits until it runs the job."""
     left_out = ("DATABASE_URL", "BROKER_URL")
     env = {name: value for name, value in os.environ.items() if name not in left_out}
-    env |= {"GAUNTLET_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "webapi.settings", "JOB_MAX_ATTEMPTS": "2"}
+    env |= {"GAUNTLET_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "webapi.settings", "JOB_MAX_ATTEMPTS": "1"}
     started: list[subprocess.Popen[str]] = []
 
-    def begin() -> subprocess.Popen[str]:
+    def begin(command: str = COMMAND) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(end)], env=env, cwd=ROOT, text=True,
+            [sys.executable, "-c", command, str(end)], env=env, cwd=ROOT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         started.append(process)
@@ -97,7 +134,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_ctrl_c_says_what_it_waits_for_and_lets_the_job_end(
-    start: Callable[[], subprocess.Popen[str]], tmp_path: Path, end: Path
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, end: Path
 ) -> None:
     process = start()
     process.send_signal(signal.SIGINT)
@@ -110,7 +147,7 @@ def test_ctrl_c_says_what_it_waits_for_and_lets_the_job_end(
 
 
 def test_stopped_at_once_any_number_of_times_the_job_goes_on(
-    start: Callable[[], subprocess.Popen[str]], tmp_path: Path, end: Path
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, end: Path
 ) -> None:
     process = start()
     process.send_signal(signal.SIGINT)
@@ -119,14 +156,25 @@ def test_stopped_at_once_any_number_of_times_the_job_goes_on(
     assert said(process) == LEAVES
     assert process.wait(timeout=30) == 130
     assert job(tmp_path) == ("queued", 0)
-    for _ in range(2):
-        process = start()
-        assert job(tmp_path) == ("running", 1)
-        process.send_signal(signal.SIGTERM)
-        assert said(process) == LEAVES
-        assert process.wait(timeout=30) == 130
-        assert job(tmp_path) == ("queued", 0)
+    process = start()
+    assert job(tmp_path) == ("running", 1)
+    process.send_signal(signal.SIGTERM)
+    assert said(process) == LEAVES
+    assert process.wait(timeout=30) == 130
+    assert job(tmp_path) == ("queued", 0)
     process = start()
     end.touch()
     assert process.wait(timeout=30) == 0
     assert job(tmp_path) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_server_that_is_stopped_hands_its_job_back_uncounted(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals
+) -> None:
+    for _ in range(2):  # more often than a job may be attempted
+        process = start(SERVING)
+        assert job(tmp_path) == ("running", 1)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 0
+        assert job(tmp_path) == ("queued", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,17 @@ def test_a_world_that_was_there_stays_when_the_disk_is_full(home: Path, monkeypa
     assert sorted(folder.iterdir()) == there
 
 
+@pytest.mark.django_db
+def test_without_its_broker_no_round_is_made(home: Path, settings: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings.BROKER_URL, settings.EMBEDDED = f"amqp://ana:secret@127.0.0.1:{port}//", False
+    with pytest.raises(CommandError, match=rf"^no broker at amqp://ana:\*\*@127\.0\.0\.1:{port}//: .*refused"):
+        call_command("run_round")
+    assert nothing_is_written(home)
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "BROKER_URL")}
     return {**kept, "GAUNTLET_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
@@ -147,6 +159,22 @@ def test_a_home_that_is_none_is_named_in_one_line(tmp_path: Path, home: str, mes
 def test_a_setting_that_is_no_number_of_seconds_is_named(tmp_path: Path, value: str) -> None:
     done = manage("migrate", env=environment(tmp_path, SWEEP_SECONDS=value))
     assert (done.returncode, done.stderr) == (1, f"Wrong setting: SWEEP_SECONDS={value!r} is not a number of seconds\n")
+
+
+def test_two_commands_that_begin_together_on_nothing_both_find_their_tables(tmp_path: Path) -> None:
+    (tmp_path / "crowd").mkdir()
+    (tmp_path / "crowd" / "comments.csv").write_text("comment_id,comment_text\n7,you are kind\n")
+    header = "annotation,comment_id,worker,country,all toxic,not toxic\n"
+    (tmp_path / "crowd" / "annotations.csv").write_text(header + "1,7,ana,GB,False,True\n")
+    command = [*MANAGE, "import_judgements", str(tmp_path / "crowd")]
+    both = [
+        subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        printed, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert printed.startswith("Policy toxic v1: 1 snippets, 1 annotators, 1 labels.")
 
 
 def manage(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

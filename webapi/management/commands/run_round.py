@@ -25,7 +25,7 @@ from engine.simulation import SIMULATED_NOTICE, StoryWorld
 from webapi.errors import DomainError
 from webapi.management.embedded import worker_at_hand
 from webapi.management.progress import watch
-from webapi.management.readiness import ready_database
+from webapi.management.readiness import ready_broker, ready_database
 from webapi.models import Corpus, Policy, Round, RoundState
 from webapi.services.corpora import corpus_create
 from webapi.services.policies import policy_create
@@ -72,6 +72,8 @@ class Command(BaseCommand):
         """Runs the round and prints its table."""
         if settings.EMBEDDED and options["detach"]:
             raise CommandError("--detach needs workers: set BROKER_URL and start `manage.py worker`")
+        if not settings.EMBEDDED:
+            ready_broker()
         ready_database()
         try:
             round_ = self._resumed() if options["resume"] else self._created(options)
