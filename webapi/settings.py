@@ -6,6 +6,7 @@ With none set: SQLite and an in-process worker under `GAUNTLET_HOME` (default `v
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from importlib.util import find_spec
@@ -33,22 +34,52 @@ def env_int(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name}={os.environ[name]!r} is not a whole number") from error
 
 
+def env_seconds(name: str, default: float) -> float:
+    """A number of seconds, more than none."""
+    try:
+        seconds = float(os.environ.get(name) or default)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise ImproperlyConfigured(f"{name}={os.environ[name]!r} is not a number of seconds")
+    return seconds
+
+
 def env_list(name: str, default: str) -> list[str]:
     """Comma-separated."""
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
 
 
+def _home() -> Path:
+    """The folder for all that is kept; made if need be."""
+    home = Path(os.environ.get("GAUNTLET_HOME") or BASE_DIR / "var")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "this user may not read and write there")
+    except OSError as error:
+        problem = "not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise ImproperlyConfigured(
+            f"GAUNTLET_HOME={str(home)!r}: {problem}; set GAUNTLET_HOME to a folder that can be written to"
+        ) from error
+    return home
+
+
 def _local_secret(home: Path) -> str:
     """A key kept beside the embedded database, so that sessions survive a restart on a laptop."""
     file = home / "secret_key"
-    if not file.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(50))
-    return file.read_text().strip()
+    try:
+        if not file.exists() or not file.stat().st_size:
+            fresh = home / f".secret_key.{os.getpid()}"
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_urlsafe(50))
+            fresh.replace(file)
+        return file.read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{file} (or set SECRET_KEY): {error.strerror}") from error
 
 
-GAUNTLET_HOME = Path(os.environ.get("GAUNTLET_HOME") or BASE_DIR / "var")
+GAUNTLET_HOME = _home()
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 BROKER_URL = os.environ.get("BROKER_URL", "")
 QUEUE_PREFIX = os.environ.get("QUEUE_PREFIX") or "gauntlet"
@@ -67,7 +98,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 30)
 """How long a dead worker's job stays away. Heartbeats come at a third of it."""
 JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 5)
-SWEEP_SECONDS = float(os.environ.get("SWEEP_SECONDS") or 1)
+SWEEP_SECONDS = env_seconds("SWEEP_SECONDS", 1)
 TASK_LEASE_SECONDS = env_int("TASK_LEASE_SECONDS", 1800)
 LEASES_PER_ANNOTATOR = env_int("LEASES_PER_ANNOTATOR", 100)
 LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
@@ -128,7 +159,6 @@ TEMPLATES = [
 def _database() -> dict[str, object]:
     if DATABASE_URL:
         return {**dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
-    GAUNTLET_HOME.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": GAUNTLET_HOME / "gauntlet.sqlite3",

@@ -33,6 +33,14 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
 }
 
 
+_at_hand: dict[uuid.UUID, Job] = {}
+
+
+def jobs_at_hand() -> list[Job]:
+    """The jobs that threads of this process run now."""
+    return list(_at_hand.values())
+
+
 def execute(job_id: uuid.UUID | str) -> bool:
     """Claims and runs one job. False if it was not to be had. Never raises for what the job does."""
     job = Job.claim(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
@@ -41,6 +49,7 @@ def execute(job_id: uuid.UUID | str) -> bool:
     if job.attempts > settings.JOB_MAX_ATTEMPTS:
         _give_up(job, f"its worker died {job.attempts - 1} times: out of memory, or killed")
         return True
+    _at_hand[job.pk] = job
     run = JobRun(job)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(run, stop), name=f"heartbeat-{job.pk}", daemon=True)
@@ -50,6 +59,7 @@ def execute(job_id: uuid.UUID | str) -> bool:
     finally:
         stop.set()
         heart.join()
+        _at_hand.pop(job.pk, None)
     return True
 
 

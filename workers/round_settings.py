@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.acquisition import ACQUISITION
 from engine.attacks import ATTACKS, PARAPHRASERS
 from engine.classifiers.recipe import Recipe
-from engine.errors import BadInput
+from engine.config import checked
 from engine.generation import GENERATORS
+from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
+from engine.simulation import judge_of
 from labeling_adapters import ADAPTERS
 
 
@@ -147,11 +149,13 @@ class RoundSettings(_Part):
 
 def round_settings(data: Mapping[str, Any], *, where: str = "settings") -> RoundSettings:
     """Checked settings. Raises BadInput naming each wrong field."""
-    try:
-        return RoundSettings.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise BadInput(problems, where=where) from error
+    return checked(RoundSettings, data, where=where)
+
+
+def policy_suits(policy: Policy, wanted: RoundSettings) -> None:
+    """Raises BadInput or UnknownName where the round would ask for what the policy does not have."""
+    if wanted.labeling.adapter == "simulated":
+        judge_of(policy)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

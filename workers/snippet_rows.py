@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from engine.config import sentence
 from engine.snippets import Refusal, SnippetRules, refusals, split_of
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Annotator, Policy, Snippet, Source
@@ -65,7 +66,7 @@ def parse(values: Mapping[str, Any]) -> SnippetInput | Refusal:
     except ValidationError as error:
         first = error.errors()[0]
         code = "required" if first["type"] == "missing" else "invalid"
-        return Refusal(code, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return Refusal(code, f"{'.'.join(map(str, first['loc']))}: {sentence(first, SnippetInput)}")
 
 
 def prepare(

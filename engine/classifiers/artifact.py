@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from engine.classifiers.base import Example
 from engine.classifiers.recipe import Recipe
+from engine.config import problems
 from engine.errors import BadInput
 
 RECIPE, CONFIG, TOKENIZER = "recipe.json", "config.json", "tokenizer.json"
@@ -104,8 +105,7 @@ def read_recipe(folder: Path) -> Recipe:
     try:
         return Recipe.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInput(f"{'.'.join(map(str, first['loc']))} {first['msg']}", where=str(file)) from error
+        raise BadInput(problems(error, Recipe), where=str(file)) from None
 
 
 def present(folder: Path, name: str) -> Path:

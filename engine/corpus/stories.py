@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,10 @@ from engine.errors import BadInput
 
 MAX_STORY_BYTES = 50_000_000
 """A larger file is refused: one story at a time is held in memory."""
+
+
+READ_AT_ONCE_BYTES = 100_000_000
+"""Folders up to this size are read in about a second."""
 
 
 class Story(NamedTuple):
@@ -22,11 +27,13 @@ class Story(NamedTuple):
 def story_files(directory: Path) -> list[Path]:
     """All `*.txt` files in `directory` and below, sorted by name; hidden ones are left out.
 
-    Raises BadInput when it is not a folder or holds no such file.
+    Raises BadInput when it is not a folder, cannot be read or holds no such file.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise BadInput("not a folder of stories" if directory.exists() else "no such folder", where=str(directory))
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise BadInput("may not be read by this user", where=str(directory))
     inside = (path for path in directory.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
     files = sorted(path for path in inside if not any(p.startswith(".") for p in path.relative_to(directory).parts))
     if not files:
@@ -54,6 +61,16 @@ def read_stories(
         for path in files:
             _check_size(path, max_bytes)
     return _stories(directory, files, max_bytes, on_bad)
+
+
+def check_stories(directory: Path, *, max_bytes: int = MAX_STORY_BYTES) -> None:
+    """Raises BadInput for what `read_stories` would refuse. Of folders larger than READ_AT_ONCE_BYTES only the names
+    and sizes of files are looked at, not what stands in them.
+    """
+    stories = read_stories(directory, max_bytes=max_bytes)
+    if corpus_bytes(directory) <= READ_AT_ONCE_BYTES:
+        for _ in stories:
+            pass
 
 
 def _stories(

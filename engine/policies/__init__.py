@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.aggregation import RULES
+from engine.config import checked
 from engine.errors import BadInput, UnknownName
 from engine.snippets import SnippetRules
 
 BUILT_IN = {"injury": "injury.toml", "toxic": "toxic.toml"}
+
+MAX_CHOICE = 64
+"""Characters of a choice's name: it stands on a button."""
 
 
 class _Part(BaseModel):
@@ -101,16 +106,34 @@ class Policy(_Part):
     gold: tuple[GoldExample, ...] = ()
     comparison: Comparison = Comparison()
 
+    @field_validator("choices")
+    @classmethod
+    def _are_choices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) < 2:
+            raise ValueError(
+                f"a policy needs at least two choices, the most severe first, and has {len(value)}: the first means "
+                "failure, the last none"
+            )
+        if not all(0 < len(choice.strip()) <= MAX_CHOICE for choice in value):
+            raise ValueError(f"each must have 1 to {MAX_CHOICE} characters")
+        if twice := [choice for number, choice in enumerate(value) if _same(choice) in map(_same, value[:number])]:
+            raise ValueError(f"each must be there once; {twice[0]!r} is there again")
+        return value
+
+    @field_validator("aggregation")
+    @classmethod
+    def _is_a_rule(cls, value: str) -> str:
+        if value not in RULES:
+            raise ValueError(str(UnknownName("aggregation rule", value, RULES)))
+        return value
+
     @model_validator(mode="after")
-    def _has_choices(self) -> Self:
-        if len(self.choices) < 2:
-            raise ValueError("choices: a policy needs at least two, the most severe first")
-        if len(set(self.choices)) != len(self.choices) or not all(c.strip() for c in self.choices):
-            raise ValueError("choices: each must be there once and not be empty")
+    def _gold_has_choices(self) -> Self:
         for number, example in enumerate(self.gold, 1):
             if example.choice not in self.choices:
                 raise ValueError(f"gold {number}: {example.choice!r} is none of the choices {', '.join(self.choices)}")
         return self
+
 
     @property
     def failure(self) -> str:
@@ -129,11 +152,12 @@ class Policy(_Part):
 
 def policy_from_dict(data: Mapping[str, Any], *, where: str = "policy") -> Policy:
     """A checked policy. Raises BadInput naming each wrong field."""
-    try:
-        return Policy.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
-        raise BadInput(problems, where=where) from error
+    return checked(Policy, data, where=where)
+
+
+def _same(choice: str) -> str:
+    """Choices with the same are one to a reader."""
+    return " ".join(choice.casefold().split())
 
 
 def load_policy(name_or_path: str | Path) -> Policy:

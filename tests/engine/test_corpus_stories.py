@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from engine.corpus import Story, corpus_bytes, read_stories
+from engine.corpus import Story, check_stories, corpus_bytes, read_stories, stories
 from engine.errors import BadInput
 
 
@@ -74,6 +76,30 @@ def test_a_folder_without_stories(tmp_path, name, message):
     with pytest.raises(BadInput) as refused:
         read_stories(tmp_path / name)
     assert str(refused.value) == f"{tmp_path / name}: {message}"
+
+
+@pytest.mark.parametrize(("read_at_once", "refused"), [(100, True), (9, False)])
+def test_stories_are_checked_whole_where_that_is_quick(tmp_path, monkeypatch, read_at_once, refused):
+    monkeypatch.setattr(stories, "READ_AT_ONCE_BYTES", read_at_once)
+    write(tmp_path, a_txt=b"Good.", b_txt=b"Caf\xe9.")
+    if refused:
+        with pytest.raises(BadInput, match=r"b\.txt: not UTF-8: byte 0xe9 at byte 3"):
+            check_stories(tmp_path)
+    else:
+        check_stories(tmp_path)
+    with pytest.raises(BadInput, match=r"a\.txt: 0\.0 MB, a story may have at most"):
+        check_stories(tmp_path, max_bytes=4)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path):
+    write(tmp_path, a_txt=b"Good.")
+    tmp_path.chmod(0)
+    try:
+        with pytest.raises(BadInput, match="may not be read by this user"):
+            read_stories(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_file_that_vanishes_is_named(tmp_path):

@@ -150,7 +150,10 @@ def test_errors_of_fields_lead_to_them(rita: User, api: Api) -> None:
     body = check(api(rita).post("/api/v1/tasks/lease", {"count": 0}), "invalid", 400)
     assert [(e["loc"], e["code"]) for e in body["errors"]] == [(["count"], "min_value")]
     body = check(api(rita).post("/api/v1/policies", {"name": "x", "choices": ["Yes"]}), "invalid", 400)
-    assert {tuple(e["loc"]): e["code"] for e in body["errors"]} == {("question",): "required"}
+    assert {tuple(e["loc"]): e["code"] for e in body["errors"]} == {
+        ("question",): "required",
+        ("choices",): "invalid",
+    }
     body = check(api(rita).post("/api/v1/tasks/renew", {"leases": ["x"]}), "invalid", 400)
     assert body["errors"][0]["loc"] == ["leases", "0"] or body["errors"][0]["loc"] == ["leases", 0]
 

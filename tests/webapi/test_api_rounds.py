@@ -46,7 +46,8 @@ def launch(rita: User, api: Api, policy: Policy, corpus: Corpus, django_capture_
 
     def post(**body: Any) -> Any:
         with django_capture_on_commit_callbacks(execute=True):
-            return api(rita).post("/api/v1/rounds", {"policy": "harm", "corpus": "books", **body}, format="json")
+            asked = {"policy": "harm", "corpus": "books", "labeling": {"adapter": "pull"}, **body}
+            return api(rita).post("/api/v1/rounds", asked, format="json")
 
     return post
 
@@ -88,6 +89,14 @@ def test_a_round_that_is_wrong_names_the_field_and_is_not_launched(
     response = launch(**body)
     assert response.status_code == 400
     assert [(e["loc"], e["code"]) for e in response.json()["errors"]] == [(loc, code)]
+    assert Round.objects.count() == Job.objects.count() == 0
+
+
+def test_a_policy_that_simulated_annotators_cannot_judge_by_is_named(launch: Any) -> None:
+    response = launch(labeling={"adapter": "simulated"})
+    assert (response.status_code, response.json()["code"]) == (400, "bad_input")
+    needs = "policy harm: simulation.lexicon: the lexicon judge needs at least one rule"
+    assert response.json()["detail"] == needs
     assert Round.objects.count() == Job.objects.count() == 0
 
 

@@ -44,7 +44,7 @@ def test_a_policy_and_its_next_version(rita: User, api: Api) -> None:
 @pytest.mark.parametrize(
     ("spec", "loc", "code"),
     [
-        ({"name": "x", "question": "?", "choices": ["Yes"]}, [], "invalid"),
+        ({"name": "x", "question": "?", "choices": ["Yes"]}, ["choices"], "invalid"),
         ({"name": "Bad Name", "question": "?"}, ["name"], "invalid"),
         ({"name": "x", "question": "?", "colour": "red"}, ["colour"], "unknown_field"),
         (
@@ -52,6 +52,7 @@ def test_a_policy_and_its_next_version(rita: User, api: Api) -> None:
             ["snippet_rules", "max_chars"],
             "min_value",
         ),
+        ({"name": "x", "question": "?", "aggregation": "coin"}, ["aggregation"], "invalid"),
         ([], [], "invalid"),
         ("x", [], "invalid"),
     ],
@@ -71,6 +72,7 @@ def test_labelers_see_the_question_and_not_what_the_simulation_knows(alice: User
 
 def test_a_corpus_over_a_folder(rita: User, api: Api, tmp_path: Path) -> None:
     (tmp_path / "stories").mkdir()
+    (tmp_path / "stories" / "one.txt").write_text("A story.")
     body = {"name": "books", "path": str(tmp_path / "stories")}
     client = api(rita)
     first = client.post("/api/v1/corpora", body)
@@ -81,12 +83,20 @@ def test_a_corpus_over_a_folder(rita: User, api: Api, tmp_path: Path) -> None:
     missing = client.post("/api/v1/corpora", {"name": "x", "path": str(tmp_path / "none")})
     assert (missing.status_code, missing.json()["code"]) == (400, "bad_input")
     assert str(tmp_path / "none") in missing.json()["detail"]
+    (tmp_path / "latin").mkdir()
+    bad = client.post("/api/v1/corpora", {"name": "x", "path": str(tmp_path / "latin")})
+    assert (bad.status_code, bad.json()["detail"]) == (400, f"{tmp_path / 'latin'}: holds no .txt file")
+    (tmp_path / "latin" / "two.txt").write_bytes("Caf\xe9.".encode("latin-1"))
+    bad = client.post("/api/v1/corpora", {"name": "x", "path": str(tmp_path / "latin")})
+    detail = f"{tmp_path / 'latin' / 'two.txt'}: not UTF-8: byte 0xe9 at byte 3"
+    assert (bad.status_code, bad.json()["detail"]) == (400, detail)
     assert Corpus.objects.count() == 1
 
 
 def test_a_shared_server_reads_only_under_its_data_roots(rita: User, api: Api, tmp_path: Path, settings: Any) -> None:
     for name in ("data", "data/in", "secret"):
         (tmp_path / name).mkdir()
+    (tmp_path / "data" / "in" / "one.txt").write_text("A story.")
     (tmp_path / "data" / "link").symlink_to(tmp_path / "secret")
     settings.DATA_ROOTS = [str(tmp_path / "data")]
     client = api(rita)

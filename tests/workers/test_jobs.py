@@ -10,9 +10,9 @@ from django.utils import timezone
 from engine.errors import BadInput, GeneratorError
 from webapi.models import Job, JobState
 from workers import execute as execute_module
-from workers.execute import JOBS, execute
+from workers.execute import JOBS, execute, jobs_at_hand
 from workers.jobs import JobEnded, JobRun, Later, chunked, enqueue
-from workers.sweep import run_due_job, sweep
+from workers.sweep import run_due_job, stop_now, stop_sweeper, sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +125,42 @@ def test_a_job_that_kills_its_workers_is_given_up(runs: list[JobRun], settings: 
     assert job.state == JobState.FAILED
     assert job.error == "its worker died 2 times: out of memory, or killed"
     assert runs == []
+
+
+def test_a_job_handed_back_is_due_at_once_and_the_attempt_is_not_counted(runs: list[JobRun], settings: object) -> None:
+    settings.JOB_MAX_ATTEMPTS = 2  # type: ignore[attr-defined]
+    job = queued()
+    for _ in range(7):
+        stopped = Job.claim(job.pk, worker="restarted")
+        assert stopped is not None
+        assert stopped.hand_back() is True
+        assert stopped.hand_back() is False
+        assert stopped.succeed({"run": "late"}) is False
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.error) == (JobState.QUEUED, 0, "")
+    assert run_due_job() is True
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.result) == (JobState.SUCCEEDED, 1, {"run": 1})
+
+
+def test_a_process_about_to_end_hands_back_what_it_runs_and_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_back: list[int] = []
+
+    def interrupted(run: JobRun) -> dict[str, object]:
+        handed_back.append(stop_now())
+        run.beat()
+        run.progress(1, 2)
+        return {}
+
+    monkeypatch.setitem(JOBS, "count", interrupted)
+    job = queued()
+    try:
+        execute(job.pk)
+        assert (handed_back, jobs_at_hand(), stop_now()) == ([1], [], 0)
+    finally:
+        stop_sweeper()
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.error) == (JobState.QUEUED, 0, "")
 
 
 def test_later_puts_a_job_back_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

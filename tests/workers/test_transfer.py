@@ -146,7 +146,7 @@ def test_a_bad_line_is_named_or_left_out(run: Any, tmp_path: Path, line: bytes, 
         ("completion,prompt\nOne.,a\nTwo.\n", 3, "fewer values than columns"),
         ('completion\n"two\nlines"\n"a"b\n', 4, "not CSV"),
         ("completion\nOne.\n\udcff\n", 3, "not UTF-8"),
-        ("prompt\nOne.\n", 2, "completion: Field required"),
+        ("prompt\nOne.\n", 2, "completion: is required"),
     ],
 )
 def test_a_bad_row_of_a_csv_is_named(run: Any, tmp_path: Path, text: str, line: int, says: str) -> None:

@@ -21,6 +21,7 @@ from pydantic import ValidationError as PydanticValidationError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from engine.config import sentence
 from engine.errors import BadInput, EngineError, GeneratorError, MissingModel, UnknownName
 from webapi.errors import FIELD_CODES, PROBLEM_TYPE, DomainError, FieldError, problem
 
@@ -101,8 +102,8 @@ FIELD_CODE_OF = {
 
 def _pydantic(error: PydanticValidationError) -> Problem:
     errors = tuple(
-        FieldError(tuple(one["loc"]), PYDANTIC_CODES.get(one["type"], "invalid"), one["msg"])
-        for one in error.errors(include_url=False, include_context=False)
+        FieldError(tuple(one["loc"]), PYDANTIC_CODES.get(one["type"], "invalid"), sentence(one))
+        for one in error.errors(include_url=False)
     )
     return Problem("invalid", _sentence(errors), errors=errors)
 

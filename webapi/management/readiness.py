@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
+
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -18,7 +21,7 @@ def ready_database() -> None:
     """A database that answers and has its tables. Embedded it is made here; a shared one is migrated by hand."""
     try:
         if settings.EMBEDDED:
-            call_command("migrate", verbosity=0)
+            _make_tables()
             return
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -26,6 +29,13 @@ def ready_database() -> None:
         raise CommandError(f"no database at {_database_place()}: {str(error).strip()}") from error
     if missing:
         raise CommandError(f"the database lacks {len(missing)} migrations; once: manage.py migrate")
+
+
+def _make_tables() -> None:
+    """One process at a time: two that begin together would both make them."""
+    with (Path(settings.GAUNTLET_HOME) / ".migrate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        call_command("migrate", verbosity=0)
 
 
 def ready_broker() -> None:

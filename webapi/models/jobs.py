@@ -113,3 +113,8 @@ class Job(Row):
         return self._move(
             state=JobState.QUEUED, error=error, not_before=not_before, published_at=None, lease_expires_at=None
         )
+
+    def hand_back(self) -> bool:
+        """running under this lease -> queued and due, this attempt uncounted: its worker stops, nothing went wrong."""
+        fields = {"published_at": None, "lease_token": None, "lease_expires_at": None}
+        return self._move(state=JobState.QUEUED, attempts=F("attempts") - 1, **fields)

@@ -7,15 +7,21 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from engine.corpus import check_stories
 from engine.errors import BadInput
 from webapi.errors import DomainError
 from webapi.models import Corpus
 
 
 def corpus_create(*, name: str, path: str, simulated: bool = False) -> Corpus:
-    """The corpus of that name over that folder; asked for twice, it is one. Raises DomainError `name_taken` where the
-    name stands for another folder, `path_not_allowed`, or BadInput where there is no such folder."""
-    folder = str(server_path(path, folder=True))
+    """The corpus of that name over that folder; asked for twice, it is one.
+
+    Raises DomainError `name_taken` where the name stands for another folder, `path_not_allowed`, or BadInput where
+    there is no such folder, it holds no story, or its stories cannot be read.
+    """
+    real = server_path(path, folder=True)
+    check_stories(real, max_bytes=settings.MAX_STORY_BYTES)
+    folder = str(real)
     try:
         with transaction.atomic():
             corpus, _ = Corpus.objects.get_or_create(name=name, defaults={"path": folder, "simulated": simulated})

@@ -10,8 +10,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
+from engine.errors import UnknownName
 from engine.policies import Policy as PolicySpec
 from engine.policies import policy_from_dict
+from engine.simulation import JUDGES
 from webapi.models import Policy
 
 ATTEMPTS = 5
@@ -20,9 +22,12 @@ ATTEMPTS = 5
 def policy_create(*, spec: Mapping[str, Any] | PolicySpec) -> Policy:
     """The policy with this content: the row that is there, or a new one with the name's next version.
 
-    Raises BadInput naming each wrong field. Of two who add versions at once, each gets their own number.
+    Raises BadInput naming each wrong field, or UnknownName for that of the simulated judge. Of two who add versions at
+    once, each gets their own number.
     """
     checked = spec if isinstance(spec, PolicySpec) else policy_from_dict(spec)
+    if checked.simulation.judge not in JUDGES:
+        raise UnknownName("judge", checked.simulation.judge, JUDGES)
     data = checked.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     for _ in range(ATTEMPTS):

@@ -12,7 +12,7 @@ from webapi.models import BatchState, Corpus, Policy, Round, User
 from workers import rounds
 from workers.jobs import cancel_queued
 from workers.publish import wake
-from workers.round_settings import round_settings
+from workers.round_settings import policy_suits, round_settings
 
 
 def round_create(
@@ -24,8 +24,10 @@ def round_create(
     name: str = "",
     created_by: User | None = None,
 ) -> Round:
-    """A new round, running. Raises BadInput naming each wrong field of `settings`; then nothing is written."""
+    """A new round, running. Raises BadInput naming each wrong field of `settings`, or what the policy lacks for them;
+    then nothing is written."""
     checked = round_settings(settings)
+    policy_suits(policy.rules, checked)
     with transaction.atomic():
         round_ = Round.objects.create(
             policy=policy,

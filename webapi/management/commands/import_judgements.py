@@ -24,6 +24,7 @@ from webapi.models import Job, JobState
 from webapi.services.policies import policy_create
 from workers.execute import execute
 from workers.jobs import enqueue
+from workers.sweep import stop_now
 
 
 class Command(BaseCommand):
@@ -53,7 +54,8 @@ class Command(BaseCommand):
         try:
             job = watch_job(job, "Importing judgements")
         except KeyboardInterrupt:
-            raise CommandError("stopped; the same command goes on where it was") from None
+            stop_now()
+            raise CommandError("stopped; the same command goes on where it was", returncode=130) from None
         if job.state != JobState.SUCCEEDED:
             raise CommandError(job.error or f"the job was {job.state}")
         counts = job.result

@@ -7,14 +7,15 @@ retrains, and measures both classifiers on held-out data. Ends with a table and 
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from engine.errors import EngineError
 from engine.evaluation.report import render_table
@@ -22,16 +23,18 @@ from engine.policies import Policy as PolicySpec
 from engine.policies import load_policy
 from engine.simulation import SIMULATED_NOTICE, StoryWorld
 from webapi.errors import DomainError
+from webapi.management.embedded import worker_at_hand
 from webapi.management.progress import watch
+from webapi.management.readiness import ready_broker, ready_database
 from webapi.models import Corpus, Policy, Round, RoundState
 from webapi.services.corpora import corpus_create
 from webapi.services.policies import policy_create
 from webapi.services.rounds import round_create, round_resume, round_retry
 from workers.artifacts import round_path
-from workers.round_settings import PRESETS
-from workers.sweep import start_embedded_worker, stop_sweeper
+from workers.round_settings import PRESETS, policy_suits, round_settings
 
 WORLD_STORIES = 4000
+GO_ON = "manage.py run_round --resume"
 
 
 class Command(BaseCommand):
@@ -67,13 +70,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs the round and prints its table."""
-        if settings.EMBEDDED:
-            call_command("migrate", verbosity=0)
-            if options["detach"]:
-                raise CommandError("--detach needs workers: set BROKER_URL and start `manage.py worker`")
+        if settings.EMBEDDED and options["detach"]:
+            raise CommandError("--detach needs workers: set BROKER_URL and start `manage.py worker`")
+        if not settings.EMBEDDED:
+            ready_broker()
+        ready_database()
         try:
             round_ = self._resumed() if options["resume"] else self._created(options)
-        except (EngineError, DomainError) as error:
+        except (EngineError, DomainError, DatabaseError) as error:
             raise CommandError(str(error)) from error
         if options["detach"]:
             self.stdout.write(str(round_.pk))
@@ -90,38 +94,36 @@ class Command(BaseCommand):
         return round_retry(round_=round_) if round_.state == RoundState.FAILED else round_
 
     def _created(self, options: dict[str, Any]) -> Round:
-        spec = load_policy(options["policy"])
-        wanted = _merged(PRESETS[options["preset"]], _overrides(options["config"]))
-        corpus = self._corpus(options["stories"], options["seed"])
-        if corpus.simulated:
+        stories, seed = options["stories"], options["seed"]
+        spec, wanted = load_policy(options["policy"]), PRESETS[options["preset"]]
+        if stories is None:
             spec = _judged_by(spec, "story_world")
-            wanted = _merged({"attack": {"paraphraser": {"name": "story_world"}}}, wanted)
-        policy: Policy = policy_create(spec=spec.model_dump(mode="json"))
-        return round_create(policy=policy, corpus=corpus, settings=wanted, seed=options["seed"], name=options["name"])
+            wanted = _merged(wanted, {"attack": {"paraphraser": {"name": "story_world"}}})
+        wanted = _merged(wanted, _overrides(options["config"]))
+        # All that needs no corpus is checked before one is written.
+        policy_suits(spec, round_settings(wanted, where=str(options["config"] or "settings")))
+        corpus = self._world(seed) if stories is None else _corpus_of(stories.resolve())
+        policy: Policy = policy_create(spec=spec)
+        return round_create(policy=policy, corpus=corpus, settings=wanted, seed=seed, name=options["name"])
 
-    def _corpus(self, stories: Path | None, seed: int) -> Corpus:
-        if stories is not None:
-            return corpus_create(name=stories.resolve().name, path=str(stories.resolve()))
+    def _world(self, seed: int) -> Corpus:
         folder = Path(settings.GAUNTLET_HOME) / "stories" / f"world-{seed}"
+        there = folder.is_dir()
         self.stdout.write("Writing a simulated story world ...")
-        StoryWorld(seed).write_stories(folder, WORLD_STORIES)
+        try:
+            StoryWorld(seed).write_stories(folder, WORLD_STORIES)
+        except OSError as error:
+            if not there:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise CommandError(f"the story world cannot be written to {folder}: {error.strerror}") from error
         return corpus_create(name=f"story world {seed} (simulated)", path=str(folder), simulated=True)
 
     def _run(self, round_: Round) -> None:
         self.stdout.write(f"{round_.name}: {round_.policy.name} on {round_.corpus.name}, seed {round_.seed}")
-        if settings.EMBEDDED:
-            start_embedded_worker()
-        try:
+        with worker_at_hand(go_on=GO_ON):
             round_ = watch(round_)
-        except KeyboardInterrupt:
-            raise CommandError("stopped; go on with: manage.py run_round --resume") from None
-        finally:
-            stop_sweeper()
         if round_.state != RoundState.SUCCEEDED:
-            raise CommandError(
-                f"the round {round_.state}: {round_.error}. What was done is kept; "
-                "go on with: manage.py run_round --resume"
-            )
+            raise CommandError(_how_to_go_on(round_))
         self._conclude(round_)
 
     def _conclude(self, round_: Round) -> None:
@@ -131,6 +133,22 @@ class Command(BaseCommand):
             self.stdout.write(SIMULATED_NOTICE)
         self.stdout.write(f"\nReport: {round_path(round_, 'report.html')}")
         self.stdout.write(f"Pages:  `make serve`, then http://127.0.0.1:8000/rounds/{round_.pk}/")
+
+
+def _how_to_go_on(round_: Round) -> str:
+    if round_.state == RoundState.CANCELLED:
+        return "the round was cancelled; what was done is kept, but it does not go on"
+    return (
+        f"the round failed: {round_.error}\nWhat was done is kept. Once that is mended (a story, a key, a model, room "
+        f"on the disk), go on with: {GO_ON}\nThe policy and the settings of this round stay as they are: with others "
+        "start a new one, without --resume."
+    )
+
+
+def _corpus_of(folder: Path) -> Corpus:
+    """By the folder's name, or by its whole path where another folder has that name already."""
+    taken = Corpus.objects.filter(name=folder.name).exclude(path=str(folder)).exists()
+    return corpus_create(name=str(folder) if taken else folder.name, path=str(folder))
 
 
 def _overrides(file: Path | None) -> dict[str, Any]:

@@ -79,21 +79,26 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return application
 
 
-def _start_worker(process: object) -> None:
+def _start_worker(process: Any) -> None:
     """In the serving process, after the fork: threads do not survive one."""
+    from workers.sweep import start_embedded_worker, stop_now
+
+    def leave(*_: object) -> None:
+        """At once: open event streams would hold the process for minutes. Their clients come back."""
+        stop_now()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    def end_requests(number: int, frame: object) -> None:
+        stop_now()
+        process.handle_exit(number, frame)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then says SIGQUIT
-    signal.signal(signal.SIGQUIT, lambda *_: _leave())
+    signal.signal(signal.SIGQUIT, leave)
+    signal.signal(signal.SIGTERM, end_requests)
     if settings.EMBEDDED:
-        from workers.sweep import start_embedded_worker
-
         start_embedded_worker()
-
-
-def _leave(*_: object) -> None:
-    """At once: open event streams would hold the process for minutes. Their clients come back; jobs have leases."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _refuse_taken(bind: str, port: int) -> None:
