@@ -32,6 +32,7 @@ class OutgoingBatch:
     batch_id: str
     """Ours. A vendor's project carries it, so that it can be found again after a crash."""
     name: str
+    """Ours. It can tell where the texts come from, so no vendor gets it."""
     policy: Policy
     remote_id: str = ""
     """The vendor's own id of it, as `open` gave it; empty before."""
@@ -65,6 +66,8 @@ class Pushed(NamedTuple):
     remote_id: str = ""
     error: AdapterError | None = None
     """Why this task was refused, others of the same push notwithstanding."""
+    gold: bool = True
+    """False where the vendor's own gold feature knows no answer for it (yet): a task that is gold is pushed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,10 @@ class LabelingAdapter(Protocol):
         """The tasks that the vendor has of this batch, by our ids. O(tasks); asked before sending again."""
 
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
-        """Sends tasks that the vendor does not hold yet, and says what became of each."""
+        """Sends tasks that the vendor does not hold yet, and says what became of each.
+
+        One with a `remote_id` is there already, without its gold answer: only that is sent.
+        """
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
         """Labels given to these tasks so far, those collected before among them."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -30,29 +31,40 @@ def send(
     Raises AdapterError when a whole chunk fails for good or again and again; chunks before it are done.
     """
     waiting = {task.task_id: task for task in tasks}
-    for found in persistently(lambda: list(adapter.held(batch)), sleep=sleep):
-        if waiting.pop(found.task_id, None):
-            yield found
+    yield from _found(waiting, persistently(lambda: list(adapter.held(batch)), sleep=sleep))
     rest = iter(list(waiting.values()))
     while chunk := list(islice(rest, CHUNK)):
         yield from _push(adapter, batch, chunk, sleep)
 
 
+def _found(waiting: dict[str, OutgoingTask], held: Iterable[Pushed]) -> list[Pushed]:
+    """What the vendor holds of the waiting tasks, which wait no longer: but for gold ones that lack their answer."""
+    done = []
+    for found in held:
+        task = waiting.get(found.task_id)
+        if task and task.gold is not None and not found.gold:
+            waiting[task.task_id] = replace(task, remote_id=found.remote_id)
+        elif task:
+            done.append(found)
+            del waiting[task.task_id]
+    return done
+
+
 def _push(
     adapter: LabelingAdapter, batch: OutgoingBatch, chunk: list[OutgoingTask], sleep: Callable[[float], None]
 ) -> list[Pushed]:
-    """One chunk. After a failure that may have landed, what the vendor holds is asked for before the next attempt."""
+    """One chunk. After a failure, which may have landed, what the vendor holds is asked for before the next attempt."""
+    waiting = {task.task_id: task for task in chunk}
     done: dict[str, Pushed] = {}
+    in_doubt = False
 
     def attempt() -> None:
-        missing = [task for task in chunk if task.task_id not in done]
-        try:
-            done.update((one.task_id, one) for one in adapter.push(batch, missing))
-        except AdapterError as error:
-            if not error.permanent:
-                wanted = {task.task_id for task in missing}
-                done.update((one.task_id, one) for one in adapter.held(batch) if one.task_id in wanted)
-            raise
+        nonlocal in_doubt
+        if in_doubt:
+            done.update((one.task_id, one) for one in _found(waiting, adapter.held(batch)))
+        in_doubt = True
+        if waiting:
+            done.update((one.task_id, one) for one in adapter.push(batch, list(waiting.values())))
 
     persistently(attempt, sleep=sleep)
     return [done[task.task_id] for task in chunk]

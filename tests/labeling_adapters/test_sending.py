@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,9 +23,16 @@ class Flaky(InHouse):
         self.kept: dict[str, str] = {}
         self.failures = list(failures)
         self.pushes: list[int] = []
+        self.knows_gold = False
+        self.golds: set[str] = set()
+        self.looks: list[AdapterError | None] = []
 
     def held(self, batch: OutgoingBatch) -> Iterator[Pushed]:
-        return iter([Pushed(task, remote) for task, remote in self.kept.items()])
+        if self.looks and (error := self.looks.pop(0)):
+            raise error
+        return iter(
+            [Pushed(task, remote, gold=not self.knows_gold or task in self.golds) for task, remote in self.kept.items()]
+        )
 
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
         self.pushes.append(len(tasks))
@@ -54,6 +62,31 @@ def test_what_landed_before_a_timeout_is_not_sent_again() -> None:
     assert vendor.pushes == [100, 63, 100, 50]
     assert len(waits) == 1
     assert 0.5 <= waits[0] <= 1.0
+
+
+def test_a_vendor_that_cannot_be_asked_what_landed_is_sent_nothing() -> None:
+    busy = AdapterError("busy", permanent=False)
+    vendor = Flaky([(AdapterError("timed out", permanent=False), 100)])
+    vendor.looks = [None, busy, busy, None]
+    assert sorted(send(vendor, BATCH, TASKS, sleep=lambda _: None)) == sorted(EVERY)
+    assert vendor.pushes == [100, 100, 50]
+
+
+def test_gold_that_arrived_without_its_answer_is_pushed_again_by_the_vendors_id() -> None:
+    class Gold(Flaky):
+        def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+            self.golds |= {task.task_id for task in tasks if task.remote_id}
+            return super().push(batch, [task for task in tasks if not task.remote_id]) + [
+                Pushed(task.task_id, task.remote_id) for task in tasks if task.remote_id
+            ]
+
+    vendor = Gold([(AdapterError("timed out", permanent=False), 2)])
+    vendor.knows_gold = True
+    tasks = [replace(TASKS[0], gold="Yes"), TASKS[1], replace(TASKS[2], gold="No")]
+    sent = list(send(vendor, BATCH, tasks, sleep=lambda _: None))
+    assert [(one.task_id, one.remote_id) for one in sent] == [("t0", "r-t0"), ("t1", "r-t1"), ("t2", "r-t2")]
+    assert vendor.pushes == [3, 1]
+    assert vendor.golds == {"t0"}
 
 
 def test_a_refusal_for_good_is_not_tried_again() -> None:
