@@ -1,7 +1,7 @@
 """Signed webhooks, both ways: Standard Webhooks (standardwebhooks.com), the symmetric scheme `v1`.
 
-A secret is `whsec_` and base64 of 24 to 64 random bytes. Two secrets separated by a space are an old and a new one while
-a receiver changes over: messages are signed with both, and either is taken.
+A secret is `whsec_` and base64 of 24 to 64 random bytes. Two secrets separated by a space are an old and a new one
+while a receiver changes over: messages are signed with both, and either is taken.
 """
 
 from __future__ import annotations
