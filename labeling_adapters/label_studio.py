@@ -31,6 +31,7 @@ from labeling_adapters.http import HttpRefusal, JsonClient, key_in
 from labeling_adapters.shapes import Answer, Config, answered, configured
 
 NAME = "label_studio"
+WHERE = f"adapter {NAME}"
 PAGE = 500
 LOOKED_AT_ONCE = 100
 """Tasks whose annotations are asked for in one request: their ids stand in its address."""
@@ -69,13 +70,13 @@ class LabelStudio:
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting or an environment variable that is not set."""
-        config = configured(LabelStudioConfig, settings.config, where=NAME)
+        config = configured(LabelStudioConfig, settings.config, where=WHERE)
         self._config = config
         self.poll_seconds: float | None = config.poll_seconds
         self._url = str(config.url).rstrip("/")
-        self._key = key_in(config.key_variable, where=NAME)
+        self._key = key_in(config.key_variable, where=WHERE)
         variable = config.webhook_secret_variable
-        self._webhook_secret = key_in(variable, where=NAME) if variable else ""
+        self._webhook_secret = key_in(variable, where=WHERE) if variable else ""
         self._client = self._with(f"Token {self._key}")
         self._access_until = 0.0
 
@@ -115,14 +116,16 @@ class LabelStudio:
         return self._found(batch, tasks)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """Each user's latest annotation of these tasks. One request for a hundred tasks, whatever the project holds."""
-        sent = [task for task in tasks if task.remote_id]
-        for start in range(0, len(sent), LOOKED_AT_ONCE):
-            chunk = {task.task_id: task for task in sent[start : start + LOOKED_AT_ONCE]}
-            ids = [int(task.remote_id) for task in chunk.values()]
-            for found in self._tasks(batch, fields="all", query=_query(("id", "in_list", "List", ids), _ANSWERED)):
-                if found.task_id in chunk:
-                    yield from shapes.labels_of(found)
+        """Each user's latest annotation of these tasks, but of those who judged the text before.
+
+        One request for a hundred tasks, whatever the project holds; a task whose remote id is not known costs a walk
+        through all that are answered.
+        """
+        wanted = {task.task_id: task for task in tasks}
+        for query in _answered_among(tasks):
+            for found in self._tasks(batch, fields="all", query=query):
+                if task := wanted.get(found.task_id):
+                    yield from (one for one in shapes.labels_of(found) if one.annotator not in task.answered_by)
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """The labels of the task that a webhook names, as Label Studio has them when asked again: it signs nothing."""
@@ -226,11 +229,22 @@ class LabelStudio:
 
     def _with(self, authorization: str) -> JsonClient:
         headers = {"Authorization": authorization} if authorization else {}
-        return JsonClient(NAME, self._url, headers=headers, timeout_s=self._config.timeout_seconds)
+        kept = (self._key, self._webhook_secret)
+        return JsonClient(NAME, self._url, headers=headers, secrets=kept, timeout_s=self._config.timeout_seconds)
 
 
 class _Access(Answer):
     access: str
+
+
+def _answered_among(tasks: Sequence[OutgoingTask]) -> Iterator[str]:
+    """Queries that together find these tasks where they are answered."""
+    if not all(task.remote_id for task in tasks):
+        yield _query(_ANSWERED)
+        return
+    for start in range(0, len(tasks), LOOKED_AT_ONCE):
+        ids = [int(task.remote_id) for task in tasks[start : start + LOOKED_AT_ONCE]]
+        yield _query(("id", "in_list", "List", ids), _ANSWERED)
 
 
 _Filter = tuple[str, str, str, Any]
