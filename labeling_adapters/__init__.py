@@ -7,13 +7,14 @@ from typing import Any
 
 from engine.errors import UnknownName
 from engine.policies import Policy
-from labeling_adapters import label_studio, pull, simulated
+from labeling_adapters import label_studio, pull, simulated, webhook_vendor
 from labeling_adapters.base import LabelingAdapter, Settings
 
 ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
     "label_studio": label_studio.LabelStudio,
     "pull": pull.PullQueue,
     "simulated": simulated.SimulatedVendor,
+    "webhook_vendor": webhook_vendor.WebhookVendor,
 }
 
 

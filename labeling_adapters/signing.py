@@ -1,6 +1,6 @@
 """Signed webhooks, both ways: Standard Webhooks (standardwebhooks.com), the symmetric scheme `v1`.
 
-A secret is `whsec_` and base64 of 24 to 64 random bytes. Two secrets separated by a space are an old and a new one
+A secret is `whsec_` and base64 of 24 to 64 random bytes. Two secrets separated by a comma are an old and a new one
 while a receiver changes over: messages are signed with both, and either is taken.
 """
 
@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from engine.errors import BadInput
 
 PREFIX = "whsec_"
+SEPARATOR = ","
 SECRET_BYTES = (24, 64)
 
 
@@ -59,7 +60,7 @@ def verify(secret: str, body: bytes, headers: Mapping[str, str]) -> None:
 
 def _webhooks(secret: str) -> list[Webhook]:
     """One for each of the secrets."""
-    return [Webhook(_key(one)) for one in secret.split() or [""]]
+    return [Webhook(_key(one)) for one in secret.split(SEPARATOR)]
 
 
 def _key(secret: str) -> bytes:

@@ -32,11 +32,13 @@ from labeling_adapters.sending import ATTEMPTS, send
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
 from tests.labeling_adapters.label_studio_harness import LabelStudioHarness
+from tests.labeling_adapters.webhook_vendor_harness import WebhookVendorHarness
 
 HARNESSES: dict[str, type[Harness]] = {
     "label_studio": LabelStudioHarness,
     "pull": InHouseHarness,
     "simulated": InHouseHarness,
+    "webhook_vendor": WebhookVendorHarness,
 }
 
 PROMPT = "He took the knife. She cut the bread. They sat down."

@@ -61,11 +61,11 @@ def test_one_right_signature_among_several_is_enough() -> None:
 
 
 def test_while_secrets_change_over_both_sign_and_either_is_taken() -> None:
-    headers = sign(f"{SECRET} {OTHER}", "msg_1", BODY)
+    headers = sign(f"{SECRET},{OTHER}", "msg_1", BODY)
     assert len(headers["webhook-signature"].split(" ")) == 2
     for secret in (SECRET, OTHER):
         verify(secret, BODY, headers)
-        verify(f"{OTHER} {SECRET}", BODY, sign(secret, "msg_1", BODY))
+        verify(f"{OTHER},{SECRET}", BODY, sign(secret, "msg_1", BODY))
 
 
 @pytest.mark.parametrize(("age", "wrong"), [(290, ""), (310, "too old"), (-290, ""), (-310, "too new")])
@@ -90,7 +90,7 @@ def test_another_body_and_another_secret() -> None:
     headers = sign(SECRET, "msg_1", BODY)
     assert refusal(headers, BODY + b" ") == "No matching signature found"
     assert refusal(headers, secret=OTHER) == "No matching signature found"
-    assert refusal(headers, secret=f"{OTHER} {new_secret()}") == "No matching signature found"
+    assert refusal(headers, secret=f"{OTHER},{new_secret()}") == "No matching signature found"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_body_that_is_no_text() -> None:
     assert refusal(sign(SECRET, "msg_1", BODY), b"\xff\xfe") == "Malformed signature header or body"
 
 
-@pytest.mark.parametrize("secret", ["", "   ", "whsec_", "whsec_c2hvcnQ=", "whsec_!!!", "ü" * 40, f"{SECRET} short"])
+@pytest.mark.parametrize("secret", ["", "   ", "whsec_", "whsec_c2hvcnQ=", "whsec_!!!", "ü" * 40, f"{SECRET},short"])
 def test_a_secret_that_is_none_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(BadInput, match="24 to 64 random bytes") as caught:
         sign(secret, "msg_1", BODY)
