@@ -59,6 +59,7 @@ def label_studio(folder: Path) -> Iterator[Running]:
         **{name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "DATABASE", "PYTHON"))},
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
         "SSRF_PROTECTION_ENABLED": "false",  # else it calls back to no address of this machine
+        "ML_BLOCK_LOCAL_IP": "false",  # nor asks an ML backend here
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",

@@ -13,6 +13,7 @@ import pytest
 from engine.policies import load_policy
 from engine.snippets import Snippet
 from labeling_adapters import adapter_named
+from labeling_adapters import label_studio_backend as backend
 from labeling_adapters.base import AdapterError, Delivery, LabelingAdapter, OutgoingBatch, OutgoingTask
 from labeling_adapters.sending import send
 from tests.acceptance.label_studio import Running, label_studio, missing
@@ -153,3 +154,38 @@ def test_a_personal_token_and_a_cancelled_batch(running: Running, monkeypatch: p
     assert published == [True, False, True, False, False]
     assert [one.task_id for one in adapter.held(batch)] == [tasks[1].task_id]
     assert [label[0] for label in seen(adapter, batch, tasks)] == [tasks[1].task_id]
+
+
+def test_a_project_asks_our_classifier(running: Running, adapter: LabelingAdapter) -> None:
+    logits = {TASKS[0].snippet: 2.0, TASKS[1].snippet: -2.0}
+    asked_for: list[str] = []
+
+    def classifier(request: Request) -> Reply:
+        asked_for.append(request.path)
+        match request.path:
+            case "/health":
+                return Reply(200, backend.health("classifier-7"))
+            case "/setup":
+                return Reply(200, backend.setup(POLICY, request.json(), "classifier-7"))
+            case "/predict":
+                snippets, tags = backend.asked(POLICY, request.json())
+                found = [logits[snippet] for snippet in snippets]
+                return Reply(200, backend.predictions(POLICY, tags, found, threshold=0.5, version="classifier-7"))
+        return Reply(200, backend.webhook())
+
+    batch = OutgoingBatch(str(uuid.uuid4()), "seed", POLICY)
+    batch = replace(batch, remote_id=adapter.open(batch))
+    tasks = sent(adapter, batch, TASKS[:2])
+    with http_server(classifier) as ours:
+        model = {"project": int(batch.remote_id), "url": ours.base_url, "title": "Gauntlet"}
+        running.ask(running.alice, "POST", "/api/ml/", model)
+        everything = {"selectedItems": {"all": True, "excluded": []}}
+        path = f"/api/dm/actions/?id=retrieve_tasks_predictions&project={batch.remote_id}"
+        running.ask(running.alice, "POST", path, everything)
+    assert {"/health", "/setup", "/predict"} <= set(asked_for)
+    stored = [running.ask(running.alice, "GET", f"/api/tasks/{task.remote_id}/")["predictions"] for task in tasks]
+    assert [[(one["model_version"], one["result"][0]["value"]["choices"]) for one in each] for each in stored] == [
+        [("classifier-7", ["Yes"])],
+        [("classifier-7", ["No"])],
+    ]
+    assert [each[0]["score"] for each in stored] == pytest.approx([0.880797, 0.119203], abs=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
+from jsonschema import ValidationError as JsonSchemaError
 
 from engine.errors import BadInput
 from engine.policies import load_policy, policy_from_dict
@@ -86,6 +88,10 @@ def test_the_file_is_valid_openapi_3_1_and_its_examples_keep_to_it() -> None:
             assert breaches(name, one["value"]) == []
             checked += 1
     assert checked == 8
+    broken = deepcopy(DOC)
+    del broken["webhooks"]["tasks.created"]["post"]["responses"]["200"]["description"]
+    with pytest.raises(JsonSchemaError):
+        validate_schema(broken)
     assert breaches("LabelsCreated", {"type": "labels.created", "data": {"labels": [{"task": "t"}]}}) != []
 
 
