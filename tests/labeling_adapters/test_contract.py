@@ -29,15 +29,19 @@ from labeling_adapters.base import (
     Pushed,
 )
 from labeling_adapters.sending import ATTEMPTS, send
+from tests.labeling_adapters.dropbox_folder import DropboxHarness
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
 from tests.labeling_adapters.label_studio_harness import LabelStudioHarness
+from tests.labeling_adapters.surge_server import SurgeHarness
 from tests.labeling_adapters.webhook_vendor_harness import WebhookVendorHarness
 
 HARNESSES: dict[str, type[Harness]] = {
+    "csv_dropbox": DropboxHarness,
     "label_studio": LabelStudioHarness,
     "pull": InHouseHarness,
     "simulated": InHouseHarness,
+    "surge": SurgeHarness,
     "webhook_vendor": WebhookVendorHarness,
 }
 
