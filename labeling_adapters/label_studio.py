@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, HttpUrl
 
+from engine.config import checked
 from labeling_adapters import label_studio_shapes as shapes
 from labeling_adapters.base import (
     AdapterError,
@@ -28,7 +29,7 @@ from labeling_adapters.base import (
     Settings,
 )
 from labeling_adapters.http import HttpRefusal, JsonClient, key_in
-from labeling_adapters.shapes import Answer, Config, answered, configured
+from labeling_adapters.shapes import Answer, Config, answered
 
 NAME = "label_studio"
 WHERE = f"adapter {NAME}"
@@ -59,7 +60,7 @@ class LabelStudioConfig(Config):
     """The environment variable that holds a secret which the webhook sends along."""
     delete_on_cancel: bool = False
     poll_seconds: float = Field(60.0, ge=1)
-    timeout_seconds: float = Field(30.0, gt=0)
+    timeout_s: float = Field(30.0, gt=0)
 
 
 class LabelStudio:
@@ -70,7 +71,7 @@ class LabelStudio:
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting or an environment variable that is not set."""
-        config = configured(LabelStudioConfig, settings.config, where=WHERE)
+        config = checked(LabelStudioConfig, settings.config, where=WHERE)
         self._config = config
         self.poll_seconds: float | None = config.poll_seconds
         self._url = str(config.url).rstrip("/")
@@ -82,7 +83,7 @@ class LabelStudio:
 
     def open(self, batch: OutgoingBatch) -> str:
         """The batch's project, made if there is none with its id; then its webhook and its overlap are as wanted."""
-        found = self._project_of(batch) or self._made(batch)
+        found = self._known(batch) or self._made(batch)
         if found.maximum_annotations != batch.overlap:
             self._ask("PATCH", f"/api/projects/{found.id}/", body={"maximum_annotations": batch.overlap})
         if batch.callback_url and self._config.webhook:
@@ -160,8 +161,11 @@ class LabelStudio:
             if next(self._tasks(batch, fields="task_only", query=_query(_UNANSWERED)), None):
                 self._ask("POST", "/api/dm/actions/", params=params, body=body)
 
-    def _project_of(self, batch: OutgoingBatch) -> shapes.Project | None:
-        """The oldest project that carries the batch's id: two openings at once may have made two."""
+    def _known(self, batch: OutgoingBatch) -> shapes.Project | None:
+        """By its id; else the oldest that carries the batch's: two openings at once may have made two."""
+        if batch.remote_id:
+            path = f"/api/projects/{batch.remote_id}/"
+            return answered(shapes.Project, self._ask("GET", path), where=f"{NAME}: {path}")
         params: dict[str, str | int] = {
             "title": batch.batch_id[: shapes.ID_CHARS],
             "include": "id,description,maximum_annotations",
@@ -230,7 +234,7 @@ class LabelStudio:
     def _with(self, authorization: str) -> JsonClient:
         headers = {"Authorization": authorization} if authorization else {}
         kept = (self._key, self._webhook_secret)
-        return JsonClient(NAME, self._url, headers=headers, secrets=kept, timeout_s=self._config.timeout_seconds)
+        return JsonClient(NAME, self._url, headers=headers, secrets=kept, timeout_s=self._config.timeout_s)
 
 
 class _Access(Answer):

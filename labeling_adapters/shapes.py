@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.errors import BadInput
 from labeling_adapters.base import AdapterError
 
 
@@ -23,16 +21,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-C = TypeVar("C", bound=Config)
 A = TypeVar("A", bound=BaseModel)
-
-
-def configured(model: type[C], config: Mapping[str, Any], *, where: str) -> C:
-    """Settings as `model`. Raises BadInput naming each wrong one, not what it holds."""
-    try:
-        return model.model_validate(dict(config))
-    except ValidationError as error:
-        raise BadInput(problems(error), where=where) from None
 
 
 def answered(model: type[A], answer: object, *, where: str) -> A:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, HttpUrl, ValidationError
 
+from engine.config import checked
 from engine.errors import BadInput
 from labeling_adapters.base import (
     AdapterError,
@@ -30,8 +31,9 @@ from labeling_adapters.base import (
     Pushed,
     Settings,
 )
+from labeling_adapters.choices import as_choice
 from labeling_adapters.http import JsonClient, key_in
-from labeling_adapters.shapes import Answer, Config, answered, configured, problems
+from labeling_adapters.shapes import Answer, Config, answered, problems
 from labeling_adapters.signing import SEPARATOR, SignatureError, sign, verify
 
 NAME = "webhook_vendor"
@@ -62,7 +64,7 @@ class WebhookVendorConfig(Config):
     """Which moves the vendor is told of; tasks are always sent."""
     poll_seconds: float = Field(300.0, ge=1)
     """Between two looks for labels that no callback brought; only with a `status_url`."""
-    timeout_seconds: float = Field(30.0, gt=0)
+    timeout_s: float = Field(30.0, gt=0)
 
 
 class RefusedLabel(NamedTuple):
@@ -88,13 +90,13 @@ class WebhookVendor:
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting, an environment variable that is not set, or a secret that is none."""
-        config = configured(WebhookVendorConfig, settings.config, where=WHERE)
+        config = checked(WebhookVendorConfig, settings.config, where=WHERE)
         self._config = config
         self.poll_seconds: float | None = config.poll_seconds if config.status_url else None
         self._secret = _secret(config.secret_variable)
-        self._inbox = _Address(config.url, self._secret, config.timeout_seconds)
+        self._inbox = _Address(config.url, self._secret, config.timeout_s)
         status = config.status_url
-        self._book = _Address(status, self._secret, config.timeout_seconds) if status else None
+        self._book = _Address(status, self._secret, config.timeout_s) if status else None
 
     def open(self, batch: OutgoingBatch) -> str:
         """Nothing to make: the batch travels with its tasks."""
@@ -120,7 +122,7 @@ class WebhookVendor:
         wanted = {task.task_id: task for task in tasks}
         for held in self._status(batch) if wanted else ():
             task = wanted.get(held.id)
-            labels = checked([{"task": held.id, **one} for one in held.labels], batch).labels
+            labels = labels_in([{"task": held.id, **one} for one in held.labels], batch).labels
             yield from (one for one in labels if task and one.annotator not in task.answered_by)
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
@@ -140,7 +142,7 @@ class WebhookVendor:
         message = answered(_Message, body, where=f"{NAME}: callback")
         if message.type != "labels.created":
             return Received([], [])
-        return checked(answered(_Labels, message.data, where=f"{NAME}: callback: data").labels, batch)
+        return labels_in(answered(_Labels, message.data, where=f"{NAME}: callback: data").labels, batch)
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """Tells the vendor, if it wants to know. A move may be made again later, so each has an id of its own."""
@@ -229,7 +231,7 @@ def message_id(kind: str, data: Mapping[str, Any]) -> str:
     return f"msg_{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
 
 
-def checked(labels: Sequence[object], batch: OutgoingBatch) -> Received:
+def labels_in(labels: Sequence[object], batch: OutgoingBatch) -> Received:
     """Labels one by one: the good are taken, whatever the others are."""
     good, refused = [], []
     for position, raw in enumerate(labels):
@@ -239,11 +241,12 @@ def checked(labels: Sequence[object], batch: OutgoingBatch) -> Received:
         except ValidationError as error:
             refused.append(RefusedLabel(position, task_id, problems(error)))
             continue
-        if one.choice not in batch.policy.choices:
+        choice = as_choice(one.choice, batch.policy.choices)
+        if choice not in batch.policy.choices:
             reason = f"choice: not one of {', '.join(batch.policy.choices)}"
             refused.append(RefusedLabel(position, task_id, reason))
             continue
-        good.append(IncomingLabel(one.task, one.annotator, one.choice, one.seconds, one.id, one.note))
+        good.append(IncomingLabel(one.task, one.annotator, choice, one.seconds, one.id, one.note))
     return Received(good, refused)
 
 

@@ -29,7 +29,7 @@ class LabelStudioHarness(Harness):
             "url": self.server.base_url,
             "auth": "legacy",
             "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK",
-            "timeout_seconds": 0.3,
+            "timeout_s": 0.3,
         }
 
     def holds(self) -> list[str]:

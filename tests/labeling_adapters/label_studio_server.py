@@ -72,6 +72,8 @@ class LabelStudioServer:
                 return self.list_projects(request)
             case ["POST", "api", "projects"]:
                 return self.make_project(request)
+            case ["GET", "api", "projects", pk] if int(pk) in self.projects:
+                return Reply(200, self.projects[int(pk)])
             case ["PATCH", "api", "projects", pk] if int(pk) in self.projects:
                 self.projects[int(pk)].update(json.loads(request.body))
                 return Reply(200, self.projects[int(pk)])

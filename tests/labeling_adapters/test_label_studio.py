@@ -98,6 +98,15 @@ def test_the_project_is_found_again_among_others_also_by_another_prefix(adapter_
     assert len(fake.projects) == 3
 
 
+def test_a_project_that_was_renamed_there_is_still_the_batchs(adapter_with: Any, fake: Any) -> None:
+    batch = opened(adapter_with())
+    fake.projects[1] |= {"title": "Stories, autumn", "description": ""}
+    assert (adapter_with().open(batch), len(fake.projects)) == ("1", 1)
+    with pytest.raises(AdapterError, match="404") as refused:
+        adapter_with().open(replace(batch, remote_id="9"))
+    assert refused.value.permanent
+
+
 def test_of_two_projects_made_at_once_the_older_is_taken_and_all_pages_are_read(adapter_with: Any, fake: Any) -> None:
     for number in range(101):
         description = f"gauntlet batch {BATCH.batch_id}" if number >= 99 else "something else"

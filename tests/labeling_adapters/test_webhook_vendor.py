@@ -216,7 +216,10 @@ def test_good_labels_land_and_the_bad_are_listed(http: HttpServer) -> None:
         {**good, "annotator": ""},
         {**good, "annotator": 7},
     ]
-    body = {"type": "labels.created", "data": {"labels": [good, *bad, {**good, "task": "t2", "id": "L1"}]}}
+    body = {
+        "type": "labels.created",
+        "data": {"labels": [good, *bad, {**good, "task": "t2", "choice": " no", "id": "L1"}]},
+    }
     received = adapter_at(http).received(BATCH, delivery(body))
     assert received.labels == [IncomingLabel("t1", "w1", "No"), IncomingLabel("t2", "w1", "No", None, "L1")]
     assert [(one.position, one.task_id, one.reason.split(":")[0]) for one in received.refused] == [

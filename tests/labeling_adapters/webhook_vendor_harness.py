@@ -27,7 +27,7 @@ class WebhookVendorHarness(Harness):
         self.config = {
             "url": f"{self.server.base_url}/in?source=gauntlet",
             "status_url": f"{self.server.base_url}/status",
-            "timeout_seconds": 0.3,
+            "timeout_s": 0.3,
         }
 
     def holds(self) -> list[str]:
