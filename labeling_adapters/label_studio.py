@@ -4,6 +4,7 @@ Tried with Community 1.23. What it cannot do: it has no assignment, so that an a
 meet it again, and no state of a project that keeps annotators out. Pause and cancel set `is_published`, which only
 Enterprise heeds; with `delete_on_cancel` a cancelled batch's tasks that nobody answered are deleted, which ends the
 work in either. A batch's overlap holds for all its tasks: answers beyond what a task wants are not counted here.
+It calls back to no private address unless it is started with SSRF_PROTECTION_ENABLED=false; looking needs nothing.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class LabelStudio:
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """The labels of the task that a webhook names, as Label Studio has them when asked again: it signs nothing."""
         given = delivery.headers.get(SECRET_HEADER.lower(), "")
-        if not hmac.compare_digest(given.encode(), self._webhook_secret.encode()):
+        if self._webhook_secret and not hmac.compare_digest(given.encode(), self._webhook_secret.encode()):
             raise AdapterError(f"{NAME}: a webhook with a wrong {SECRET_HEADER}", permanent=True)
         try:
             body = json.loads(delivery.body)
