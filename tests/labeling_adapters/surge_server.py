@@ -76,6 +76,8 @@ class FakeSurge:
     """What answers are keyed by: the question's `text` or `label`."""
     page_size: int = 25
     """Tasks a page, however many are asked for."""
+    keeps_before_bad: bool = False
+    """Of many tasks, those before a bad one stay, though the request is refused."""
     flat_report: bool = False
     """The report's rows are responses, not tasks."""
     report_states: list[str] = field(default_factory=list)
@@ -160,7 +162,7 @@ class FakeSurge:
             raise Refused(422, "tasks and launch are wanted")
         if body["launch"]:
             self.move(request, project_id, "launch")
-        for fields in body["tasks"]:
+        for fields in body["tasks"] if not self.keeps_before_bad else []:
             self.check_fields(fields)
         return [self.shown(self.add_task(project_id, fields)) for fields in body["tasks"]]
 

@@ -18,7 +18,7 @@ from labeling_adapters import adapter_named
 from labeling_adapters.base import AdapterError, Delivery, LabelingAdapter, OutgoingBatch, OutgoingTask
 from labeling_adapters.sending import send
 from tests.labeling_adapters.http_server import FAULTS, Fault, Reply, Request
-from tests.labeling_adapters.surge_server import ANOTHER, KEY, SurgeHarness
+from tests.labeling_adapters.surge_server import ANOTHER, BAD, KEY, SurgeHarness
 
 POLICY = load_policy("injury")
 BATCH = OutgoingBatch("0190f3a2", "test", POLICY, overlap=2, callback_url="https://gauntlet.example/callbacks/s3cret")
@@ -275,6 +275,19 @@ def test_a_callback_is_a_hint_and_deletes_nothing(vendor: SurgeHarness) -> None:
             adapter_for(vendor).receive(batch, delivery)
     assert [path for path in paths(vendor) if not path.startswith("GET /tasks/")] == []
     assert len(vendor.surge.projects) == 2
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_refused_push_may_have_kept_a_part(vendor: SurgeHarness, keeps: bool) -> None:
+    vendor.surge.keeps_before_bad = keeps
+    batch = replace(BATCH, remote_id=adapter_for(vendor).open(BATCH))
+    bad = [OutgoingTask(f"bad{i}", Snippet(PROMPT, f"It was {BAD} then."), wanted=1) for i in range(2)]
+    pushed = adapter_for(vendor).push(batch, [*TASKS[:2], bad[0], *TASKS[2:], bad[1]])
+    assert [one.task_id for one in pushed if one.error] == ["bad0", "bad1"]
+    assert sorted(vendor.holds()) == [task.task_id for task in TASKS]
+    assert {one.task_id: one.remote_id for one in pushed if not one.error} == {
+        task.task_id: vendor.task(task.task_id)["id"] for task in TASKS
+    }
 
 
 def test_gold_that_the_vendor_refuses_is_reported_for_its_task(vendor: SurgeHarness) -> None:
