@@ -10,6 +10,9 @@ PORT ?= 8000
 WORKERS ?= 2
 TORCH_STAMP := $(VENV)/.torch$(if $(filter gpu,$(TORCH)),-gpu)
 DEPS := $(VENV)/.installed $(TORCH_STAMP)
+LABEL_STUDIO_VERSION := 1.23.2
+LABEL_STUDIO_VENV := .venv-label-studio
+LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.$(LABEL_STUDIO_VERSION)
 
 # Two torch threads in each of two test processes would fight over two cores.
 TEST_ENV := env -u DATABASE_URL -u BROKER_URL OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -19,10 +22,10 @@ ROUND_ARGS := $(if $(STORIES),--stories '$(STORIES)') $(if $(SEED),--seed $(SEED
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo serve worker test check format bench bench-peers lock clean torch
+.PHONY: help install demo serve worker test test-label-studio check format bench bench-peers lock clean torch
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEPS) ## Make .venv from requirements.lock (TORCH=gpu: torch with CUDA)
 	@echo "$(VENV) holds what requirements.lock says; torch $$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')"
@@ -38,6 +41,10 @@ worker: $(DEPS) ## A worker beside a broker: needs DATABASE_URL and BROKER_URL (
 
 test: $(DEPS) ## Run the tests (SERVICES=no leaves PostgreSQL and RabbitMQ out; ARGS='-k name')
 	@$(TEST_ENV) $(PY) -m pytest -rs -n $(WORKERS) --dist loadfile $(if $(filter no,$(SERVICES)),-m 'not services') $(ARGS)
+
+test-label-studio: $(DEPS) $(LABEL_STUDIO_STAMP) ## The round trip with a real Label Studio (installs it, 0.8 GB)
+	@$(TEST_ENV) LABEL_STUDIO=$(CURDIR)/$(LABEL_STUDIO_VENV)/bin/label-studio \
+		$(PY) -m pytest -rs tests/acceptance/test_label_studio.py $(ARGS)
 
 check: $(DEPS) ## Lint, types, layers, migrations and the OpenAPI schema
 	$(VENV)/bin/ruff check .
@@ -107,4 +114,14 @@ $(VENV)/.installed: requirements.lock $(TORCH_STAMP)
 		&& $(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements.lock; then :; \
 	else echo "uv could not install; pip does the same, in minutes instead of seconds."; \
 		$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock; fi
+	@touch $@
+
+# Label Studio wants other versions of much that Gauntlet uses, so it has an environment of its own.
+$(LABEL_STUDIO_STAMP): | $(DEPS)
+	@echo "Installing Label Studio $(LABEL_STUDIO_VERSION) into $(LABEL_STUDIO_VENV) ..."
+	@rm -rf $(LABEL_STUDIO_VENV)
+	@$(PYTHON) -m venv $(LABEL_STUDIO_VENV)
+	@$(VENV)/bin/uv pip install --quiet --python $(LABEL_STUDIO_VENV)/bin/python 'label-studio==$(LABEL_STUDIO_VERSION)' \
+		|| $(LABEL_STUDIO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+			'label-studio==$(LABEL_STUDIO_VERSION)'
 	@touch $@

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -56,12 +56,16 @@ class JsonClient:
         *,
         basic: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
         timeout_s: float = TIMEOUT,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        """`basic`: user and password; or `headers`, sent with every request. `name` begins every error."""
+        """`basic`: user and password; or `headers`, sent with every request. `name` begins every error.
+
+        `secrets`: what else may stand in no error, such as a key that signs or is sent in a body.
+        """
         self._name, self._timeout, self._max_bytes = name, timeout_s, max_bytes
-        self._secrets = _secrets(basic, headers or {})
+        self._secrets = _secrets(basic, headers or {}, secrets)
         self._client = httpx2.Client(base_url=base_url, auth=basic, headers=headers, timeout=timeout_s)
 
     def ask(
@@ -186,9 +190,9 @@ class JsonClient:
         return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
 
 
-def _secrets(basic: tuple[str, str] | None, headers: Mapping[str, str]) -> list[str]:
+def _secrets(basic: tuple[str, str] | None, headers: Mapping[str, str], others: Sequence[str]) -> list[str]:
     """What may not stand in a message, longest first: keys, passwords, and how they look on the wire."""
-    found = {word for value in headers.values() for word in value.split()} | set(basic or ())
+    found = {word for value in headers.values() for word in value.split()} | set(basic or ()) | set(others)
     if basic:
         found.add(base64.b64encode(":".join(basic).encode()).decode())
     return sorted((secret for secret in found if len(secret) >= 8), key=len, reverse=True)

@@ -63,8 +63,12 @@ class Harness:
         raise NotImplementedError
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
-        """A person at the vendor, who goes by that id there, answers the task. Each answers a task once."""
+        """A person at the vendor answers the task. Each answers a task once."""
         raise NotImplementedError
+
+    def id_of(self, annotator: str) -> str:
+        """The vendor's id of that person; ids sort as names do."""
+        return annotator
 
     def golds(self) -> dict[str, str]:
         """The vendor's gold answers by our task ids."""

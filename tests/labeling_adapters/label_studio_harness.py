@@ -1,0 +1,67 @@
+"""Label Studio, faked, under the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from labeling_adapters.base import Delivery
+from labeling_adapters.http import JsonClient
+from tests.labeling_adapters.harness import Harness
+from tests.labeling_adapters.label_studio_server import KEY, REFUSED, label_studio_server
+
+SECRET = "a-secret-for-webhooks"
+
+
+class LabelStudioHarness(Harness):
+    sends = True
+    http = True
+    refuses = REFUSED
+    environment = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_WEBHOOK": SECRET}
+    key_variable = "LABEL_STUDIO_API_KEY"
+    steps = ((JsonClient, "ask"),)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.fake, self.server = self.stack.enter_context(label_studio_server())
+        self.fake.users = ["ann", "bob", "cleo"]
+        self.config = {
+            "url": self.server.base_url,
+            "auth": "legacy",
+            "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK",
+            "timeout_s": 0.3,
+        }
+
+    def holds(self) -> list[str]:
+        return [task["data"]["task"] for task in self.fake.tasks.values()]
+
+    def batches(self) -> int:
+        return len(self.fake.projects)
+
+    def received(self) -> bytes:
+        return json.dumps([self.fake.projects, self.fake.tasks], ensure_ascii=False).encode()
+
+    def answer(self, task_id: str, annotator: str, choice: str) -> None:
+        self.fake.annotate(self.task(task_id), annotator, choice)
+
+    def id_of(self, annotator: str) -> str:
+        return str(self.fake.users.index(annotator) + 1)
+
+    def announcement(self, task_id: str) -> Delivery:
+        task = self.task(task_id)
+        body = {"action": "ANNOTATION_CREATED", "annotation": {"id": 1}, "task": {"id": task["id"], "data": {}}}
+        return Delivery(json.dumps(body).encode(), {"x-gauntlet-secret": SECRET})
+
+    def forgeries(self, task_id: str) -> list[Delivery]:
+        true = self.announcement(task_id)
+        other = {"id": 999, "project": 2, "data": {"task": task_id}, "annotations": []}
+        self.fake.tasks[999] = other
+        foreign = json.dumps({"action": "ANNOTATION_CREATED", "task": {"id": 999}}).encode()
+        return [
+            Delivery(true.body, {}),
+            Delivery(true.body, {"x-gauntlet-secret": "x"}),
+            Delivery(foreign, true.headers),
+        ]
+
+    def task(self, task_id: str) -> dict:
+        return next(task for task in self.fake.tasks.values() if task["data"]["task"] == task_id)
