@@ -106,11 +106,13 @@ def api() -> Callable[..., APIClient]:
 
 @pytest.fixture
 def policy(db: None) -> Policy:
-    """A policy without rules for snippets."""
+    """A policy without rules for snippets, which asks for no more labels than a batch wants."""
     rules = dict.fromkeys(
         ("prompt_sentences", "completion_min_chars", "max_chars", "max_tokens", "min_letters", "language"), False
     )
-    return policy_create(spec={"name": "harm", "question": "Was anyone harmed?", "snippet_rules": rules})
+    depth = {"test": 1, "more_on": []}
+    spec = {"name": "harm", "question": "Was anyone harmed?", "snippet_rules": rules, "depth": depth}
+    return policy_create(spec=spec)
 
 
 @pytest.fixture

@@ -134,7 +134,6 @@ class Policy(_Part):
                 raise ValueError(f"gold {number}: {example.choice!r} is none of the choices {', '.join(self.choices)}")
         return self
 
-
     @property
     def failure(self) -> str:
         """The choice that means failure."""

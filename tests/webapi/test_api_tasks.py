@@ -55,6 +55,7 @@ def test_a_leased_task_holds_the_text_the_question_and_nothing_else(
     expires_at = Lease.objects.get().expires_at
     assert task == {
         "id": str(Task.objects.get().pk),
+        "kind": "label",
         "batch": str(batch.pk),
         "policy": {
             "id": str(policy.pk),
@@ -65,6 +66,7 @@ def test_a_leased_task_holds_the_text_the_question_and_nothing_else(
         },
         "prompt": "Story 0 began.",
         "completion": "It went on as story 0 does.",
+        "rival": None,
         "annotator": "",
         "lease": {"token": str(token), "expires_at": expires_at.isoformat().replace("+00:00", "Z")},
     }
@@ -253,7 +255,7 @@ def test_a_late_answer_counts_if_the_task_still_wants_one(alice: User, api: Api,
     assert (task_row.taken, task_row.labelled) == (1, 1)
 
 
-def test_a_late_answer_to_a_task_that_another_took_is_told(
+def test_a_late_answer_to_a_task_that_another_took_is_kept_and_does_not_count(
     alice: User, bob: User, api: Api, make_batch: MakeBatch
 ) -> None:
     make_batch(1)
@@ -261,9 +263,11 @@ def test_a_late_answer_to_a_task_that_another_took_is_told(
     run_out()
     (bobs,) = lease(api(bob))
     response = answer(api(alice), task)
-    assert (response.status_code, response.json()["code"]) == (409, "label_not_wanted")
-    assert Label.objects.count() == 0
-    assert answer(api(bob), bobs).status_code == 201
+    body = response.json()
+    assert (response.status_code, body["outcome"], body["late"]) == (200, "surplus", True)
+    assert Label.objects.get().counted is False
+    assert answer(api(bob), bobs).json()["outcome"] == "recorded"
+    assert (Task.objects.get().labelled, Label.objects.filter(counted=True).count()) == (1, 1)
 
 
 def test_many_answers_have_an_outcome_each(alice: User, bob: User, api: Api, make_batch: MakeBatch) -> None:
@@ -318,7 +322,8 @@ def test_researchers_list_labels_with_their_annotators(
     assert row["snippet"] == str(Snippet.objects.get().pk)
     assert api(bob).get("/api/v1/labels").json()["results"] == []
     (mine,) = api(alice).get("/api/v1/labels").json()["results"]
-    assert mine.keys() == {"id", "task", "choice", "revision", "seconds", "note", "external_id", "created_at"}
+    fields = {"id", "task", "choice", "revision", "seconds", "note", "flagged", "external_id", "created_at"}
+    assert mine.keys() == fields
 
 
 def test_a_batchs_progress(alice: User, rita: User, api: Api, make_batch: MakeBatch) -> None:
@@ -341,7 +346,7 @@ def test_a_batchs_progress(alice: User, rita: User, api: Api, make_batch: MakeBa
 
 def plan(annotator: Annotator, batch: Batch) -> str:
     """How the database would look for a task to lease."""
-    return tasks_for(annotator, batch.pk)[:1].explain()
+    return tasks_for(annotator, batch)[:1].explain()
 
 
 def test_the_next_task_is_found_by_the_index_of_free_tasks(alice: User, make_batch: MakeBatch) -> None:
@@ -358,6 +363,7 @@ def test_a_lease_makes_as_many_queries_however_long_the_queue(
 ) -> None:
     def queries(user: User, count: int) -> int:
         client = api(user)
+        make_batch(1)
         lease(client)
         batch = make_batch(count)
         with CaptureQueriesContext(

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.progress import silent
 from engine.snippets import Snippet as SnippetText
 from webapi.models import (
     Annotator,
     Batch,
     BatchState,
     Consensus,
-    Job,
     Label,
     Lease,
     LeaseState,
@@ -25,7 +25,6 @@ from webapi.models import (
     TaskState,
 )
 from webapi.services.policies import policy_create
-from workers.jobs import JobRun
 from workers.aggregate import aggregate
 from workers.record import Answer, record_labels
 
@@ -91,7 +90,9 @@ def test_beyond_the_wanted_number_nothing_is_counted(task: Callable[..., Task]) 
     one = task(wanted=2)
     answers = [Answer(one.pk, annotator(name).pk, "Yes") for name in ("alice", "bob", "carol")]
     assert outcomes(*answers) == ["recorded", "recorded", "surplus"]
-    assert Label.objects.count() == 2
+    assert list(Label.objects.order_by("pk").values_list("counted", flat=True)) == [True, True, False]
+    one.refresh_from_db()
+    assert (one.state, one.wanted, one.taken, one.labelled) == (TaskState.DONE, 2, 2, 2)
 
 
 def test_a_choice_the_policy_lacks_changes_nothing(task: Callable[..., Task]) -> None:
@@ -126,12 +127,11 @@ def test_consensus_follows_the_policys_rule_and_the_latest_revision(policy: Poli
     record_labels([Answer(one.pk, a.pk, c) for a, c in ((alice, "Yes"), (bob, "No"), (carol, "No"))])
     record_labels([Answer(tie.pk, a.pk, c) for a, c in ((alice, "Unsure"), (bob, "No"))])
     record_labels([Answer(staffed.pk, a.pk, c) for a, c in ((alice, "Yes"), (bob, "Yes"), (staff, "No"))])
-    run = JobRun(Job.objects.create(kind="x"))
     ids = [t.snippet_id for t in (one, tie, staffed)]
-    assert aggregate(policy, ids, run) == 3
+    assert aggregate(policy, ids, silent) == 3
     choices = dict(Consensus.objects.values_list("snippet_id", "choice"))
     assert [choices[pk] for pk in ids] == ["No", "Unsure", "No"]
     Label.objects.create(snippet=one.snippet, annotator=bob, choice="Yes", revision=1)
-    assert aggregate(policy, ids, run) == 3
+    assert aggregate(policy, ids, silent) == 3
     after = Consensus.objects.get(snippet=one.snippet)
     assert (after.choice, after.labels, after.rule, Consensus.objects.count()) == ("Yes", 3, "policy_rule", 3)

@@ -185,9 +185,11 @@ def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
         lease = before.get(task.pk)
         if lease is None:
             lease = next(new)
-        elif not lease.take_up_again(expires_at):
-            raise IntegrityError("the lease is live or answered")
-        lease.task, lease.annotator, lease.state, lease.expires_at = task, annotator, LeaseState.LIVE, expires_at
+        else:
+            if not lease.take_up_again(expires_at):
+                raise IntegrityError("the lease is live or answered")
+            lease.state, lease.expires_at = LeaseState.LIVE, expires_at
+        lease.task, lease.annotator = task, annotator
         leases.append(lease)
     return leases
 
