@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from django.db import transaction
 from django.db.models import Count, F, QuerySet
 
-from engine.aggregation import Vote, aggregate_many
+from engine.aggregation import Vote, aggregate_many, rule_named
 from labeling_adapters import adapter_named
 from labeling_adapters.base import IncomingLabel, LabelingAdapter, OutgoingBatch, OutgoingTask
 from webapi.models import (
@@ -236,16 +236,20 @@ def aggregate_round(run: JobRun) -> dict[str, Any]:
 
 
 def aggregate(policy_row: Policy, ids: Sequence[uuid.UUID], run: JobRun) -> int:
-    """Writes the consensus of each snippet by the policy's rule, from the latest label of each annotator."""
+    """Writes the consensus of each snippet by the policy's rule, from the latest label of each annotator.
+
+    Rules that estimate annotators do so from all labels under the policy, whichever snippets are written.
+    """
     policy = policy_row.rules
+    together = _decide_together(policy_row) if rule_named(policy.aggregation).joint else None
     for done, chunk in enumerate(chunked(ids, 1000)):
         run.progress(done * 1000, len(ids))
         votes = {str(pk): given for pk, given in _votes(chunk).items()}
-        decided = aggregate_many(policy.aggregation, votes, policy.choices)
+        decided = aggregate_many(policy.aggregation, votes, policy.choices) if together is None else together
         rows = [
-            Consensus(snippet_id=uuid.UUID(pk), choice=choice, rule=policy.aggregation, labels=len(votes[pk]))
-            for pk, choice in decided.items()
-            if choice is not None
+            Consensus(snippet_id=uuid.UUID(pk), choice=choice, rule=policy.aggregation, labels=len(given))
+            for pk, given in votes.items()
+            if (choice := decided.get(pk)) is not None
         ]
         Consensus.objects.bulk_create(
             rows,
@@ -255,6 +259,12 @@ def aggregate(policy_row: Policy, ids: Sequence[uuid.UUID], run: JobRun) -> int:
         )
     run.progress(len(ids), len(ids))
     return len(ids)
+
+
+def _decide_together(policy_row: Policy) -> dict[str, str | None]:
+    labelled = Label.objects.filter(snippet__policy=policy_row).order_by().values_list("snippet", flat=True).distinct()
+    votes = {str(pk): given for chunk in chunked(list(labelled), 1000) for pk, given in _votes(chunk).items()}
+    return aggregate_many(policy_row.rules.aggregation, votes, policy_row.rules.choices)
 
 
 def _votes(snippet_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Vote]]:
