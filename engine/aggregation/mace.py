@@ -39,10 +39,11 @@ def mace(
 ) -> Aggregated:
     """Posteriors and each annotator's confusion by variational Bayes. O(iterations * votes * choices).
 
-    Our own, not Crowd-Kit's: that one draws its start by the order of the votes, so the same votes in another order
-    may get another consensus; its restarts all draw the same start; its products of probabilities underflow on items
-    with hundreds of votes; and its EM variant overwrites the smoothing it was given. From the same start the steps are
-    the same. Here all annotators start as `habits` guesses, which is also what makes ties stay ties.
+    Our own, not Crowd-Kit's: that one gives annotators each other's habits unless they and the answers first appear in
+    sorted order; draws its start by the order of the votes, and for every restart the same; multiplies probabilities,
+    which underflow on items with hundreds of votes; and its EM variant overwrites the smoothing it was given. From the
+    same start, and sorted, the steps are the same. Here all start as `habits` guesses, so the order of the votes does
+    not matter and ties stay ties.
     """
     votes = prepare(table)
     spamming = np.array([habits.spamming, habits.staff_spamming])

@@ -11,7 +11,7 @@ from engine.errors import BadInput
 
 
 def update_items(model: ConfusionModel, table: VoteTable) -> Aggregated:
-    """The consensus of the table's items under `model`, exactly its E-step. O(votes in the table + annotators known).
+    """The consensus of the table's items under `model`, exactly its E-step. O(votes in the table * log(annotators)).
 
     `table` holds all votes of the items in question and no others, so a new label costs what its item's votes cost.
     Annotators' codes mean whom they meant when the model was estimated (`vote_table(..., annotators=...)` sees to it);

@@ -6,8 +6,10 @@ import krippendorff
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss
 
 from engine.aggregation.agreement import agreement, alpha_from_sums, disagreements
+from engine.aggregation.chance import chance_rows, fleiss_kappa, gwet_ac1, gwet_ac2, ordinal_weights
 from engine.aggregation.kappa import cohen_kappa, pairwise_kappas
 from engine.aggregation.votes import VoteTable
 from engine.evaluation.bootstrap import resampled_sums
@@ -74,6 +76,110 @@ def test_resampled_sums_are_a_bootstrap():
     assert sums.std(axis=0) == pytest.approx(np.sqrt(40) * rows.std(axis=0), rel=0.03)
 
 
+def abstractors():
+    """Gwet's example of two abstractors, 100 patients, three kinds (Ectopic, AIU, NIU)."""
+    pairs = [(0, 0)] * 13 + [(1, 1)] * 20 + [(1, 2)] * 7 + [(2, 1)] * 4 + [(2, 2)] * 56
+    return table_of([[a for a, _ in pairs], [b for _, b in pairs]], ("Ectopic", "AIU", "NIU"))
+
+
+def test_gwets_example_of_two_raters():
+    """AC1 and Scott's pi (Fleiss' kappa of two) as R's irrCAC prints them; the ordinal AC2 as Python's 0.4.4 does."""
+    found = agreement(abstractors(), resamples=200)
+    assert found.percent.estimate == pytest.approx(0.89)
+    assert found.ac1.estimate == pytest.approx(0.8493305, abs=1e-7)
+    assert found.fleiss.estimate == pytest.approx(0.7962397, abs=1e-7)
+    assert found.ac2.estimate == pytest.approx(0.9251917, abs=1e-7)
+    # By hand: the choices' shares are 26, 51 and 123 of 200; a neighbour weighs 2/3, all weights sum to 17/3.
+    spread = sum(share * (1 - share) for share in (0.13, 0.255, 0.615))
+    assert found.ac1.estimate == pytest.approx((0.89 - spread / 2) / (1 - spread / 2), abs=1e-12)
+    chance = 17 / 3 / 6 * spread
+    assert found.ac2.estimate == pytest.approx((0.89 + 0.11 * 2 / 3 - chance) / (1 - chance), abs=1e-12)
+    for estimate in (found.ac1, found.ac2, found.fleiss):
+        assert estimate.low < estimate.estimate < estimate.high
+        assert estimate.n == 100
+
+
+def test_gwets_example_of_four_raters_with_gaps():
+    """As R's irrCAC prints them: the unit with one rating tells how common its choice is, and nothing of agreement."""
+    found = agreement(krippendorffs_example(), resamples=200)
+    assert found.ac1.estimate == pytest.approx(0.77544, abs=5e-6)
+    assert found.fleiss.estimate == pytest.approx(0.76117, abs=5e-6)
+    assert found.ac1.n == 11
+
+
+def test_fleiss_is_statsmodels_where_all_items_have_as_many_votes():
+    table = random_table(13, items=90, annotators=5, share=1.0)
+    expected = statsmodels_fleiss(table.counts(), method="fleiss")
+    assert agreement(table, resamples=50).fleiss.estimate == pytest.approx(expected, abs=1e-12)
+
+
+def test_coefficients_are_their_definitions_written_out_pair_by_pair():
+    table = random_table(21, items=70, annotators=5, share=0.5, choices=4)
+    weights = {0: 1.0, 1: 1 - 1 / 6, 2: 1 - 3 / 6, 3: 0.0}
+    votes = [table.answers[table.items == item].tolist() for item in range(70)]
+    votes = [given for given in votes if given]
+    shares = [sum(given.count(k) / len(given) for given in votes) / len(votes) for k in range(4)]
+
+    def agreed(weight):
+        each = []
+        for given in votes:
+            pairs = [(a, b) for i, a in enumerate(given) for j, b in enumerate(given) if i != j]
+            each += [sum(weight(a, b) for a, b in pairs) / len(pairs)] if pairs else []
+        return sum(each) / len(each)
+
+    same, near = agreed(lambda a, b: float(a == b)), agreed(lambda a, b: weights[abs(a - b)])
+    spread = sum(share * (1 - share) for share in shares)
+    total = sum(weights[abs(a - b)] for a in range(4) for b in range(4))
+    expected = {
+        "fleiss": (same, sum(share**2 for share in shares)),
+        "ac1": (same, spread / 3),
+        "ac2": (near, total / 12 * spread),
+    }
+    assert sum(len(given) == 1 for given in votes) > 3
+    found = agreement(table, resamples=50)
+    for name, (observed, chance) in expected.items():
+        assert getattr(found, name).estimate == pytest.approx((observed - chance) / (1 - chance), abs=1e-12), name
+
+
+def test_ordinal_weights_are_gwets():
+    assert ordinal_weights(4)[0] == pytest.approx([1, 1 - 1 / 6, 1 - 3 / 6, 0])
+    assert ordinal_weights(2).tolist() == [[1, 0], [0, 1]]
+    assert ordinal_weights(1).tolist() == [[1]]
+
+
+def test_sums_of_resamples_give_what_the_resampled_items_give():
+    """The bootstrap's statistic from column sums is the statistic of the same items taken one by one."""
+    counts = random_table(2).counts()
+    counts = counts[counts.any(axis=1)]
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        sample = counts[rng.integers(0, len(counts), len(counts))]
+        columns = (
+            np.repeat(np.arange(len(sample)), sample.sum(axis=1)),
+            np.repeat(np.indices(sample.shape)[1], sample.ravel()),
+        )
+        items, answers = columns
+        whole = agreement(
+            VoteTable(items, items, answers, np.zeros(items.size, bool), len(sample), ("a", "b", "c")), resamples=2
+        )
+        sums = chance_rows(sample).sum(axis=0, keepdims=True)
+        for name, of in (("fleiss", fleiss_kappa), ("ac1", gwet_ac1), ("ac2", gwet_ac2)):
+            assert of(sums).value[0] == pytest.approx(getattr(whole, name).estimate, abs=1e-12)
+
+
+def test_a_rare_choice_deflates_kappa_and_not_ac1():
+    """Two who agree on 196 of 200 items, two of them Yes: kappa is 0.49, AC1 near the 98 % that one sees."""
+    a = [0] * 4 + [1] * 196
+    b = [0] * 2 + [1] * 2 + [0] * 2 + [1] * 194
+    found = agreement(table_of([a, b], ("Yes", "No")), resamples=100)
+    assert found.percent.estimate == pytest.approx(0.98)
+    assert found.fleiss.estimate == pytest.approx((0.98 - 0.02**2 - 0.98**2) / (1 - 0.02**2 - 0.98**2))
+    assert found.ac1.estimate == pytest.approx((0.98 - 2 * 0.02 * 0.98) / (1 - 2 * 0.02 * 0.98))
+    assert found.ac2.estimate == pytest.approx(found.ac1.estimate)
+    assert found.fleiss.estimate < 0.5
+    assert found.ac1.estimate > 0.97
+
+
 def test_observed_agreement_is_krippendorffs_by_hand():
     # Item 1: a a b has 1 matching pair of 3; item 2: a a has 1 of 1; item 3 has a single vote and does not count.
     table = table_of([[0, 0, 1], [0, 0, None], [1, None, None]], "ab")
@@ -95,22 +201,23 @@ def test_intervals_hold_the_estimate_and_do_not_depend_on_the_run():
     table = random_table(7)
     first, again = agreement(table, seed=4), agreement(table, seed=4)
     assert first == again
-    for estimate in (first.alpha, first.percent, *first.per_choice.values()):
+    for estimate in (first.alpha, first.fleiss, first.ac1, first.ac2, first.percent, *first.per_choice.values()):
         assert estimate.low < estimate.estimate < estimate.high
 
 
-def test_alpha_interval_covers():
-    """Seeded: 200 samples of 80 items from one population; the 95 % interval holds its alpha in at least 90 %."""
+@pytest.mark.parametrize("name", ["alpha", "fleiss", "ac1", "ac2"])
+def test_intervals_cover(name):
+    """Seeded: 200 samples of 80 items from one population; the 95 % interval holds its value in at least 90 %."""
     population = random_table(11, items=6000)
     counts = population.counts()
-    truth = agreement(population, resamples=2).alpha.estimate
+    truth = getattr(agreement(population, resamples=2), name).estimate
     covered = 0
     for seed in range(200):
         pick = np.random.default_rng([seed]).choice(6000, 80, replace=False)
         votes = np.repeat(np.tile(np.arange(3), 80), counts[pick].ravel())
         items = np.repeat(np.arange(80), counts[pick].sum(axis=1))
         sample = VoteTable(items, np.arange(items.size), votes, np.zeros(items.size, bool), 80, ("a", "b", "c"))
-        found = agreement(sample, seed=seed, resamples=300).alpha
+        found = getattr(agreement(sample, seed=seed, resamples=300), name)
         covered += found.low <= truth <= found.high
     assert covered >= 180
 
@@ -120,6 +227,7 @@ def test_nothing_judged_twice_has_no_agreement():
     assert found.alpha.estimate is None
     assert found.percent.estimate is None
     assert found.alpha.low is None
+    assert (found.fleiss.estimate, found.ac1.estimate, found.ac2.estimate) == (None, None, None)
     assert (found.items, found.items_with_pairs, found.votes) == (3, 0, 3)
 
 
@@ -127,7 +235,11 @@ def test_one_answer_only_has_full_agreement_but_no_alpha():
     found = agreement(table_of([[0, 0], [0, 0]], "ab"), resamples=20)
     assert found.percent.estimate == 1
     assert found.alpha.estimate is None
+    assert found.fleiss.estimate is None
+    assert found.ac1.estimate == 1, "two choices were there to choose from"
     assert found.per_choice["b"].estimate is None
+    alone = agreement(table_of([[0, 0], [0, 0]], "a"), resamples=20)
+    assert (alone.ac1.estimate, alone.ac2.estimate, alone.fleiss.estimate) == (None, None, None)
 
 
 def test_full_agreement_is_known_only_as_far_as_the_items_tell():
@@ -137,6 +249,8 @@ def test_full_agreement_is_known_only_as_far_as_the_items_tell():
     assert found.per_choice["b"][:3] == (1.0, pytest.approx(0.025), 1.0)
     assert found.alpha.estimate == 1
     assert found.alpha.low == pytest.approx(1 - unseen / (1 - (6 * 5 + 2 * 1) / (8 * 7)))
+    assert found.fleiss[:3] == (1.0, pytest.approx(1 - unseen / (2 * 0.75 * 0.25)), 1.0)
+    assert found.ac1[:3] == (1.0, pytest.approx(1 - unseen / (1 - 2 * 0.75 * 0.25)), 1.0)
     opposed = agreement(table_of([[0, 0], [1, 1]], "ab"), resamples=50).percent
     assert opposed[:3] == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 2)))
 
@@ -198,6 +312,36 @@ def test_kappa_of_two_who_always_gave_the_same_one_answer_is_undefined():
     found = pairwise_kappas(table_of([[0] * 5, [0] * 5], "ab"), min_overlap=5)
     assert np.isnan(found.kappa).all()
     assert found.items[0, 1] == 5
+
+
+def test_agreement_as_plain_data():
+    found = agreement(abstractors(), resamples=50).as_dict()
+    assert list(found)[:5] == ["alpha", "fleiss", "ac1", "ac2", "percent"]
+    assert found["ac1"]["method"] == "Gwet's AC1, bootstrap of items"
+    assert found["ac2"]["estimate"] == pytest.approx(0.9251917, abs=1e-7)
+
+
+def test_many_choices_and_votes_are_counted_all_the_same():
+    """So many that a row of counts does not fit into one number."""
+    rng = np.random.default_rng(1)
+    counts = rng.multinomial(300, np.full(12, 1 / 12), size=40)
+    items, answers = np.repeat(np.arange(40), 300), np.repeat(np.tile(np.arange(12), 40), counts.ravel())
+    table = VoteTable(items, items, answers, np.zeros(items.size, bool), 40, tuple("abcdefghijkl"))
+    expected = statsmodels_fleiss(counts, method="fleiss")
+    assert agreement(table, resamples=50).fleiss.estimate == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_million_votes_take_less_than_a_second():
+    rng = np.random.default_rng(0)
+    items, answers = rng.integers(0, 300_000, 1_000_000), rng.choice(3, 1_000_000, p=[0.05, 0.15, 0.8])
+    annotators = rng.integers(0, 500, 1_000_000)
+    table = VoteTable(items, annotators, answers, np.zeros(items.size, bool), 300_000, ("Yes", "Unsure", "No"))
+    agreement(table, resamples=2)
+    start = time.process_time()
+    found = agreement(table)
+    assert time.process_time() - start < 1
+    assert found.votes == 1_000_000
+    assert found.fleiss.low < 0 < found.fleiss.high, "they answer at random"
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"the crowd judgements are not at {DATA}")

@@ -135,3 +135,22 @@ def test_consensus_follows_the_policys_rule_and_the_latest_revision(policy: Poli
     assert aggregate(policy, ids, silent) == 3
     after = Consensus.objects.get(snippet=one.snippet)
     assert (after.choice, after.labels, after.rule, Consensus.objects.count()) == ("Yes", 3, "policy_rule", 3)
+
+
+def test_a_rule_that_estimates_annotators_learns_from_all_labels_under_the_policy(
+    task: Callable[..., Task], policy: Policy
+) -> None:
+    """Alice, whom Ann and Abe confirm elsewhere, is believed against two who answer by habit."""
+    policy.spec["aggregation"] = "dawid_skene"
+    policy.save()
+    names = ("alice", "ann", "abe", "bob", "bert")
+    people = {name: annotator(name) for name in names}
+    for n in range(12):
+        one, truth = task(f"Sentence number {n} it is.", wanted=5), ("Yes", "No", "No")[n % 3]
+        record_labels([Answer(one.pk, people[name].pk, "Yes" if name[0] == "b" else truth) for name in names])
+    disputed = task("The last sentence of all.", wanted=3)
+    given = (("alice", "No"), ("bob", "Yes"), ("bert", "Yes"))
+    record_labels([Answer(disputed.pk, people[name].pk, choice) for name, choice in given])
+    assert aggregate(policy, [disputed.snippet_id], silent) == 1
+    only = Consensus.objects.get()
+    assert (only.snippet_id, only.choice, only.labels, only.rule) == (disputed.snippet_id, "No", 3, "dawid_skene")
