@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 MAX_BYTES = 64 * 1024 * 1024
 _LONGEST_HEADER = 10_000
+LONGEST_CELL = 100_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters that make a cell a formula somewhere (OWASP, CSV injection), full-width ones among them."""
 
@@ -63,11 +64,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _rows(text: str, delimiter: str, names: list[str]) -> Iterator[TableRow]:
+    # csv's own limit is the whole process's: whoever set it last decides, so that here it is out of the way.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_BYTES))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     next(reader)
     line = reader.line_num + 1
     try:
         for cells in reader:
+            if max(map(len, cells), default=0) > LONGEST_CELL:
+                raise UnreadableTable(f"line {line}: a cell of more than {LONGEST_CELL:,} characters")
             if any(cell.strip() for cell in cells):
                 found = dict(zip(names, map(str.strip, cells), strict=False))
                 yield TableRow(line, {name: found.get(name, "") for name in names})

@@ -10,8 +10,8 @@ from engine.classifiers import int8
 from engine.classifiers.int8 import quantise, saturates, with_unsigned_weights
 
 RNG = np.random.default_rng(0)
-WEIGHT = RNG.normal(size=(64, 32)).astype(np.float32)
-SECOND = RNG.normal(size=(64, 8)).astype(np.float32)
+WEIGHT = RNG.normal(size=(64, 96)).astype(np.float32)
+SECOND = RNG.normal(size=(64, 80)).astype(np.float32)
 
 
 def graph() -> ModelProto:
@@ -81,7 +81,7 @@ def test_one_sided_and_all_zero_tokens() -> None:
     assert np.std(run(model, positive)[0] - positive @ WEIGHT) < 0.01 * np.std(positive @ WEIGHT)
     negative = -positive  # the other side than calibrated: coarser, still not clipped
     assert np.abs(run(model, negative)[0] - negative @ WEIGHT).max() < np.abs(negative @ WEIGHT).max()
-    assert run(model, np.zeros((1, 2, 64), np.float32))[0] == pytest.approx(np.zeros((1, 2, 32)), abs=1e-6)
+    assert run(model, np.zeros((1, 2, 64), np.float32))[0] == pytest.approx(np.zeros((1, 2, 96)), abs=1e-6)
 
 
 def test_unsigned_weights_give_the_same_products() -> None:
@@ -89,6 +89,26 @@ def test_unsigned_weights_give_the_same_products() -> None:
     signed = run(model, x)[0]
     assert run(with_unsigned_weights(model), x)[0] == pytest.approx(signed, rel=1e-6, abs=1e-6)
     assert {t.data_type for t in model.graph.initializer if t.name.endswith(int8.CODES)} == {TensorProto.UINT8}
+
+
+def test_the_first_layer_and_narrowing_products_stay_exact() -> None:
+    sizes = {"a1": (4, 4), "b1": (4, 8), "c1": (8, 4), "a2": (4, 4), "b2": (4, 8), "c2": (8, 4), "last": (4, 4)}
+    values = ["x", *(f"{name}_out" for name in sizes)]
+    nodes = [
+        helper.make_node("MatMul", [source, name], [made])
+        for name, source, made in zip(sizes, values[:-1], values[1:], strict=True)
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", "s", 4])]
+    outputs = [helper.make_tensor_value_info("last_out", TensorProto.FLOAT, None)]
+    constants = [numpy_helper.from_array(RNG.normal(size=size).astype(np.float32), n) for n, size in sizes.items()]
+    made = helper.make_graph(nodes, "g", inputs, outputs, constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    quantised = quantise(model, [feeds(RNG.normal(size=(3, 5, 4)).astype(np.float32))])
+    names = {tensor.name for tensor in quantised.graph.initializer}
+    assert names & sizes.keys() == {"a1", "b1", "c1", "c2"}
+    assert {name for name in names if name.endswith(int8.CODES) and "zeros" not in name} == {
+        f"{name}_out{int8.CODES}" for name in ("a2", "b2", "last")
+    }
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_unsure_trains_as_positive():
         ({"choices": "Yes"}, "choices: must be a list"),
         (
             {"colour": "red"},
-            "colour: there is no such field; known: aggregation, choices, enrichment, guidelines, name, question, "
-            "simulation, snippet_rules",
+            "colour: there is no such field; known: aggregation, blind, choices, comparison, depth, enrichment, "
+            "gold, guidelines, name, quality, question, simulation, snippet_rules",
         ),
         ({"snippet_rules": {"max_chars": 0}}, "snippet_rules.max_chars: must be at least 1"),
         ({"snippet_rules": 3}, "snippet_rules: must be a table of fields"),

@@ -140,7 +140,7 @@ def test_bad_rows_are_listed_by_file_and_line_and_the_good_ones_land(
 def test_a_broken_table_gives_what_comes_before_the_break(folder: Path) -> None:
     returned(folder, COLUMNS + "t0,ann,Yes\nt1,ann," + "x" * 200_000 + "\nt2,ann,Yes\n")
     assert [one.task_id for one in given(folder)] == ["t0"]
-    assert problems(folder) == ["ann.csv: line 3: field larger than field limit (131072)"]
+    assert problems(folder) == ["ann.csv: line 3: a cell of more than 100,000 characters"]
 
 
 def test_a_person_answers_a_task_once_whatever_is_sent_again(folder: Path) -> None:
@@ -195,5 +195,5 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         adapter_in(tmp_path / "file").open(BATCH)
     with pytest.raises(BadInput, match=r"^adapter csv_dropbox: folder: .*must be an absolute path"):
         adapter_in(Path("drop"))
-    with pytest.raises(BadInput, match=r"^adapter csv_dropbox: folder: Field required"):
+    with pytest.raises(BadInput, match=r"^adapter csv_dropbox: folder: is required"):
         adapter_named("csv_dropbox", POLICY)

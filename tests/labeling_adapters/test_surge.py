@@ -138,7 +138,7 @@ def test_the_address_comes_from_the_environment(vendor: SurgeHarness, monkeypatc
     monkeypatch.setenv("SURGE_BASE_URL", f"{vendor.server.base_url}/api")
     assert adapter_named("surge", POLICY).open(BATCH) in vendor.surge.projects
     monkeypatch.setenv("SURGE_BASE_URL", "app.surgehq.ai")
-    with pytest.raises(BadInput, match=r"^adapter surge: base_url: String should match"):
+    with pytest.raises(BadInput, match=r"^adapter surge: base_url: must fit the pattern"):
         adapter_named("surge", POLICY)
 
 

@@ -16,10 +16,12 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 
 import django
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background ignores it
 
 django.setup()
 from django.core.management import call_command
