@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from engine.aggregation.gold import verdict
@@ -51,10 +51,20 @@ def gold_record(standing: Standing) -> GoldRecord:
     return GoldRecord(right, answers.count() - right)
 
 
-def qualification_size(policy: Policy) -> int:
-    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are."""
+def qualification_size(policy: Policy, standing: Standing | None = None) -> int:
+    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are.
+
+    For one with a standing, what they answered since their slate was clean counts among those that are there, and
+    what they answered before does not: it cannot be asked again.
+    """
     wanted = policy.rules.quality.qualification
-    return min(wanted, Gold.objects.filter(policy=policy, active=True).count()) if wanted else 0
+    if not wanted:
+        return 0
+    gold = Gold.objects.filter(policy=policy, active=True)
+    if standing is None:
+        return min(wanted, gold.count())
+    answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=standing.annotator_id)
+    return min(wanted, gold.filter(~Exists(answered)).count() + sum(gold_record(standing)))
 
 
 def standing_of(annotator: Annotator, policy: Policy) -> Standing:
@@ -79,7 +89,7 @@ def judge(whom: Iterable[tuple[uuid.UUID, Policy]]) -> None:
             policy.rules.quality,
             right=record.right,
             wrong=record.wrong,
-            qualifying=qualification_size(policy) if qualifying else 0,
+            qualifying=qualification_size(policy, standing) if qualifying else 0,
         )
         said = f"{record.right} of {record.right + record.wrong} gold answers right"
         if found == "paused" and not standing.annotator.staff:

@@ -26,6 +26,7 @@ from webapi.models import (
     TaskState,
 )
 from workers.aggregate import posteriors
+from workers.feedback import is_told
 from workers.quality import judge
 from workers.votes import Voted, votes_of
 
@@ -83,8 +84,8 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     """Writes answers as labels, and closes tasks and batches that have what they want. One transaction; O(answers).
 
     An answer that came before is a `duplicate` (with the label's id). One that comes when none is wanted any more is
-    `surplus`: kept, and no vote. Another choice under the same lease, while the batch is open, is a new revision.
-    Answers to unknown tasks are left out.
+    `surplus`: kept, and no vote. Another choice under the same lease, while the batch is open, is a new revision; but
+    gold is closed (`duplicate`) once the annotator may know its right answer. Answers to unknown tasks are left out.
     """
     with transaction.atomic():
         # Locked in one order: of the same answer sent twice at once, the second sees the first's label.
@@ -131,7 +132,7 @@ class _Writing:
         before = self._latest.get(key)
         made = _row(answer, task.row, lease)
         if before is not None:
-            if not _changes(made, before, task.row, lease):
+            if not _changes(made, before, task.row, lease) or _is_closed(before, task.row):
                 return Recorded(answer.task_id, "duplicate", before.pk)
             made.revision, made.counted = before.revision + 1, before.counted
         else:
@@ -207,6 +208,13 @@ def _changes(made: Given, before: Given, task: Task, lease: Lease | None) -> boo
     """Whether annotators change what they said under the lease they answered, while the batch is open."""
     same = (made.choice, made.note, made.flagged) == (before.choice, before.note, before.flagged)
     return not same and lease is not None and before.task_id == task.pk and task.batch.state == BatchState.OPEN
+
+
+def _is_closed(before: Given, task: Task) -> bool:
+    """Whether this is gold whose right answer the annotator may know by now."""
+    if task.gold_id is None or not isinstance(before, Label):
+        return False
+    return is_told(before, before.annotator, task.batch.policy)
 
 
 def _deepen(tasks: Iterable[_Open]) -> None:

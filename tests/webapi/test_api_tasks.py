@@ -204,8 +204,38 @@ def test_renewed_leases_stay_and_released_ones_go(alice: User, bob: User, api: A
     for expected in ("released", "not_held"):
         released = api(alice).post("/api/v1/tasks/release", {"leases": tokens[:1]}).json()["results"]
         assert released == [{"token": tokens[0], "outcome": expected, "expires_at": None}]
-    assert list(Task.objects.order_by("place").values_list("taken", flat=True)) == [0, 1]
+    assert {str(task.pk): task.taken for task in Task.objects.all()} == {one["id"]: 0, two["id"]: 1}
     assert api(alice).post("/api/v1/tasks/renew", {"leases": tokens[:1]}).json()["results"][0]["outcome"] == "not_held"
+
+
+def test_what_a_request_leased_is_released_without_its_answer(
+    alice: User, bob: User, api: Api, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    client = api(alice)
+    client.post("/api/v1/tasks/lease", {"count": 2}, HTTP_IDEMPOTENCY_KEY="k")
+    tokens = {str(row.token) for row in Lease.objects.all()}
+    assert api(bob).post("/api/v1/tasks/release", {"request": "k"}).json()["results"] == []
+    assert Lease.objects.filter(state=LeaseState.LIVE).count() == 2
+    for expected in ("released", "not_held"):
+        results = client.post("/api/v1/tasks/release", {"request": "k"}).json()["results"]
+        assert {(one["token"], one["outcome"]) for one in results} == {(token, expected) for token in tokens}
+    assert set(Task.objects.values_list("taken", flat=True)) == {0}
+    assert client.post("/api/v1/tasks/release", {}).json()["errors"][0]["loc"] == ["leases"]
+
+
+def test_a_lease_request_that_comes_after_its_release_leases_nothing(
+    alice: User, api: Api, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    client = api(alice)
+    assert client.post("/api/v1/tasks/release", {"request": "k"}).json() == {"results": []}
+    late = client.post("/api/v1/tasks/lease", {"count": 2}, HTTP_IDEMPOTENCY_KEY="k")
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_reused")
+    assert not Lease.objects.exists()
+    made = client.post("/api/v1/tokens", {"name": "t"}, HTTP_IDEMPOTENCY_KEY="other")
+    assert made.status_code == 201
+    assert client.post("/api/v1/tasks/release", {"request": "other"}).json() == {"results": []}
 
 
 def test_what_one_released_comes_back_last(alice: User, api: Api, make_batch: MakeBatch) -> None:

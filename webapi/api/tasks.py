@@ -11,13 +11,20 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from webapi.api.base import Resource, StrictSerializer
+from webapi.api.base import MAX_KEY, Resource, StrictSerializer
 from webapi.api.fields import policies_named
 from webapi.api.schema import EXAMPLE_ID, example
 from webapi.models import Batch, Lease
 from webapi.permissions import visible
 from webapi.selectors.tasks import leases_held
-from webapi.services.leases import MAX_LEASES, annotator_for, leases_release, leases_renew, tasks_lease
+from webapi.services.leases import (
+    MAX_LEASES,
+    annotator_for,
+    leases_release,
+    leases_release_asked,
+    leases_renew,
+    tasks_lease,
+)
 from workers.record import SIDES
 
 KINDS = ("label", "compare")
@@ -105,6 +112,24 @@ class TokensInput(StrictSerializer):
     """Leases by their tokens."""
 
     leases = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=MAX_LEASES)
+
+
+class ReleaseInput(StrictSerializer):
+    """Leases by their tokens, or by the request that took them."""
+
+    leases = serializers.ListField(child=serializers.UUIDField(), max_length=MAX_LEASES, default=list)
+    request = serializers.CharField(
+        max_length=MAX_KEY,
+        default="",
+        help_text="The `Idempotency-Key` of a request to `/tasks/lease` whose answer you did not get: what it leased "
+        "is given back, and if it is still on its way it will lease nothing.",
+    )
+
+    def validate(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Something must be named. Raises ValidationError."""
+        if not wanted["leases"] and not wanted["request"]:
+            raise serializers.ValidationError({"leases": serializers.ErrorDetail("Name a lease.", "min_length")})
+        return wanted
 
 
 class LeaseOutcomeSerializer(serializers.Serializer[Any]):
@@ -200,14 +225,17 @@ class Tasks(Resource[Lease]):
         return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
 
     @extend_schema(
-        request=TokensInput,
+        request=ReleaseInput,
         responses=LeaseOutcomesSerializer,
         examples=[*example(TOKENS), *example(_outcome("released", None), status=200)],
     )
     @action(detail=False, methods=["post"])
     def release(self, request: Request) -> Response:
         """Gives leases back at once."""
-        outcomes = leases_release(user=self.user, tokens=self.input(TokensInput)["leases"])
+        wanted = self.input(ReleaseInput)
+        outcomes = leases_release(user=self.user, tokens=wanted["leases"])
+        if wanted["request"]:
+            outcomes += leases_release_asked(user=self.user, key=wanted["request"])
         return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
 
     def _batch(self, batches: QuerySet[Batch], key: Any) -> QuerySet[Batch]:

@@ -27,13 +27,16 @@ from webapi.models import (
     TaskState,
     User,
 )
-from webapi.permissions import Actor, pull_vendor
+from webapi.permissions import STAFF, Actor, pull_vendor
 from webapi.selectors.tasks import gold_for, leases_by_token, live_leases, open_batches, tasks_for
-from workers.quality import gold_record, qualification_size, standing_of
+from webapi.services.idempotency import answer_forestall
+from workers.quality import gold_record, judge, qualification_size, standing_of
 
 MAX_LEASES = 100
 """Tasks in one request."""
 ATTEMPTS = 3
+LEASE_REQUEST = "POST /api/v1/tasks/lease"
+"""As idempotency keys know it."""
 
 
 class LeaseOutcome(NamedTuple):
@@ -57,8 +60,9 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
             vendor=pull_vendor(user), external_id=worker, defaults={"name": f"{user.username} {worker}"}
         )
     else:
-        staff = actor.role in (Role.STAFF_LABELER, Role.RESEARCHER, Role.ADMIN)
-        made, _ = Annotator.objects.get_or_create(user=user, defaults={"name": user.username, "staff": staff})
+        made, _ = Annotator.objects.get_or_create(
+            user=user, defaults={"name": user.username, "staff": actor.role in STAFF}
+        )
     return made
 
 
@@ -118,8 +122,11 @@ def _lease_from(batch: Batch, standing: Standing, count: int) -> list[Lease]:
     if batch.kind != "label" or annotator.staff:
         return _lease_tasks(batch, annotator, count)
     if standing.state == StandingState.QUALIFYING:
-        asked = sum(gold_record(standing)) + live_leases(annotator, gold_of=batch.policy)
-        return _lease_gold(batch, annotator, min(count, qualification_size(batch.policy) - asked))
+        held, given = live_leases(annotator, gold_of=batch.policy), sum(gold_record(standing))
+        size = qualification_size(batch.policy, standing)
+        if not held and 0 < size <= given:  # gold was withdrawn in the middle of the test
+            judge([(annotator.pk, batch.policy)])
+        return _lease_gold(batch, annotator, min(count, size - given - held))
     hidden = sum(random.random() < quality.gold_rate for _ in range(count)) if quality.gold_rate else 0
     leased = _lease_gold(batch, annotator, hidden) if hidden else []
     tasks = _lease_tasks(batch, annotator, count - len(leased))
@@ -226,6 +233,16 @@ def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutc
     return [
         LeaseOutcome(token, "released" if token in mine and _release(mine[token]) else "not_held") for token in tokens
     ]
+
+
+def leases_release_asked(*, user: User, key: str) -> list[LeaseOutcome]:
+    """Gives back what the lease request with this idempotency key took; if it has not come yet, it will take nothing.
+
+    For a client that goes away before it has the answer.
+    """
+    answer = answer_forestall(user=user, key=key, request=LEASE_REQUEST)
+    tokens = [uuid.UUID(task["lease"]["token"]) for task in (answer or {}).get("tasks", ())]
+    return leases_release(user=user, tokens=tokens)
 
 
 def _release(lease: Lease) -> bool:
