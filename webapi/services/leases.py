@@ -18,6 +18,7 @@ from webapi.errors import DomainError
 from webapi.models import (
     Annotator,
     Batch,
+    Gold,
     Lease,
     LeaseState,
     Role,
@@ -27,6 +28,7 @@ from webapi.models import (
     TaskState,
     User,
 )
+from webapi.models.base import locked
 from webapi.permissions import Actor, pull_vendor
 from webapi.selectors.tasks import gold_for, leases_by_token, live_leases, open_batches, tasks_for
 from workers.quality import gold_record, qualification_size, standing_of
@@ -102,10 +104,10 @@ def _room(annotator: Annotator) -> int:
 
     Locking the annotator also lets nobody lease the same snippet in two requests at once.
     """
-    Annotator.objects.select_for_update().filter(pk=annotator.pk).first()
+    list(locked(Annotator.objects.filter(pk=annotator.pk)).values_list("pk"))
     room = settings.LEASES_PER_ANNOTATOR - live_leases(annotator)
     if annotator.vendor:
-        User.objects.select_for_update().filter(pk=annotator.vendor.partition(":")[2]).first()
+        list(locked(User.objects.filter(pk=annotator.vendor.partition(":")[2])).values_list("pk"))
         held = Lease.objects.filter(annotator__vendor=annotator.vendor, state=LeaseState.LIVE).count()
         room = min(room, settings.LEASES_PER_VENDOR - held)
     if room <= 0:
@@ -119,28 +121,33 @@ def _lease_from(batch: Batch, standing: Standing, count: int) -> list[Lease]:
         return _lease_tasks(batch, annotator, count)
     if standing.state == StandingState.QUALIFYING:
         asked = sum(gold_record(standing)) + live_leases(annotator, gold_of=batch.policy)
-        return _lease_gold(batch, annotator, min(count, qualification_size(batch.policy) - asked))
+        left = qualification_size(batch.policy) - asked
+        return _lease_gold(gold_for(annotator, batch.policy, min(count, left)), batch, annotator)
     hidden = sum(random.random() < quality.gold_rate for _ in range(count)) if quality.gold_rate else 0
-    leased = _lease_gold(batch, annotator, hidden) if hidden else []
-    tasks = _lease_tasks(batch, annotator, count - len(leased))
-    if not tasks:  # gold alone would say what it is
-        _forget_gold(leased)
-        return []
-    mixed = [*leased, *tasks]
+    gold = gold_for(annotator, batch.policy, min(hidden, max(count - 1, 1)))
+    if count == 1 and gold:  # stands for a task that waits: where there is no work, gold would say what it is
+        return _lease_gold(gold, batch, annotator) if _task_waits(batch, annotator) else []
+    tasks = _lease_tasks(batch, annotator, count - len(gold))
+    mixed = [*tasks, *(_lease_gold(gold, batch, annotator) if tasks else [])]
     random.shuffle(mixed)
     return mixed
 
 
-def _lease_gold(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
+def _lease_gold(found: Sequence[Gold], batch: Batch, annotator: Annotator) -> list[Lease]:
     """A task of its own for each piece of gold: its key tells as little as any other's."""
-    found = gold_for(annotator, batch.policy, count) if count > 0 else []
     tasks = [Task(batch=batch, snippet=gold.snippet, gold=gold, taken=1) for gold in found]
     Task.objects.bulk_create(tasks)
     return _new_leases(tasks, annotator)
 
 
-def _forget_gold(leases: Sequence[Lease]) -> None:
-    Task.objects.filter(pk__in=[lease.task_id for lease in leases]).delete()
+def _task_waits(batch: Batch, annotator: Annotator) -> bool:
+    after = cache.get(_hint(batch, annotator))
+    ahead = [] if after is None else tasks_for(annotator, batch, after=after).values_list("pk")[:1]
+    return bool(ahead or tasks_for(annotator, batch).values_list("pk")[:1])
+
+
+def _hint(batch: Batch, annotator: Annotator) -> str:
+    return f"leased-up-to:{annotator.pk}:{batch.pk}"
 
 
 def _lease_tasks(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
@@ -148,7 +155,7 @@ def _lease_tasks(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
     not walk over their own answered tasks each time. The place is a hint; losing it costs time only."""
     if count <= 0:
         return []
-    hint = f"leased-up-to:{annotator.pk}:{batch.pk}"
+    hint = _hint(batch, annotator)
     after = cache.get(hint)
     tasks = _take(tasks_for(annotator, batch, after=after), batch, count)
     if after is not None and len(tasks) < count:
@@ -163,7 +170,7 @@ def _lease_tasks(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
 def _take(free: QuerySet[Task], batch: Batch, count: int) -> list[Task]:
     """The first `count` free tasks, each with one more taken. Raises IntegrityError if another took one meanwhile."""
     if connection.features.has_select_for_update_skip_locked:
-        free = free.select_for_update(skip_locked=True, of=("self",))
+        free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
     tasks = list(free.select_related("snippet", "rival")[:count])
     keys = [task.pk for task in tasks]
     if keys:
@@ -212,9 +219,10 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
     """Holds the user's live leases as long again from now. What ran out and was given back is `not_held`."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
     mine = leases_by_token(user, list(tokens))
+    renewed = Lease.renew_all([lease.pk for lease in mine.values()], expires_at)
     return [
         LeaseOutcome(token, "renewed", expires_at)
-        if token in mine and mine[token].renew(expires_at)
+        if token in mine and mine[token].pk in renewed
         else LeaseOutcome(token, "not_held")
         for token in tokens
     ]
@@ -223,12 +231,6 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
 def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
     """Gives the user's live leases back: their tasks are free at once, for the same annotator last."""
     mine = leases_by_token(user, list(tokens))
-    return [
-        LeaseOutcome(token, "released" if token in mine and _release(mine[token]) else "not_held") for token in tokens
-    ]
-
-
-def _release(lease: Lease) -> bool:
-    with transaction.atomic():
-        lease.task.lock()
-        return lease.end(LeaseState.RELEASED) and lease.task.give_back()
+    released = Lease.end_all([lease.pk for lease in mine.values()], LeaseState.RELEASED)
+    first = {token: lease for token, lease in mine.items() if lease.pk in released}
+    return [LeaseOutcome(token, "released" if first.pop(token, None) else "not_held") for token in tokens]
