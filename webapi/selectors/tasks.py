@@ -71,6 +71,8 @@ def not_by(annotator: Annotator, author: str) -> Q:
 
 def gold_for(annotator: Annotator, policy: Policy, count: int) -> list[Gold]:
     """Up to `count` gold snippets of the policy that the annotator has neither answered nor holds, in random order."""
+    if count <= 0:
+        return []
     answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
     held = Lease.objects.filter(task__gold=OuterRef("pk"), annotator=annotator, state__in=BUSY)
     free = Gold.objects.filter(~Exists(answered), ~Exists(held), policy=policy, active=True)
