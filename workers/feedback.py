@@ -39,9 +39,9 @@ def _told(annotator: Annotator, policy: Policy) -> Q:
         return Q(pk=None)
     told = Q(created_at__lte=timezone.now() - LATER)
     latest = Label.objects.filter(annotator=annotator, revision=0).order_by("-pk")
-    long_ago = latest.values_list("pk", flat=True)[FURTHER : FURTHER + 1].first()
+    long_ago = latest.values_list("pk", flat=True)[FURTHER - 1 : FURTHER].first()
     if long_ago is not None:
-        told |= Q(pk__lte=long_ago)
+        told |= Q(pk__lt=long_ago)
     standing = Standing.objects.filter(annotator=annotator, policy=policy).first()
     if standing is not None:
         told |= Q(created_at__lt=standing.since) | Q(pk__in=_test_answers(standing))

@@ -111,7 +111,7 @@ def _of_policy(request: PageRequest, policy: Policy, kind: str) -> dict[str, Any
             "allTime": given.filter(annotator=mine, revision=0).count() if mine else 0,
             "leaseSeconds": settings.TASK_LEASE_SECONDS,
             "paused": standing.state == StandingState.PAUSED,
-            "test": standing.test._asdict() if standing.test and not compare else None,
+            "test": standing.qualification._asdict() if standing.qualification and not compare else None,
             "contact": settings.LABELING_CONTACT,
         },
     }

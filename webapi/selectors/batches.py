@@ -13,9 +13,12 @@ from django.utils import timezone
 from webapi.models import Label, Lease, LeaseState, Task, TaskState
 from webapi.selectors.round_progress import RATE_WINDOW
 
+STEP = 10
+
 
 class BatchCounts(NamedTuple):
-    """Counts of a batch. `done` of `total` labels are there, `leased` tasks are held now; `rate` is labels a second."""
+    """Counts of a batch. `done` of `total` labels are there, gold aside; `leased` tasks are held now, `rate` is
+    labels a second, gold among them."""
 
     tasks: int = 0
     tasks_done: int = 0
@@ -29,7 +32,7 @@ class BatchCounts(NamedTuple):
 def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]:
     """The counts of each batch. Three queries that grow with these batches, not with the table."""
     ids, now = list(batch_ids), timezone.now()
-    tasks = Task.objects.filter(batch__in=ids).exclude(state=TaskState.CANCELLED).order_by()
+    tasks = Task.objects.filter(batch__in=ids, gold=None).exclude(state=TaskState.CANCELLED).order_by()
     sums = tasks.values("batch").annotate(
         n=Count("pk"), ended=Count("pk", filter=Q(state=TaskState.DONE)), done=Sum("labelled"), total=Sum("wanted")
     )
@@ -51,3 +54,22 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
             eta=now + timedelta(seconds=left / rate) if rate else None,
         )
     return counts
+
+
+def roughly(counts: BatchCounts) -> BatchCounts:
+    """The counts to the nearest ten below what is done and above what is wanted.
+
+    To the label, they would tell the one who answers which answers count in the batch (gold does not) and which ask
+    for another (a disagreement).
+    """
+    done, total = counts.done - counts.done % STEP, counts.total + -counts.total % STEP
+    left = total - done
+    return BatchCounts(
+        tasks=counts.tasks,
+        tasks_done=min(counts.tasks_done - counts.tasks_done % STEP, counts.tasks),
+        done=done,
+        total=total,
+        leased=counts.leased,
+        rate=counts.rate,
+        eta=timezone.now() + timedelta(seconds=left / counts.rate) if counts.rate and left else None,
+    )

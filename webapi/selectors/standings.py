@@ -20,17 +20,18 @@ class Progress(NamedTuple):
 
 
 class StandingNow(NamedTuple):
-    """How one stands under a policy. `test` is there while the entrance test runs; `gold` counts what one was told."""
+    """How one stands under a policy. `qualification` is there while the entrance test runs; `gold` counts told
+    answers."""
 
     policy: Policy
     state: str
     reason: str
     feedback: bool
-    test: Progress | None
+    qualification: Progress | None
     gold: Rate
 
 
-def standings_of(annotator: Annotator) -> list[StandingNow]:
+def standings_of(annotator: Annotator | None) -> list[StandingNow]:
     """Under each policy that the annotator has taken tasks of."""
     rows = Standing.objects.filter(annotator=annotator).select_related("policy", "annotator")
     return [_now(row) for row in rows]
