@@ -41,17 +41,17 @@ export class EntranceTest {
       throw error;
     }
     const link = standing?.feedback ? "See your answers, with the right ones" : null;
+    const why = standing?.reason ? ` ${standing.reason}.` : "";
     if (standing?.state === "qualified" && this.over) {
       this.running = false;
-      return { message: `Entrance test passed. ${standing.reason}. Real work follows.`, link, goOn: true };
+      return { message: `Entrance test passed.${why} Real work follows.`, link, goOn: true };
     }
     if (standing?.state !== "paused") return null;
-    if (!this.running) {
-      const message = `Your work here is paused. ${standing.reason}. What you have answered so far is kept. To go on, ask ${this.contact}.`;
-      return { message, link, goOn: false };
-    }
+    const wasTest = this.running;
     this.running = false;
-    const message = `Entrance test not passed. ${standing.reason}. To try again, ask ${this.contact}.`;
+    const message = wasTest
+      ? `Entrance test not passed.${why} To try again, ask ${this.contact}.`
+      : `Your work here is paused.${why} What you have answered so far is kept. To go on, ask ${this.contact}.`;
     return { message, link, goOn: false };
   }
 }

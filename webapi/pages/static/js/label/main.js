@@ -62,6 +62,7 @@ function rest(message) {
 // The last answer of the entrance test is given: once all have arrived, the server says how it went.
 async function tellTest() {
   last = null;
+  tasks.current = null;
   view.allowUndo(false);
   view.test(null);
   const told = outbox.waiting.length ? null : await test.look();
