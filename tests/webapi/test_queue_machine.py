@@ -49,7 +49,7 @@ from workers.leases import leases_expire
 from workers.quality import pause, put_back
 
 CHOICES = ("Yes", "Unsure", "No")
-SNIPPETS, AGAIN = 4, 2
+SNIPPETS, AGAIN = 8, 3
 """Snippets of the first batch, and how many of them are in the second too."""
 PEOPLE = ("alice", "acme 1", "acme 2", "best 1")
 """One with an account, and the workers of two vendors."""
@@ -89,7 +89,7 @@ class Queue(RuleBasedStateMachine):
         for name, rows in (("first", texts[:SNIPPETS]), ("second", texts[:AGAIN])):
             batch = Batch.objects.create(policy=policy, name=name)
             Task.objects.bulk_create([Task(batch=batch, snippet=row, wanted=wanted) for row in rows])
-        Gold.objects.bulk_create([Gold(policy=policy, snippet=row, choice="No") for row in texts[SNIPPETS:]])
+        Gold.objects.bulk_create([Gold(policy=policy, snippet=row, choice="Yes") for row in texts[SNIPPETS:]])
         self.wanted = wanted
         self.accepted: dict[uuid.UUID, bool] = {}
         """Label -> whether the queue said that it counts."""
@@ -124,12 +124,25 @@ class Queue(RuleBasedStateMachine):
             assert tasks_for(annotator, batch).exists(), "gold alone would say what it is"
         self.tokens[who] += [(lease.task_id, lease.token) for lease in leases]
 
+    @rule(who=st.sampled_from(PEOPLE), choice=st.sampled_from(CHOICES), late=st.booleans())
+    def work(self, who: str, choice: str, late: bool) -> None:
+        """Takes tasks and answers all of them, before or after the leases run out."""
+        before = len(self.tokens[who])
+        self.lease(who, 3)
+        if late:
+            self.expire(who)
+        for held in self.tokens[who][before:]:
+            self._answer(who, held, choice, times=1)
+
     @precondition(lambda self: any(self.tokens.values()))
     @rule(data=st.data(), choice=st.sampled_from([*CHOICES, "Perhaps"]), times=st.integers(1, 3))
     def label(self, data: st.DataObject, choice: str, times: int) -> None:
         """Answers something that was leased at some time, perhaps long ago, once or again and again."""
         who = data.draw(st.sampled_from([name for name, held in self.tokens.items() if held]))
-        task, token = data.draw(st.sampled_from(self.tokens[who]))
+        self._answer(who, data.draw(st.sampled_from(self.tokens[who])), choice, times)
+
+    def _answer(self, who: str, held: tuple[uuid.UUID, uuid.UUID], choice: str, times: int) -> None:
+        task, token = held
         paused, stored = self._is_paused(who), Label.objects.count()
         for turn in range(times):
             (done,) = labels_record(user=self.users[who], answers=[LabelInput(task, token, choice)])
@@ -187,6 +200,7 @@ class Queue(RuleBasedStateMachine):
         assert leases_expire(now) == number
         assert leases_expire(now) == 0
 
+    @precondition(lambda self: sum(map(self._is_paused, PEOPLE)) < 2)
     @rule(who=st.sampled_from(PEOPLE))
     def pause(self, who: str) -> None:
         """Stops somebody; nothing of this policy stays with them."""
@@ -197,18 +211,17 @@ class Queue(RuleBasedStateMachine):
         pause(standing, "by hand")
         assert not Lease.objects.filter(annotator=annotator, state=LeaseState.LIVE).exists()
 
-    @rule(who=st.sampled_from(PEOPLE), keep=st.booleans())
-    def resume(self, who: str, keep: bool) -> None:
+    @precondition(lambda self: any(map(self._is_paused, PEOPLE)))
+    @rule(keep=st.booleans())
+    def resume(self, keep: bool) -> None:
         """Lets them go on, and perhaps asks again what they said since the last good gold: once."""
-        standing = Standing.objects.filter(annotator=self._annotator(who), policy=self.policy).first()
-        if standing is None or standing.state != StandingState.PAUSED:
-            return
-        if not keep:
-            put_back(standing)
-            assert put_back(standing) == (0, 0)
-        standing.resume(now=timezone.now())
+        for standing in Standing.objects.filter(state=StandingState.PAUSED):
+            if not keep:
+                put_back(standing)
+                assert put_back(standing) == (0, 0)
+            standing.resume(now=timezone.now())
 
-    @rule(number=st.integers(0, 9))
+    @rule(number=st.integers(0, 19))
     def cancel(self, number: int) -> None:
         """Rarely, the second batch is called off."""
         if number == 0:
@@ -296,7 +309,7 @@ def test_the_queue_keeps_its_promises() -> None:
     assert connection.in_atomic_block
     quick = settings(
         max_examples=30,
-        stateful_step_count=50,
+        stateful_step_count=30,
         deadline=None,
         derandomize=True,
         database=None,
