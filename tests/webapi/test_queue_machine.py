@@ -191,14 +191,23 @@ class Queue(RuleBasedStateMachine):
         said = leases_renew(user=self.users[who], tokens=tokens)
         assert {one.token for one in said if one.outcome == "renewed"} == live
 
-    @rule(who=st.sampled_from(PEOPLE))
-    def expire(self, who: str) -> None:
-        """Somebody's leases run out, and the sweeper sees it, once."""
-        held = Lease.objects.filter(annotator=self._annotator(who), state=LeaseState.LIVE)
+    @rule(who=st.sampled_from([*PEOPLE, None, None]))
+    def expire(self, who: str | None) -> None:
+        """Somebody's leases run out, or everybody's, and the sweeper sees it, once."""
+        held = Lease.objects.filter(state=LeaseState.LIVE)
+        if who:
+            held = held.filter(annotator=self._annotator(who))
         now = timezone.now()
         number = held.update(expires_at=now - timedelta(seconds=1))
         assert leases_expire(now) == number
         assert leases_expire(now) == 0
+
+    @rule(who=st.sampled_from(PEOPLE), choice=st.sampled_from(CHOICES))
+    def unreliable(self, who: str, choice: str) -> None:
+        """Somebody works, is stopped, and what they said is asked again."""
+        self.work(who, choice, late=False)
+        self.pause(who)
+        self.resume(keep=False)
 
     @precondition(lambda self: sum(map(self._is_paused, PEOPLE)) < 2)
     @rule(who=st.sampled_from(PEOPLE))

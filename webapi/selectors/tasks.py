@@ -52,7 +52,9 @@ def tasks_for(annotator: Annotator, batch: Batch, *, after: int | None = None) -
     mine = Lease.objects.filter(task=OuterRef("pk"), annotator=annotator, state__in=BUSY)
     busy = Task.objects.filter(Exists(mine), snippet=OuterRef("snippet"))
     if batch.kind == BatchKind.COMPARE:
-        given = Preference.objects.filter(snippet=OuterRef("snippet"), rival=OuterRef("rival"), annotator=annotator)
+        given: QuerySet[Any] = Preference.objects.filter(
+            snippet=OuterRef("snippet"), rival=OuterRef("rival"), annotator=annotator
+        )
         unwritten = not_by(annotator, "snippet__author") & not_by(annotator, "rival__author")
         busy = busy.filter(rival=OuterRef("rival"))
     else:
