@@ -317,7 +317,7 @@ class Queue(RuleBasedStateMachine):
 def test_the_queue_keeps_its_promises() -> None:
     assert connection.in_atomic_block
     quick = settings(
-        max_examples=30,
+        max_examples=20,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
