@@ -108,6 +108,7 @@ export class View {
     this.goOn = goOn;
     by("go-on").onclick = goOn;
     by("message").hidden = false;
+    this.form.reset();
     this.showFlag(false);
     this.fields.disabled = true;
   }
