@@ -89,6 +89,30 @@ def test_enter_without_an_answer_sends_nothing(alice: User, signed_in: NewContex
     assert not Label.objects.exists()
 
 
+def test_a_screen_reader_is_told_and_the_focus_stays_on_the_text(
+    alice: User, signed_in: NewContext, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    page = signed_in(alice).new_page()
+    begin(page)
+    expect(page.locator("#text")).to_be_focused()
+    first = texts(page)
+    page.keyboard.press("u")
+    expect(page.get_by_role("radio", name="Unsure")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#completion")).not_to_have_text(first)
+    expect(page.locator("#text")).to_be_focused()
+    expect(page.locator("#said")).to_have_text("Unsure. Next text.")
+    page.keyboard.press("g")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("n")  # keys do nothing to what is behind the guidelines
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.locator("input[name=choice]:checked").count() == 0
+    page.keyboard.press("f")
+    expect(page.get_by_label("What should somebody look at?")).to_be_focused()
+
+
 def test_undo_goes_back_and_a_new_answer_is_a_revision(
     alice: User, signed_in: NewContext, make_batch: MakeBatch
 ) -> None:
