@@ -105,4 +105,4 @@ def leases_held(user: User) -> QuerySet[Lease]:
 def leases_by_token(user: User, tokens: list[uuid.UUID]) -> dict[uuid.UUID, Lease]:
     """The user's leases with these tokens, whatever their state."""
     mine = Lease.objects.filter(own_annotators(user, "annotator__"), token__in=tokens)
-    return {lease.token: lease for lease in mine.select_related("task")}
+    return {lease.token: lease for lease in mine.select_related("annotator", "task__batch")}
