@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from webapi.models import Annotator, Batch, Corpus, Label, Lease, LeaseState, Policy, Round, Snippet, Task, User
+from webapi.models import Annotator, Batch, Corpus, Gold, Label, Lease, LeaseState, Policy, Round, Snippet, Task, User
 from webapi.selectors.tasks import tasks_for
 from workers.leases import leases_expire
 
@@ -387,6 +388,21 @@ def test_a_batchs_progress(alice: User, rita: User, api: Api, make_batch: MakeBa
     assert progress["rate"] == pytest.approx(1 / 600)
     assert progress["eta"].endswith("Z")
     assert row["adapter"] == "pull"
+
+
+def test_a_batchs_progress_does_not_tell_of_gold(
+    alice: User, api: Api, make_batch: MakeBatch, make_snippets: Callable[..., list[Snippet]], policy: Policy
+) -> None:
+    batch = make_batch(1)
+    gold = Gold.objects.create(policy=policy, snippet=make_snippets(1, first=70)[0], choice="No")
+    before = api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"]
+    task = Task.objects.create(batch=batch, snippet=gold.snippet, gold=gold, taken=1)
+    annotator = Annotator.objects.create(name="alice", user=alice)
+    expires_at = timezone.now() + timedelta(minutes=1)
+    held = Lease.objects.create(task=task, annotator=annotator, token=uuid.uuid4(), expires_at=expires_at)
+    assert api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"] == before
+    assert answer(api(alice), {"id": str(task.pk), "lease": {"token": str(held.token)}}).status_code == 201
+    assert api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"] == before
 
 
 def plan(annotator: Annotator, batch: Batch) -> str:

@@ -66,7 +66,8 @@ def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], coun
     The tasks are such as `tasks_lease` gives to who answered last, under the same policy and of the same kind; none
     where they may have none, or where no answer was kept.
     """
-    leases = leases_by_token(actor.user, [answer.lease for answer in answers])
+    tokens = [answer.lease for answer in answers]
+    leases = leases_by_token(actor.user, tokens, "annotator", "task__batch")
     with transaction.atomic():
         outcomes = _record_under(answers, leases)
         kept = [answer.lease for answer, done in zip(answers, outcomes, strict=True) if done.label is not None]
