@@ -141,6 +141,8 @@ class Client:
 
 def fill(tasks: int, *, people: int, wanted: int = 1, batch: str = "bench", **quality: Any) -> list[str]:
     """A batch of open tasks and so many contractors; returns their tokens. Needs `gauntlet_on`."""
+    from django.db import connection
+
     from webapi.models import ApiToken, Batch, Role, Snippet, Task, User
     from webapi.services.policies import policy_create
 
@@ -161,5 +163,7 @@ def fill(tasks: int, *, people: int, wanted: int = 1, batch: str = "bench", **qu
     Snippet.objects.bulk_create(rows, batch_size=2000)
     made = Batch.objects.create(policy=policy, name=batch)
     Task.objects.bulk_create([Task(batch=made, snippet=row, wanted=wanted) for row in rows], batch_size=2000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")  # as autovacuum does within a minute
     users = [User.objects.create(username=f"labeler{n}", role=Role.CONTRACTOR) for n in range(people)]
     return [ApiToken.issue(user=user, name="bench").secret for user in users]

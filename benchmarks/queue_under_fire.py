@@ -134,12 +134,14 @@ class Labeler(threading.Thread):
             {"task": task["id"], "lease": task["lease"]["token"], "choice": self._random.choice(CHOICES)}
             for task in tasks
         ]
+        wish = {"next": self._random.randint(1, 4)} if self._random.random() < 0.5 else {}
         if len(labels) == 1:
-            done = self._send("/api/v1/labels", labels[0])
+            done = self._send("/api/v1/labels", {**labels[0], **wish})
             results = [done] if done else None
         else:
-            done = self._send("/api/v1/labels", {"labels": labels})
+            done = self._send("/api/v1/labels", {"labels": labels, **wish})
             results = done and done.get("results")
+        self._held += done.get("tasks", []) if done else []
         if results is None:
             self._log.in_doubt.update(task["id"] for task in tasks)
             return

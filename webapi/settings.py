@@ -239,6 +239,7 @@ SPECTACULAR_SETTINGS = {
         "RoundStateEnum": "webapi.models.RoundState",
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
+        "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

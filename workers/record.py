@@ -145,7 +145,8 @@ class _Writing:
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
         self._latest: dict[Key, Given] = {}
         self._read([task.row for task in tasks.values()])
-        policies = {task.row.batch.policy_id for task in tasks.values()}
+        policies = {task.row.batch.policy_id: task.row.batch.policy for task in tasks.values()}
+        self._choices = {pk: policy.rules.choices for pk, policy in policies.items()}
         paused = Standing.objects.filter(annotator__in=staff, policy__in=policies, state=StandingState.PAUSED)
         self._paused = set(paused.values_list("annotator_id", "policy_id"))
 
@@ -174,7 +175,7 @@ class _Writing:
     def take(self, answer: Answer) -> Recorded:
         """What becomes of the answer; nothing is written yet."""
         task = self.tasks[answer.task_id]
-        if answer.choice not in (SIDES if task.row.rival_id else task.row.batch.policy.rules.choices):
+        if answer.choice not in (SIDES if task.row.rival_id else self._choices[task.row.batch.policy_id]):
             return Recorded(answer.task_id, "unknown_choice", None)
         lease = self._leases.get((answer.task_id, answer.annotator_id))
         if lease and answer.lease_token not in (None, lease.token):

@@ -19,6 +19,8 @@ from webapi.models.quality import Gold
 from webapi.models.rounds import Round
 from webapi.models.snippets import Snippet
 
+FEW = 100
+"""Tasks that other requests may be closing at this moment."""
 PLACES = 2**32
 """Places of one priority."""
 
@@ -115,11 +117,14 @@ class Batch(Row):
     def finish_if_complete(self) -> bool:
         """open -> done once no task is open. True for the one caller that moved it.
 
-        Of two who close the last tasks at once, neither sees the other's close: the sweeper's next look finds it. Who
-        opens tasks again holds the batch's row, so that the second look sees them.
+        Of two who close the last tasks at once, neither sees the other's close: where few are left, one looks again
+        after the transaction (and the sweeper each second). Who opens tasks again holds the batch's row, so that the
+        last look sees them.
         """
         still_open = self.tasks.filter(state=TaskState.OPEN, gold=None)
-        if still_open.exists():
+        if left := len(still_open.order_by().values_list("pk")[:FEW]):
+            if left < FEW and transaction.get_connection().in_atomic_block:
+                transaction.on_commit(self.finish_if_complete, robust=True)
             return False
         with transaction.atomic():
             held = locked(Batch.objects.filter(pk=self.pk, state=BatchState.OPEN))

@@ -30,15 +30,17 @@ class BatchCounts(NamedTuple):
 
 
 def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]:
-    """The counts of each batch. Three queries that grow with these batches, not with the table."""
+    """The counts of each batch, without gold: labelers see them. Three queries that grow with these batches, not with
+    the table."""
     ids, now = list(batch_ids), timezone.now()
     tasks = Task.objects.filter(batch__in=ids, gold=None).exclude(state=TaskState.CANCELLED).order_by()
     sums = tasks.values("batch").annotate(
         n=Count("pk"), ended=Count("pk", filter=Q(state=TaskState.DONE)), done=Sum("labelled"), total=Sum("wanted")
     )
-    live = Lease.objects.filter(task__batch__in=ids, state=LeaseState.LIVE).order_by()
+    live = Lease.objects.filter(task__batch__in=ids, task__gold=None, state=LeaseState.LIVE).order_by()
     leased: dict[uuid.UUID, int] = dict(live.values_list("task__batch").annotate(n=Count("pk")))
-    late = Label.objects.filter(task__batch__in=ids, revision=0, created_at__gt=now - RATE_WINDOW).order_by()
+    given = Label.objects.filter(task__batch__in=ids, task__gold=None, revision=0)
+    late = given.filter(created_at__gt=now - RATE_WINDOW).order_by()
     recent: dict[uuid.UUID, int] = dict(late.values_list("task__batch").annotate(n=Count("pk")))
     counts = dict.fromkeys(ids, BatchCounts())
     for row in sums:

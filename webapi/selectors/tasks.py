@@ -102,7 +102,7 @@ def leases_held(user: User) -> QuerySet[Lease]:
     return mine.select_related("annotator", "task__snippet", "task__rival", "task__batch__policy")
 
 
-def leases_by_token(user: User, tokens: list[uuid.UUID]) -> dict[uuid.UUID, Lease]:
-    """The user's leases with these tokens, whatever their state."""
+def leases_by_token(user: User, tokens: list[uuid.UUID], *related: str) -> dict[uuid.UUID, Lease]:
+    """The user's leases with these tokens, whatever their state, and what of them is `related`."""
     mine = Lease.objects.filter(own_annotators(user, "annotator__"), token__in=tokens)
-    return {lease.token: lease for lease in mine.select_related("task")}
+    return {lease.token: lease for lease in (mine.select_related(*related) if related else mine)}
