@@ -140,14 +140,15 @@ def test_a_batchs_progress_does_not_tell_which_answers_count(alice: User, api: A
 
     def progress() -> dict[str, Any]:
         row = client.get(f"/api/v1/batches/{batch.pk}").json()
-        return {**row["progress"], "rate": None, "eta": None}
+        progress: dict[str, Any] = row["progress"]
+        return progress
 
     before = progress()
     gold, others = both(client)
     assert progress() == {**before, "leased": 40}
-    for n, task in enumerate([gold[0], others[0], gold[1], others[1]], 1):
+    for task in (gold[0], others[0], gold[1], others[1]):
         answer(client, task)
-        assert progress() == {**before, "leased": 40 - n}
+        assert progress() == {**before, "leased": 30}
 
 
 PATHS = ("tasks", "labels", "batches", "policies")

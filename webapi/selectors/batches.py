@@ -30,17 +30,16 @@ class BatchCounts(NamedTuple):
 
 
 def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]:
-    """The counts of each batch, without gold: labelers see them. Three queries that grow with these batches, not with
-    the table."""
+    """The counts of each batch; labelers see them `roughly`. Three queries that grow with these batches, not with the
+    table."""
     ids, now = list(batch_ids), timezone.now()
     tasks = Task.objects.filter(batch__in=ids, gold=None).exclude(state=TaskState.CANCELLED).order_by()
     sums = tasks.values("batch").annotate(
         n=Count("pk"), ended=Count("pk", filter=Q(state=TaskState.DONE)), done=Sum("labelled"), total=Sum("wanted")
     )
-    live = Lease.objects.filter(task__batch__in=ids, task__gold=None, state=LeaseState.LIVE).order_by()
+    live = Lease.objects.filter(task__batch__in=ids, state=LeaseState.LIVE).order_by()
     leased: dict[uuid.UUID, int] = dict(live.values_list("task__batch").annotate(n=Count("pk")))
-    given = Label.objects.filter(task__batch__in=ids, task__gold=None, revision=0)
-    late = given.filter(created_at__gt=now - RATE_WINDOW).order_by()
+    late = Label.objects.filter(task__batch__in=ids, revision=0, created_at__gt=now - RATE_WINDOW).order_by()
     recent: dict[uuid.UUID, int] = dict(late.values_list("task__batch").annotate(n=Count("pk")))
     counts = dict.fromkeys(ids, BatchCounts())
     for row in sums:
@@ -59,19 +58,23 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
 
 
 def roughly(counts: BatchCounts) -> BatchCounts:
-    """The counts to the nearest ten below what is done and above what is wanted.
+    """The counts in steps of ten: down, but what is wanted up.
 
     To the label, they would tell the one who answers which answers count in the batch (gold does not) and which ask
-    for another (a disagreement).
+    for another (a disagreement). What is held and the rate count gold: they move alike for all tasks.
     """
-    done, total = counts.done - counts.done % STEP, counts.total + -counts.total % STEP
-    left = total - done
+    done, total = _down(counts.done), counts.total + -counts.total % STEP
+    rate = _down(round((counts.rate or 0) * RATE_WINDOW.total_seconds())) / RATE_WINDOW.total_seconds()
     return BatchCounts(
         tasks=counts.tasks,
-        tasks_done=min(counts.tasks_done - counts.tasks_done % STEP, counts.tasks),
+        tasks_done=_down(counts.tasks_done),
         done=done,
         total=total,
-        leased=counts.leased,
-        rate=counts.rate,
-        eta=timezone.now() + timedelta(seconds=left / counts.rate) if counts.rate and left else None,
+        leased=_down(counts.leased),
+        rate=rate or None,
+        eta=timezone.now() + timedelta(seconds=(total - done) / rate) if rate and total > done else None,
     )
+
+
+def _down(count: int) -> int:
+    return count - count % STEP
