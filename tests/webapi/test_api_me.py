@@ -133,3 +133,34 @@ def test_a_test_whose_gold_was_withdrawn_ends_with_what_was_answered(
     assert lease(client) == []
     assert standing(client)["state"] == "qualified"
     assert len(lease(client)) == 1
+
+
+def test_a_new_policy_brings_its_gold(rita: User, alice: User, api: Api) -> None:
+    spec = {
+        "name": "rude",
+        "question": "Is it rude?",
+        "snippet_rules": {"prompt_sentences": 1, "language": False},
+        "quality": {"qualification": 2},
+        "gold": [
+            {
+                "prompt": "She came in.",
+                "completion": "He told her to get lost.",
+                "choice": "Yes",
+                "explanation": "So.",
+            },
+            {"prompt": "She came in.", "completion": "He offered her a chair.", "choice": "No"},
+        ],
+    }
+    made = api(rita).post("/api/v1/policies", spec)
+    assert made.status_code == 201
+    assert api(rita).post("/api/v1/policies", spec).json()["id"] == made.json()["id"]
+    rows = Gold.objects.order_by("pk").values_list("snippet__completion", "snippet__source", "choice", "explanation")
+    assert list(rows) == [
+        ("He told her to get lost.", "manual", "Yes", "So."),
+        ("He offered her a chair.", "manual", "No", ""),
+    ]
+    spec["gold"][1]["prompt"] = "She came in. She sat down."
+    refused = api(rita).post("/api/v1/policies", spec)
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_input")
+    assert refused.json()["detail"].startswith("gold 2: ")
+    assert (Policy.objects.filter(name="rude").count(), Snippet.objects.count()) == (1, 2)

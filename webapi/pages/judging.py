@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from webapi.models import Annotator, Batch, Label, Lease, Policy, Preference, StandingState, Task, TaskState, User
+from webapi.models import (
+    Annotator,
+    Batch,
+    BatchKind,
+    Label,
+    Lease,
+    Policy,
+    Preference,
+    StandingState,
+    Task,
+    TaskState,
+    User,
+)
 from webapi.pages.access import PageRequest
 from webapi.pages.paging import key_in
 from webapi.permissions import STAFF, Actor, role_of, visible
@@ -73,8 +85,10 @@ def policies_with_work(user: User, *, kind: str) -> list[Policy]:
 
 
 def may_compare(user: User) -> bool:
-    """Whether there is a comparison for the reader."""
-    return _held(user, "compare").exists() or _open(user, "compare").exists()
+    """Whether there is a comparison for the reader. One query: the navigation of every page asks."""
+    held = Exists(leases_held(user).filter(task__batch=OuterRef("pk")))
+    open_to = Q(pk__in=_open(user, "compare").order_by().values("pk"))
+    return Batch.objects.filter(open_to | Q(held), kind=BatchKind.COMPARE).exists()
 
 
 def _held(user: User, kind: str) -> QuerySet[Lease]:
@@ -84,8 +98,9 @@ def _held(user: User, kind: str) -> QuerySet[Lease]:
 def _open(user: User, kind: str) -> QuerySet[Batch]:
     free = Task.objects.filter(batch=OuterRef("pk"), state=TaskState.OPEN, gold=None, taken__lt=F("wanted"))
     seen = visible(Batch.objects.all(), "batches", Actor(user, role_of(user)))
-    trusted = _is_trusted(user, Annotator.objects.filter(user=user).first())
-    return open_batches(seen, compare=kind == "compare", trusted=trusted).filter(Exists(free), vendor_user=None)
+    compare = kind == "compare"
+    trusted = not compare and _is_trusted(user, Annotator.objects.filter(user=user).first())
+    return open_batches(seen, compare=compare, trusted=trusted).filter(Exists(free), vendor_user=None)
 
 
 def _is_trusted(user: User, annotator: Annotator | None) -> bool:
