@@ -12,7 +12,8 @@ TORCH_STAMP := $(VENV)/.torch$(if $(filter gpu,$(TORCH)),-gpu)
 DEPS := $(VENV)/.installed $(TORCH_STAMP)
 LABEL_STUDIO_VERSION := 1.23.2
 LABEL_STUDIO_VENV := .venv-label-studio
-LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.$(LABEL_STUDIO_VERSION)
+LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.$(LABEL_STUDIO_VERSION)-gunicorn
+LABEL_STUDIO := 'label-studio==$(LABEL_STUDIO_VERSION)' gunicorn psycopg2-binary
 
 # Two torch threads in each of two test processes would fight over two cores.
 TEST_ENV := env -u DATABASE_URL -u BROKER_URL OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -64,8 +65,8 @@ bench: $(DEPS) bench-peers ## Run every benchmark, quick sizes (FULL=1: the size
 		echo "== $$script"; $(PY) "$$script" $(if $(FULL),,--quick) || failed="$$failed $$script"; \
 	done; [ -z "$$failed" ] || { echo "did not measure:$$failed" >&2; exit 1; }
 
-bench-peers: $(DEPS) ## Install what the benchmarks compare with
-	@echo "every peer so far comes with requirements.lock"
+bench-peers: $(DEPS) $(LABEL_STUDIO_STAMP) ## Install what the benchmarks compare with (Label Studio, 0.8 GB)
+	@echo "$(LABEL_STUDIO_VENV) holds Label Studio $(LABEL_STUDIO_VERSION); the other peers come with requirements.lock"
 
 lock: $(DEPS) ## Resolve pyproject.toml into requirements.lock again
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -121,7 +122,6 @@ $(LABEL_STUDIO_STAMP): | $(DEPS)
 	@echo "Installing Label Studio $(LABEL_STUDIO_VERSION) into $(LABEL_STUDIO_VENV) ..."
 	@rm -rf $(LABEL_STUDIO_VENV)
 	@$(PYTHON) -m venv $(LABEL_STUDIO_VENV)
-	@$(VENV)/bin/uv pip install --quiet --python $(LABEL_STUDIO_VENV)/bin/python 'label-studio==$(LABEL_STUDIO_VERSION)' \
-		|| $(LABEL_STUDIO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-			'label-studio==$(LABEL_STUDIO_VERSION)'
+	@$(VENV)/bin/uv pip install --quiet --python $(LABEL_STUDIO_VENV)/bin/python $(LABEL_STUDIO) \
+		|| $(LABEL_STUDIO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LABEL_STUDIO)
 	@touch $@

@@ -150,6 +150,9 @@ one's own for them too). A role that is missing sees nothing."""
 BLIND = frozenset({Role.STAFF_LABELER, Role.CONTRACTOR, Role.VENDOR})
 """Roles that never learn a snippet's source, score, target, split or pool, nor which round or classifier asks."""
 
+STAFF = frozenset({Role.STAFF_LABELER, Role.RESEARCHER, Role.ADMIN})
+"""Roles whose labels are trusted: they audit, and need not qualify."""
+
 TOKEN_ROLES: Mapping[str, frozenset[str]] = {
     Role.ADMIN: frozenset(Role.values),
     Role.RESEARCHER: frozenset({Role.RESEARCHER, Role.VIEWER}),

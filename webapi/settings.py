@@ -102,6 +102,8 @@ SWEEP_SECONDS = env_seconds("SWEEP_SECONDS", 1)
 TASK_LEASE_SECONDS = env_int("TASK_LEASE_SECONDS", 1800)
 LEASES_PER_ANNOTATOR = env_int("LEASES_PER_ANNOTATOR", 100)
 LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
+LABELING_CONTACT = os.environ.get("LABELING_CONTACT") or "the researchers who run this project"
+"""Whom labelers are told to ask, e.g. a name and an address."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 """Where the world reaches this server: vendors call back there. Empty: they are polled."""
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 10_000_000)
@@ -237,6 +239,7 @@ SPECTACULAR_SETTINGS = {
         "RoundStateEnum": "webapi.models.RoundState",
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
+        "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

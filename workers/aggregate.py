@@ -9,19 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from engine.aggregation import ConfusionModel, rule_named, update_items, vote_table
 from engine.aggregation.aggregated import decide
 from webapi.models import AnnotatorModel, Consensus, ConsensusChange, Job, JobState, Label, Policy, Snippet
-from webapi.models.base import first_id_at
+from webapi.models.base import first_id_at, locked
 from workers.jobs import JobRun, chunked, enqueue
 from workers.votes import Voted, votes_of
 
 CHUNK = 1000
 OVERLAP = timedelta(minutes=2)
 """How long a label may take from its key's time to its transaction's end and still be seen."""
+LOOK_AGAIN = timedelta(seconds=30)
+"""How often snippets labelled within `OVERLAP` are looked at again, for labels whose transaction ended meanwhile."""
 FIT_AGAIN = 1.1
 """Annotators are estimated anew once there are so many times the labels."""
 Progress = Callable[[int, int], None]
@@ -45,41 +47,55 @@ def aggregate(policy_row: Policy, ids: Sequence[uuid.UUID], progress: Progress) 
 
 
 def follow(run: JobRun) -> dict[str, Any]:
-    """Job `follow_labels`: brings the consensus of a policy's newly labelled snippets up to date.
+    """Job `follow_labels`: brings the consensus of a policy's newly labelled snippets up to date, audited ones too.
 
-    O(new labels): annotators are estimated anew only when a tenth more labels are there (with GLAD, which judges
-    snippets too, each time), and their other snippets' posteriors change only then.
+    `withdrawn_by`: and of those where this annotator's labels were taken out of the count. O(new labels): annotators
+    are estimated anew only when a tenth more labels are there or some were withdrawn (with GLAD, which judges snippets
+    too, each time), and their other snippets' posteriors change only then.
     """
     policy = Policy.objects.get(pk=run.args["policy"])
     began = timezone.now()
     state, _ = AnnotatorModel.objects.get_or_create(policy=policy)
+    withdrawn = _withdrawn(policy, run.args.get("withdrawn_by"))
     joint = rule_named(policy.rules.aggregation).joint
     known = _known(state)
-    stale = joint and (known.model is None or _votes_under(policy).count() >= state.labels * FIT_AGAIN)
-    if stale:
-        done = aggregate(policy, _labelled_since(policy, None), run.progress)
+    stale = known.model is None or withdrawn or _votes_under(policy).count() >= state.labels * FIT_AGAIN
+    if joint and stale:
+        done = aggregate(policy, list({*_labelled_since(policy, None), *withdrawn}), run.progress)
     else:
-        done = _aggregate(policy, _labelled_since(policy, state.upto), known, run.progress)
+        done = _aggregate(policy, list({*_labelled_since(policy, state.upto), *withdrawn}), known, run.progress)
     AnnotatorModel.objects.filter(policy=policy).update(upto=began)
     return {"consensus": done}
 
 
 def labels_follow(now: datetime) -> int:
-    """Enqueues `follow_labels` for each policy with labels that its consensus has not seen. Returns how many."""
+    """Enqueues `follow_labels` for each policy with labels that its consensus has not seen. Returns how many.
+
+    However long ago they came: after a crash it goes on where it was. Costs one read while no label comes.
+    """
     newest = Label.objects.order_by("-pk").values_list("created_at", flat=True).first()
-    if newest is None or now - newest > timedelta(hours=1):
+    if newest is None:
         return 0
-    since = first_id_at(now - timedelta(hours=2))
-    recent = Label.objects.filter(pk__gte=since, snippet__policy=OuterRef("pk")).filter(
-        Q(created_at__gt=F("snippet__policy__annotator_model__upto")) | Q(snippet__policy__annotator_model__upto=None)
-    )
+    jobs = Job.objects.filter(kind="follow_labels", state__in=[JobState.QUEUED, JobState.RUNNING])
+    waiting = set(jobs.values_list("args__policy", flat=True))
     started = 0
-    for policy in Policy.objects.filter(Exists(recent)):
-        waiting = Job.objects.filter(kind="follow_labels", state__in=[JobState.QUEUED, JobState.RUNNING])
-        if not waiting.filter(args__policy=str(policy.pk)).exists():
-            enqueue("follow_labels", {"policy": str(policy.pk)})
+    for policy, upto in Policy.objects.values_list("pk", "annotator_model__upto"):
+        if str(policy) in waiting or (upto is not None and newest <= upto - OVERLAP):
+            continue
+        if _is_behind(policy, upto, now):
+            enqueue("follow_labels", {"policy": str(policy)})
             started += 1
+        elif upto is None or now - upto > LOOK_AGAIN:  # only others' labels came: need not be read again
+            AnnotatorModel.objects.update_or_create(policy_id=policy, defaults={"upto": now})
     return started
+
+
+def _is_behind(policy: uuid.UUID, upto: datetime | None, now: datetime) -> bool:
+    labels = Label.objects.filter(snippet__policy=policy)
+    if upto is not None:
+        since = upto - OVERLAP if now - upto > LOOK_AGAIN else upto
+        labels = labels.filter(pk__gte=first_id_at(upto - OVERLAP), created_at__gt=since)
+    return labels.exists()
 
 
 def posteriors(policy_row: Policy, votes: Votes) -> dict[uuid.UUID, list[float]]:
@@ -112,12 +128,24 @@ def _labelled_since(policy: Policy, upto: datetime | None) -> list[uuid.UUID]:
     return list(labels.order_by().values_list("snippet", flat=True).distinct())
 
 
+def _withdrawn(policy: Policy, annotator: str | None) -> set[uuid.UUID]:
+    if annotator is None:
+        return set()
+    gone = Label.objects.filter(annotator=uuid.UUID(annotator), snippet__policy=policy, withdrawn_at__isnull=False)
+    return set(gone.values_list("snippet", flat=True))
+
+
 def _aggregate(policy_row: Policy, ids: Sequence[uuid.UUID], known: _Known, progress: Progress) -> int:
+    AnnotatorModel.objects.get_or_create(policy=policy_row)
     for done, chunk in enumerate(chunked(ids, CHUNK)):
         progress(done * CHUNK, len(ids))
-        votes = votes_of(chunk)
-        if votes:
-            _write(policy_row, votes, _decide(policy_row, votes, known))
+        with transaction.atomic():
+            # Of two who aggregate at once the second to write has read the newer votes.
+            list(locked(AnnotatorModel.objects.filter(policy=policy_row)).values_list("pk"))
+            votes = votes_of(chunk)
+            if votes:
+                _write(policy_row, votes, _decide(policy_row, votes, known))
+            _forget([pk for pk in chunk if pk not in votes])
     progress(len(ids), len(ids))
     return len(ids)
 
@@ -148,27 +176,36 @@ def _write(policy_row: Policy, votes: Votes, posteriors: Mapping[uuid.UUID, list
         )
         for code, (snippet, posterior) in zip(codes, posteriors.items(), strict=True)
     ]
-    with transaction.atomic():
-        before = {one.snippet_id: one for one in Consensus.objects.filter(snippet__in=list(votes))}
-        changed = [row for row in rows if _differs(row, before.get(row.snippet_id))]
-        Consensus.objects.bulk_create(
-            changed,
-            update_conflicts=True,
-            unique_fields=["snippet"],
-            update_fields=["choice", "rule", "labels", "posterior", "updated_at"],
-        )
+    before = {one.snippet_id: one for one in Consensus.objects.filter(snippet__in=list(votes))}
+    changed = [row for row in rows if _differs(row, before.get(row.snippet_id))]
+    Consensus.objects.bulk_create(
+        changed,
+        update_conflicts=True,
+        unique_fields=["snippet"],
+        update_fields=["choice", "rule", "labels", "posterior", "updated_at"],
+    )
+    ConsensusChange.objects.bulk_create(
+        [
+            ConsensusChange(
+                snippet_id=row.snippet_id,
+                choice=row.choice,
+                rule=row.rule,
+                posterior=row.posterior,
+                labels=[str(voted.label) for voted in votes[row.snippet_id]],
+            )
+            for row in changed
+        ]
+    )
+
+
+def _forget(snippets: Sequence[uuid.UUID]) -> None:
+    """Snippets without a vote have no consensus: their labels were withdrawn. The history keeps that they had one."""
+    gone = list(Consensus.objects.filter(snippet__in=snippets))
+    if gone:
         ConsensusChange.objects.bulk_create(
-            [
-                ConsensusChange(
-                    snippet_id=row.snippet_id,
-                    choice=row.choice,
-                    rule=row.rule,
-                    posterior=row.posterior,
-                    labels=[str(voted.label) for voted in votes[row.snippet_id]],
-                )
-                for row in changed
-            ]
+            [ConsensusChange(snippet_id=one.snippet_id, choice="", rule=one.rule) for one in gone]
         )
+        Consensus.objects.filter(pk__in=[one.pk for one in gone]).delete()
 
 
 def _differs(row: Consensus, before: Consensus | None) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
-
 from webapi.models import IdempotentRequest, Lease, LeaseState
 from webapi.models.base import first_id_at
 
@@ -20,17 +18,12 @@ def leases_expire(now: datetime) -> int:
 
     Any number of workers may call it at once: each lease is ended by one of them.
     """
-    due = Lease.objects.select_related("task").filter(state=LeaseState.LIVE, expires_at__lt=now)
-    return sum(_expire(lease, now) for lease in due.order_by("expires_at")[:EXPIRE_AT_ONCE])
+    due = Lease.objects.filter(state=LeaseState.LIVE, expires_at__lt=now).order_by("expires_at")
+    keys = list(due.values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
+    return len(Lease.end_all(keys, LeaseState.EXPIRED, due=now)) if keys else 0
 
 
 def answers_forget(now: datetime) -> int:
     """Forgets the answers kept under idempotency keys older than `KEEP_ANSWERS`. Returns how many."""
     old = IdempotentRequest.objects.filter(pk__lt=first_id_at(now - KEEP_ANSWERS))
     return old.delete()[0] if old.exists() else 0
-
-
-def _expire(lease: Lease, now: datetime) -> bool:
-    with transaction.atomic():
-        lease.task.lock()
-        return lease.expire(now) and lease.task.give_back()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from engine.aggregation.gold import verdict
@@ -26,6 +26,8 @@ from webapi.models import (
     Task,
     TaskState,
 )
+from webapi.models.base import locked
+from workers.jobs import enqueue
 
 
 class GoldRecord(NamedTuple):
@@ -51,10 +53,20 @@ def gold_record(standing: Standing) -> GoldRecord:
     return GoldRecord(right, answers.count() - right)
 
 
-def qualification_size(policy: Policy) -> int:
-    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are."""
+def qualification_size(policy: Policy, standing: Standing | None = None) -> int:
+    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are.
+
+    For one with a standing, what they answered since their slate was clean counts among those that are there, and
+    what they answered before does not: it cannot be asked again.
+    """
     wanted = policy.rules.quality.qualification
-    return min(wanted, Gold.objects.filter(policy=policy, active=True).count()) if wanted else 0
+    if not wanted:
+        return 0
+    gold = Gold.objects.filter(policy=policy, active=True)
+    if standing is None:
+        return min(wanted, gold.count())
+    answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=standing.annotator_id)
+    return min(wanted, gold.filter(~Exists(answered)).count() + sum(gold_record(standing)))
 
 
 def standing_of(annotator: Annotator, policy: Policy) -> Standing:
@@ -79,7 +91,7 @@ def judge(whom: Iterable[tuple[uuid.UUID, Policy]]) -> None:
             policy.rules.quality,
             right=record.right,
             wrong=record.wrong,
-            qualifying=qualification_size(policy) if qualifying else 0,
+            qualifying=qualification_size(policy, standing) if qualifying else 0,
         )
         said = f"{record.right} of {record.right + record.wrong} gold answers right"
         if found == "paused" and not standing.annotator.staff:
@@ -89,14 +101,14 @@ def judge(whom: Iterable[tuple[uuid.UUID, Policy]]) -> None:
 
 
 def pause(standing: Standing, reason: str) -> bool:
-    """Stops the annotator's work under the policy and gives back what they hold."""
+    """Stops the annotator's work under the policy and gives back what they hold. False if they were paused before."""
     with transaction.atomic():
+        list(locked(Annotator.objects.filter(pk=standing.annotator_id)).values_list("pk"))
         moved = standing.pause(reason)
-        live = Lease.objects.filter(annotator=standing.annotator, state=LeaseState.LIVE)
-        for lease in live.filter(task__batch__policy=standing.policy).select_related("task") if moved else ():
-            lease.task.lock()
-            if lease.end(LeaseState.RELEASED):
-                lease.task.give_back()
+        if moved:
+            live = Lease.objects.filter(annotator=standing.annotator_id, state=LeaseState.LIVE)
+            keys = live.filter(task__batch__policy=standing.policy_id).values_list("pk", flat=True)
+            Lease.end_all(list(keys), LeaseState.RELEASED)
     return moved
 
 
@@ -112,24 +124,29 @@ class PutBack(NamedTuple):
 def put_back(standing: Standing) -> PutBack:
     """Takes the labels since the annotator's last right answer to gold out of the count, and asks them again.
 
-    All of the standing's labels where no gold was answered rightly. Running it again changes nothing more.
+    All of the standing's labels where no gold was answered rightly. The consensus follows by a job of its own. Running
+    it again changes nothing more.
     """
     answers = gold_answers(standing.annotator_id, standing.policy)
-    last = answers.filter(choice=F("task__gold__choice")).order_by("-pk").values_list("pk", flat=True).first()
     with transaction.atomic():
+        list(locked(Annotator.objects.filter(pk=standing.annotator_id)).values_list("pk"))
+        right = answers.filter(choice=F("task__gold__choice"))
+        last = right.order_by("-pk").values_list("pk", flat=True).first()
         labels = Label.objects.filter(
-            annotator=standing.annotator, snippet__policy=standing.policy, counted=True, task__gold=None
+            annotator=standing.annotator_id, snippet__policy=standing.policy_id, counted=True, task__gold=None
         )
         labels = labels.filter(pk__gt=last) if last else labels
-        keys = list(labels.values_list("pk", flat=True))
-        tasks = list(labels.filter(revision=0).order_by("task_id").values_list("task_id", flat=True))
-        locked = Task.objects.select_for_update(of=("self",)).filter(pk__in=tasks).order_by("pk")
-        batches = {task.batch_id for task in locked}
-        withdrawn = Label.objects.filter(pk__in=keys, counted=True).update(counted=False, withdrawn_at=timezone.now())
-        still = Q(batch__state=BatchState.OPEN, state__in=(TaskState.OPEN, TaskState.DONE), labelled__gt=0)
-        reopened = Task.objects.filter(still, pk__in=tasks).update(
+        given = list(labels.values_list("pk", "task_id", "revision"))
+        tasks = [task for _, task, revision in given if task and not revision]
+        batches = {task.batch_id for task in locked(Task.objects.filter(pk__in=tasks))}
+        held = list(locked(Batch.objects.filter(pk__in=batches)))
+        withdrawn = Label.objects.filter(pk__in=[pk for pk, *_ in given]).update(
+            counted=False, withdrawn_at=timezone.now()
+        )
+        still = Q(batch__in=[batch for batch in held if batch.state == BatchState.OPEN], labelled__gt=0)
+        reopened = Task.objects.filter(still, pk__in=tasks, state__in=(TaskState.OPEN, TaskState.DONE)).update(
             labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN
         )
-        for batch in Batch.objects.filter(pk__in=batches):
-            batch.finish_if_complete()
+        if withdrawn:
+            enqueue("follow_labels", {"policy": str(standing.policy_id), "withdrawn_by": str(standing.annotator_id)})
     return PutBack(withdrawn, reopened)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Exists, F, Q
 
+from engine.aggregation import Vote
 from engine.aggregation.depth import wants_another
 from webapi.models import (
+    Annotator,
     BatchState,
     Label,
     Lease,
     LeaseState,
+    Policy,
     Preference,
     Preferred,
     SplitName,
@@ -25,9 +28,11 @@ from webapi.models import (
     Task,
     TaskState,
 )
-from workers.aggregate import posteriors
+from webapi.models.base import locked
+from workers.aggregate import Votes, posteriors
+from workers.feedback import is_told
 from workers.quality import judge
-from workers.votes import Voted, votes_of
+from workers.votes import Voted
 
 Outcome = Literal["recorded", "duplicate", "surplus", "unknown_choice"]
 SIDES = ("left", "right", Preferred.EQUALLY_GOOD.value, Preferred.EQUALLY_BAD.value)
@@ -83,46 +88,94 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     """Writes answers as labels, and closes tasks and batches that have what they want. One transaction; O(answers).
 
     An answer that came before is a `duplicate` (with the label's id). One that comes when none is wanted any more is
-    `surplus`: kept, and no vote. Another choice under the same lease, while the batch is open, is a new revision.
-    Answers to unknown tasks are left out.
+    `surplus`: kept, and no vote. Another choice under the same lease, while the batch is open, is a new revision; but
+    gold is closed (`duplicate`) once the annotator may know its right answer. Answers to unknown tasks are left out.
     """
+    if not answers:
+        return []
     with transaction.atomic():
-        # Locked in one order: of the same answer sent twice at once, the second sees the first's label.
-        locked = Task.objects.select_for_update(of=("self",)).order_by("pk")
-        rows = locked.select_related("batch__policy", "snippet", "gold").in_bulk({a.task_id for a in answers})
+        # Of the same answer sent twice at once the second sees the first's label; and while somebody answers, they
+        # lease nothing, so that no other task with the same snippet comes to them.
+        staff = _hold_annotators(answers)
+        rows = _hold_tasks({answer.task_id for answer in answers})
         tasks = {pk: _Open(row) for pk, row in rows.items()}
-        writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks])
+        writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
         recorded = [writing.take(answer) for answer in writing.answers]
         writing.write()
-        _deepen(tasks.values())
+        _deepen(tasks.values(), writing.votes)
         _update(tasks.values())
         judge({(answer.annotator_id, tasks[answer.task_id].row.batch.policy) for answer in writing.gold})
-        full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done}
-        for batch in full.values():
-            batch.finish_if_complete()
+        full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
+        for key in sorted(full):
+            full[key].finish_if_complete()
     return recorded
+
+
+def _hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, bool]:
+    """Whether each of the annotators is staff; nobody else changes what they hold until the transaction ends.
+
+    Who answers gold may be paused for it: then what they hold is given back, so its tasks are held with the answered
+    ones, in one order.
+    """
+    gold = Task.objects.filter(pk__in={answer.task_id for answer in answers}, gold__isnull=False)
+    held = locked(Annotator.objects.filter(pk__in={answer.annotator_id for answer in answers}))
+    found = list(held.annotate(answers_gold=Exists(gold)).values_list("pk", "staff", "answers_gold"))
+    if any(answers_gold for *_, answers_gold in found):
+        live = Lease.objects.filter(annotator__in=[pk for pk, *_ in found], state=LeaseState.LIVE)
+        kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in={answer.task_id for answer in answers})
+        list(locked(Task.objects.filter(kept)).values_list("pk"))
+    return {pk: staff for pk, staff, _ in found}
+
+
+def _hold_tasks(keys: set[uuid.UUID]) -> dict[uuid.UUID, Task]:
+    return locked(Task.objects.all()).select_related("batch__policy", "snippet", "gold").in_bulk(keys)
 
 
 class _Writing:
     """The rows that some answers become."""
 
-    def __init__(self, tasks: dict[uuid.UUID, _Open], answers: list[Answer]) -> None:
-        self.tasks, self.answers = tasks, answers
+    def __init__(self, tasks: dict[uuid.UUID, _Open], answers: list[Answer], staff: Mapping[uuid.UUID, bool]) -> None:
+        self.tasks, self.answers, self._staff = tasks, answers, staff
         self.gold: list[Answer] = []
+        self.votes: dict[uuid.UUID, dict[uuid.UUID, Voted]] = defaultdict(dict)
+        """Snippet -> annotator -> their vote, as it stands after these answers."""
         self._new: list[Given] = []
-        self._answered: list[uuid.UUID] = []
-        annotators = {answer.annotator_id for answer in answers}
-        leases = Lease.objects.filter(task__in=tasks, annotator__in=annotators)
+        self._ended: dict[LeaseState, list[uuid.UUID]] = defaultdict(list)
+        leases = Lease.objects.filter(task__in=tasks, annotator__in=staff)
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
-        self._latest = _latest([task.row for task in tasks.values()], annotators)
-        policies = {task.row.batch.policy_id for task in tasks.values()}
-        paused = Standing.objects.filter(annotator__in=annotators, policy__in=policies, state=StandingState.PAUSED)
+        self._latest: dict[Key, Given] = {}
+        self._read([task.row for task in tasks.values()])
+        policies = {task.row.batch.policy_id: task.row.batch.policy for task in tasks.values()}
+        self._choices = {pk: policy.rules.choices for pk, policy in policies.items()}
+        paused = Standing.objects.filter(annotator__in=staff, policy__in=policies, state=StandingState.PAUSED)
         self._paused = set(paused.values_list("annotator_id", "policy_id"))
+
+    def _read(self, tasks: Sequence[Task]) -> None:
+        """What was answered before: of gold by these annotators, of other snippets by all, for their votes."""
+        plain = {task.snippet_id for task in tasks if task.rival_id is None and task.gold_id is None}
+        gold = {task.snippet_id for task in tasks if task.gold_id is not None}
+        pairs = {(task.snippet_id, task.rival_id) for task in tasks if task.rival_id}
+        if plain or gold:
+            wanted = Q(snippet__in=plain) if plain else Q()
+            wanted |= Q(snippet__in=gold, annotator__in=self._staff) if gold else Q()
+            labels = Label.objects.filter(wanted).annotate(staff=F("annotator__staff"))
+            for label in labels.order_by("revision", "pk"):
+                self._latest[label.snippet_id, None, label.annotator_id] = label
+                self._vote(label, staff=label.staff)
+        if pairs:
+            given = Preference.objects.filter(snippet__in={first for first, _ in pairs}, annotator__in=self._staff)
+            for one in given.order_by("revision"):
+                self._latest[one.snippet_id, one.rival_id, one.annotator_id] = one
+
+    def _vote(self, label: Label, *, staff: bool) -> None:
+        if label.counted:
+            vote = Vote(str(label.annotator_id), label.choice, staff)
+            self.votes[label.snippet_id][label.annotator_id] = Voted(label.pk, vote)
 
     def take(self, answer: Answer) -> Recorded:
         """What becomes of the answer; nothing is written yet."""
         task = self.tasks[answer.task_id]
-        if answer.choice not in (SIDES if task.row.rival_id else task.row.batch.policy.rules.choices):
+        if answer.choice not in (SIDES if task.row.rival_id else self._choices[task.row.batch.policy_id]):
             return Recorded(answer.task_id, "unknown_choice", None)
         lease = self._leases.get((answer.task_id, answer.annotator_id))
         if lease and answer.lease_token not in (None, lease.token):
@@ -131,31 +184,33 @@ class _Writing:
         before = self._latest.get(key)
         made = _row(answer, task.row, lease)
         if before is not None:
-            if not _changes(made, before, task.row, lease):
+            if not _changes(made, before, task.row, lease) or _is_closed(before, task.row):
+                self._give_back(task, lease)
                 return Recorded(answer.task_id, "duplicate", before.pk)
             made.revision, made.counted = before.revision + 1, before.counted
         else:
             made.counted = self._place(task, lease, answer)
         self._new.append(made)
         self._latest[key] = made
+        if isinstance(made, Label):
+            self._vote(made, staff=self._staff[answer.annotator_id])
         if task.row.gold is not None:
             self.gold.append(answer)
         return Recorded(answer.task_id, "recorded" if made.counted else "surplus", made.pk)
 
     def write(self) -> None:
-        """Labels, preferences and answered leases; one statement each."""
+        """Labels, preferences and ended leases; one statement each."""
         Label.objects.bulk_create([row for row in self._new if isinstance(row, Label)])
         Preference.objects.bulk_create([row for row in self._new if isinstance(row, Preference)])
-        if self._answered:
-            Lease.objects.filter(pk__in=self._answered).update(state=LeaseState.ANSWERED)
+        for state, keys in self._ended.items():
+            Lease.objects.filter(pk__in=keys).update(state=state)
 
     def _place(self, task: _Open, lease: Lease | None, answer: Answer) -> bool:
         """Uses up the annotator's live lease; without one takes a free place, if the task still wants an answer."""
         if (answer.annotator_id, task.row.batch.policy_id) in self._paused:
             return False
         if lease is not None and lease.state == LeaseState.LIVE:
-            lease.state = LeaseState.ANSWERED
-            self._answered.append(lease.pk)
+            self._end(lease, LeaseState.ANSWERED)
         elif task.takes():
             task.taken += 1
         else:
@@ -163,21 +218,15 @@ class _Writing:
         task.labelled += 1
         return True
 
+    def _give_back(self, task: _Open, lease: Lease | None) -> None:
+        """A lease of a task whose snippet its annotator answered elsewhere meanwhile is of no use any more."""
+        if lease is not None and lease.state == LeaseState.LIVE:
+            self._end(lease, LeaseState.RELEASED)
+            task.taken -= 1
 
-def _latest(
-    tasks: Sequence[Task], annotators: set[uuid.UUID]
-) -> dict[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID], Given]:
-    found: dict[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID], Given] = {}
-    snippets = {task.snippet_id for task in tasks if task.rival_id is None}
-    if snippets:
-        for label in Label.objects.filter(snippet__in=snippets, annotator__in=annotators).order_by("revision"):
-            found[label.snippet_id, None, label.annotator_id] = label
-    pairs = {(task.snippet_id, task.rival_id) for task in tasks if task.rival_id}
-    if pairs:
-        given = Preference.objects.filter(snippet__in={first for first, _ in pairs}, annotator__in=annotators)
-        for one in given.order_by("revision"):
-            found[one.snippet_id, one.rival_id, one.annotator_id] = one
-    return found
+    def _end(self, lease: Lease, state: LeaseState) -> None:
+        lease.state = state
+        self._ended[state].append(lease.pk)
 
 
 def _row(answer: Answer, task: Task, lease: Lease | None) -> Given:
@@ -209,25 +258,43 @@ def _changes(made: Given, before: Given, task: Task, lease: Lease | None) -> boo
     return not same and lease is not None and before.task_id == task.pk and task.batch.state == BatchState.OPEN
 
 
-def _deepen(tasks: Iterable[_Open]) -> None:
+def _is_closed(before: Given, task: Task) -> bool:
+    """Whether this is gold whose right answer the annotator may know by now."""
+    if task.gold_id is None or not isinstance(before, Label):
+        return False
+    return is_told(before, before.annotator, task.batch.policy)
+
+
+def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID, Voted]]) -> None:
     """Tasks that have what they wanted want one more where the policy's depth says so; the others are done."""
     full = [task for task in tasks if task.labelled and task.is_full() and task.row.state == TaskState.OPEN]
-    plain = [task.row.snippet_id for task in full if task.row.gold_id is None and task.row.rival_id is None]
-    votes = votes_of(plain) if plain else {}
+    plain = [task.row for task in full if task.row.gold_id is None and task.row.rival_id is None]
+    given = {row.snippet_id: list(votes[row.snippet_id].values()) for row in plain}
+    known = _posteriors(plain, given)
     for task in full:
-        given = votes.get(task.row.snippet_id, []) if task.row.rival_id is None and task.row.gold_id is None else []
-        if _wants_another(task.row, given):
+        if task.row in plain and _wants_another(task.row, given[task.row.snippet_id], known.get(task.row.snippet_id)):
             task.wanted += 1
         else:
             task.done = True
 
 
-def _wants_another(task: Task, given: Sequence[Voted]) -> bool:
-    policy = task.batch.policy
-    asks_rule = given and "low_confidence" in policy.rules.depth.more_on
-    known = posteriors(policy, {task.snippet_id: given})[task.snippet_id] if asks_rule else None
+def _posteriors(tasks: Iterable[Task], given: Votes) -> dict[uuid.UUID, list[float]]:
+    """Of the snippets whose policy asks for it."""
+    asking = {task.snippet_id: task.batch.policy for task in tasks if _asks_confidence(task.batch.policy)}
+    known: dict[uuid.UUID, list[float]] = {}
+    for policy in {policy.pk: policy for policy in asking.values()}.values():
+        known |= posteriors(policy, {pk: given[pk] for pk, its in asking.items() if its.pk == policy.pk})
+    return known
+
+
+def _asks_confidence(policy: Policy) -> bool:
+    return "low_confidence" in policy.rules.depth.more_on
+
+
+def _wants_another(task: Task, given: Sequence[Voted], posterior: Sequence[float] | None) -> bool:
     answers = [voted.vote.choice for voted in given]
-    return wants_another(policy.rules, answers, test=task.snippet.split == SplitName.TEST, posterior=known)
+    test = task.snippet.split == SplitName.TEST
+    return wants_another(task.batch.policy.rules, answers, test=test, posterior=posterior)
 
 
 def _update(tasks: Iterable[_Open]) -> None:

@@ -1,7 +1,10 @@
+from collections import Counter
+
 import pytest
 
 from engine.errors import BadInput, UnknownName
 from engine.policies import BUILT_IN, load_policy, policy_from_dict
+from engine.snippets import Snippet, refusals
 
 SMALL = {"name": "rude", "question": "Is it rude?"}
 
@@ -17,6 +20,16 @@ def test_the_first_policy_follows_the_paper():
     rules = load_policy("injury").snippet_rules
     assert (rules.prompt_sentences, rules.completion_min_chars, rules.max_chars, rules.max_tokens) == (3, 16, 1200, 256)
     assert (rules.min_letters, rules.language) == (8, "en")
+
+
+def test_the_first_policys_gold_is_valid_covers_each_choice_and_says_why():
+    policy = load_policy("injury")
+    texts = [Snippet(one.prompt, one.completion) for one in policy.gold]
+    assert [refusals(text, policy.snippet_rules) for text in texts] == [[]] * 12
+    assert len({text.content_hash for text in texts}) == 12
+    assert Counter(one.choice for one in policy.gold) == {"Yes": 5, "No": 5, "Unsure": 2}
+    assert all(one.explanation for one in policy.gold)
+    assert (policy.quality.qualification, policy.quality.gold_rate, policy.quality.feedback) == (10, 0.05, True)
 
 
 def test_a_policy_without_prompts():

@@ -47,6 +47,7 @@ READS = {
     "metrics/rounds": (404, 404, 200, 200, 404, 200),
     "tokens": (200, 200, 200, 200, 200, 200),
     "me": (200, 200, 200, 200, 200, 200),
+    "me/gold": (200, 200, 200, 200, 200, 200),
 }
 
 # A body that is refused for its content where the role may act (400), so that nothing is made.

@@ -22,7 +22,8 @@ COMPLETION = "She climbed over it and went home to her tea."
 
 @pytest.fixture
 def injury(db: None) -> Policy:
-    return policy_create(spec=load_policy("injury"))
+    """The built-in policy without its gold, so that a test's own snippets are the only ones."""
+    return policy_create(spec={**load_policy("injury").model_dump(mode="json"), "gold": []})
 
 
 def test_a_policy_and_its_next_version(rita: User, api: Api) -> None:
@@ -66,7 +67,7 @@ def test_a_policy_that_is_wrong_names_its_field(rita: User, api: Api, spec: Any,
 
 def test_labelers_see_the_question_and_not_what_the_simulation_knows(alice: User, api: Api, injury: Policy) -> None:
     row = api(alice).get(f"/api/v1/policies/{injury.pk}").json()
-    assert row.keys() == {"id", "name", "version", "question", "guidelines", "choices", "created_at"}
+    assert row.keys() == {"id", "name", "version", "question", "guidelines", "choices", "comparison", "created_at"}
     assert api(alice).get("/api/v1/policies").json()["results"] == [row]
 
 

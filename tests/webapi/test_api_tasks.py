@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from webapi.models import Annotator, Batch, Corpus, Label, Lease, LeaseState, Policy, Round, Snippet, Task, User
+from webapi.models import Annotator, Batch, Corpus, Gold, Label, Lease, LeaseState, Policy, Round, Snippet, Task, User
 from webapi.selectors.tasks import tasks_for
 from workers.leases import leases_expire
 
@@ -208,6 +209,36 @@ def test_renewed_leases_stay_and_released_ones_go(alice: User, bob: User, api: A
     assert api(alice).post("/api/v1/tasks/renew", {"leases": tokens[:1]}).json()["results"][0]["outcome"] == "not_held"
 
 
+def test_what_a_request_leased_is_released_without_its_answer(
+    alice: User, bob: User, api: Api, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    client = api(alice)
+    client.post("/api/v1/tasks/lease", {"count": 2}, HTTP_IDEMPOTENCY_KEY="k")
+    tokens = {str(row.token) for row in Lease.objects.all()}
+    assert api(bob).post("/api/v1/tasks/release", {"request": "k"}).json()["results"] == []
+    assert Lease.objects.filter(state=LeaseState.LIVE).count() == 2
+    for expected in ("released", "not_held"):
+        results = client.post("/api/v1/tasks/release", {"request": "k"}).json()["results"]
+        assert {(one["token"], one["outcome"]) for one in results} == {(token, expected) for token in tokens}
+    assert set(Task.objects.values_list("taken", flat=True)) == {0}
+    assert client.post("/api/v1/tasks/release", {}).json()["errors"][0]["loc"] == ["leases"]
+
+
+def test_a_lease_request_that_comes_after_its_release_leases_nothing(
+    alice: User, api: Api, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    client = api(alice)
+    assert client.post("/api/v1/tasks/release", {"request": "k"}).json() == {"results": []}
+    late = client.post("/api/v1/tasks/lease", {"count": 2}, HTTP_IDEMPOTENCY_KEY="k")
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_reused")
+    assert not Lease.objects.exists()
+    made = client.post("/api/v1/tokens", {"name": "t"}, HTTP_IDEMPOTENCY_KEY="other")
+    assert made.status_code == 201
+    assert client.post("/api/v1/tasks/release", {"request": "other"}).json() == {"results": []}
+
+
 def test_what_one_released_comes_back_last(alice: User, api: Api, make_batch: MakeBatch) -> None:
     make_batch(3)
     (skipped,) = lease(api(alice))
@@ -311,6 +342,51 @@ def test_too_few_or_many_answers_are_refused_whole(alice: User, api: Api, count:
     assert response.json()["errors"][0]["loc"] == ["labels"]
 
 
+def test_an_answer_may_bring_the_next_task(alice: User, api: Api, make_batch: MakeBatch) -> None:
+    make_batch(3)
+    client = api(alice)
+    (task,) = lease(client)
+    response = answer(client, task, next=1)
+    (following,) = response.json()["tasks"]
+    assert (response.status_code, response.json()["outcome"]) == (201, "recorded")
+    assert (following.keys(), following["id"]) == (task.keys(), str(Lease.objects.get(state="live").task_id))
+    given = [{"task": following["id"], "lease": following["lease"]["token"], "choice": "Yes"}]
+    many = client.post("/api/v1/labels", {"labels": given, "next": 5}).json()
+    assert (many["counts"], len(many["tasks"])) == ({"recorded": 1}, 1)
+    last = answer(client, many["tasks"][0], next=1).json()
+    assert (last["outcome"], last["tasks"]) == ("recorded", [])
+    again = answer(client, task, next=2, choice="No").json()
+    assert (again["outcome"], again["tasks"], Label.objects.count()) == ("duplicate", [], 3)
+
+
+def test_a_wrong_answer_brings_no_task_and_a_refusal_changes_nothing(
+    alice: User, api: Api, make_batch: MakeBatch
+) -> None:
+    make_batch(3)
+    (task,) = lease(api(alice))
+    for wrong in ({**task, "lease": {"token": NOWHERE}}, {**task, "id": NOWHERE}):
+        assert answer(api(alice), wrong, next=1).json()["code"] == "lease_not_found"
+    assert answer(api(alice), task, "Perhaps", next=1).json()["code"] == "unknown_choice"
+    assert answer(api(alice), task, next=101).json()["errors"][0]["loc"] == ["next"]
+    assert (Lease.objects.count(), Label.objects.count()) == (1, 0)
+
+
+def test_next_is_for_the_worker_who_answered_and_of_the_same_kind(
+    acme: User, api: Api, make_batch: MakeBatch, make_snippets: Callable[..., list[Snippet]]
+) -> None:
+    make_batch(3, vendor_user=acme)
+    compared = make_batch(0, kind="compare", vendor_user=acme)
+    one, two, three = make_snippets(3, first=50)
+    for rival in (two, three):
+        Task.objects.create(batch=compared, snippet=one, rival=rival)
+    (task,) = lease(api(acme), annotator="w1")
+    (following,) = answer(api(acme), task, next=1).json()["tasks"]
+    assert (following["annotator"], following["kind"]) == ("w1", "label")
+    (pair,) = lease(api(acme), annotator="w2", kind="compare")
+    (following,) = answer(api(acme), pair, "left", next=3).json()["tasks"]
+    assert (following["annotator"], following["kind"]) == ("w2", "compare")
+
+
 def test_researchers_list_labels_with_their_annotators(
     alice: User, rita: User, bob: User, api: Api, make_batch: MakeBatch
 ) -> None:
@@ -342,6 +418,21 @@ def test_a_batchs_progress(alice: User, rita: User, api: Api, make_batch: MakeBa
     assert progress["rate"] == pytest.approx(1 / 600)
     assert progress["eta"].endswith("Z")
     assert row["adapter"] == "pull"
+
+
+def test_a_batchs_progress_does_not_tell_of_gold(
+    alice: User, api: Api, make_batch: MakeBatch, make_snippets: Callable[..., list[Snippet]], policy: Policy
+) -> None:
+    batch = make_batch(1)
+    gold = Gold.objects.create(policy=policy, snippet=make_snippets(1, first=70)[0], choice="No")
+    before = api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"]
+    task = Task.objects.create(batch=batch, snippet=gold.snippet, gold=gold, taken=1)
+    annotator = Annotator.objects.create(name="alice", user=alice)
+    expires_at = timezone.now() + timedelta(minutes=1)
+    held = Lease.objects.create(task=task, annotator=annotator, token=uuid.uuid4(), expires_at=expires_at)
+    assert api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"] == before
+    assert answer(api(alice), {"id": str(task.pk), "lease": {"token": str(held.token)}}).status_code == 201
+    assert api(alice).get(f"/api/v1/batches/{batch.pk}").json()["progress"] == before
 
 
 def plan(annotator: Annotator, batch: Batch) -> str:

@@ -152,6 +152,29 @@ def test_the_same_request_sent_at_once_changes_something_once(api: Callable[...,
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_lease_and_its_release_by_request_sent_at_once_leave_nothing_held(
+    make_batch: Callable[..., Batch], api: Callable[..., APIClient]
+) -> None:
+    """As when a page goes away while it leases: whichever comes first, nothing stays held."""
+    make_batch(TASKS)
+    client = api(people(1)[0])
+    calls = [("lease", {"count": 3}, {"HTTP_IDEMPOTENCY_KEY": "k{}"}), ("release", {"request": "k{}"}, {})]
+
+    for turn in range(8):
+
+        def send(number: int, turn: int = turn) -> int:
+            path, body, headers = calls[number]
+            body = {name: value.format(turn) if isinstance(value, str) else value for name, value in body.items()}
+            headers = {name: value.format(turn) for name, value in headers.items()}
+            return client.post(f"/api/v1/tasks/{path}", body, **headers).status_code
+
+        leased, released = at_once(send, 2)
+        assert (leased, released) in {(200, 200), (409, 200)}
+        assert not Lease.objects.filter(state="live").exists()
+        assert not Task.objects.filter(taken__gt=0).exists()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_versions_added_at_once_each_have_their_number(api: Callable[..., APIClient]) -> None:
     rita = User.objects.create(username="rita", role="researcher")
     clients = [api(rita) for _ in range(4)]
@@ -174,4 +197,4 @@ def test_all_of_it_on_postgresql() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:]
-    assert "8 passed" in run.stdout
+    assert "9 passed" in run.stdout

@@ -10,7 +10,7 @@ from django.test import Client
 
 from engine.policies import load_policy
 from webapi.models import Annotator, Batch, Label, Policy, Task, User
-from webapi.pages.label import choice_keys
+from webapi.pages.judging import choice_keys
 from webapi.services.policies import policy_create
 
 pytestmark = pytest.mark.django_db
@@ -27,13 +27,13 @@ def config_of(html: str) -> dict[str, object]:
     [
         (("Yes", "Unsure", "No"), "yun"),
         (("Severe", "Mild", "None"), " mn"),
-        (("Bad", "Borderline", "Fine"), "  f"),
+        (("Bad", "Borderline", "Fine"), "   "),
     ],
 )
 def test_each_choice_has_a_number_and_a_letter_of_its_own(choices: tuple[str, ...], letters: str) -> None:
     keys = choice_keys(choices)
-    assert [key.digit for key in keys] == ["1", "2", "3"]
-    assert [key.letter for key in keys] == [letter.strip() for letter in letters]
+    assert [key.keys for key in keys] == [(str(n), *letter.strip()) for n, letter in enumerate(letters, 1)]
+    assert [key.shown for key in keys] == [tuple(name.upper() for name in key.keys) for key in keys]
 
 
 def test_the_page_has_question_choices_and_guidelines_of_the_policy(

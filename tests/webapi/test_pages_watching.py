@@ -21,6 +21,7 @@ from webapi.models import (
     Corpus,
     DatasetSnapshot,
     Evaluation,
+    Gold,
     Label,
     Policy,
     Round,
@@ -31,6 +32,7 @@ from webapi.models import (
     User,
 )
 from webapi.selectors.agreement import agreement_figures
+from webapi.services.policies import policy_create
 
 pytestmark = pytest.mark.django_db
 MakeBatch = Callable[..., Batch]
@@ -306,3 +308,30 @@ def test_ones_own_figures_hold_ones_own_labels_only(
     assert "You have answered 3 snippets, 3 of them today." in page
     assert "1 changed afterwards" in page
     assert "No 2 Yes 1" in page
+
+
+def test_ones_own_figures_tell_how_one_stands_and_what_to_learn_from(
+    alice: User, client: Client, policy: Policy, make_batch: MakeBatch, make_snippets: MakeSnippets
+) -> None:
+    tested = policy_create(spec={**policy.spec, "name": "tested", "quality": {"qualification": 3}})
+    for row in make_snippets(3, first=500, policy=tested):
+        Gold.objects.create(policy=tested, snippet=row, choice="No", explanation="Nobody <was>.")
+    make_batch(1, policy=tested)
+    client.force_login(alice)
+    json = {"content_type": "application/json"}
+    tasks = client.post("/api/v1/tasks/lease", {"count": 3}, **json).json()["tasks"]
+    for task, choice in zip(tasks, ("No", "Yes", "No"), strict=True):
+        client.post("/api/v1/labels", {"task": task["id"], "lease": task["lease"]["token"], "choice": choice}, **json)
+        if task is tasks[1]:
+            page = text_of(client.get("/me/"))
+            assert "Your entrance test for tested: 2 of 3 answered." in page
+            assert "gold answers right" not in page
+            assert "To learn from" not in page
+    page = text_of(client.get("/me/"))
+    assert "Your work under tested is paused. 2 of 3 gold answers right. What you have answered so far is kept." in page
+    assert "ask the researchers who run this project." in page
+    assert "66.7 % (9.4 % to 99.2 %; 2 of 3)" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "You answered Yes ; right is No . Nobody &lt;was&gt;." in page
+    html = client.get("/me/").content.decode()
+    shown = [task["completion"] in html for task in tasks]
+    assert shown == [False, True, False]

@@ -15,11 +15,14 @@ from webapi.api.filters import Filters
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.models import Batch
 from webapi.permissions import BLIND
-from webapi.selectors.batches import BatchCounts, batch_counts
+from webapi.selectors.batches import BatchCounts, batch_counts, roughly
 
 
 class BatchProgressSerializer(serializers.Serializer[BatchCounts]):
-    """How far a batch is: `done` of `total` labels; `rate` is labels a second over the last ten minutes."""
+    """How far a batch is: `done` of `total` labels; `rate` is labels a second over the last ten minutes.
+
+    Who labels sees counts in steps of ten.
+    """
 
     tasks = serializers.IntegerField()
     tasks_done = serializers.IntegerField()
@@ -42,9 +45,13 @@ class LabelerBatchSerializer(serializers.ModelSerializer[Batch]):
 
     @extend_schema(responses=BatchProgressSerializer)
     def get_progress(self, row: Batch) -> dict[str, Any]:
-        """Its counts, from those of the whole page."""
+        """Its counts, to the nearest ten."""
+        return BatchProgressSerializer(roughly(self.counts_of(row))).data
+
+    def counts_of(self, row: Batch) -> BatchCounts:
+        """To the label."""
         counts: dict[Any, BatchCounts] = self.context["counts"]
-        return BatchProgressSerializer(counts[row.pk]).data
+        return counts[row.pk]
 
 
 class BatchSerializer(LabelerBatchSerializer):
@@ -53,6 +60,11 @@ class BatchSerializer(LabelerBatchSerializer):
     class Meta(LabelerBatchSerializer.Meta):
         fields = [*LabelerBatchSerializer.Meta.fields, "name", "round", "adapter", "vendor_user"]
         read_only_fields = fields
+
+    @extend_schema(responses=BatchProgressSerializer)
+    def get_progress(self, row: Batch) -> dict[str, Any]:
+        """Its counts."""
+        return BatchProgressSerializer(self.counts_of(row)).data
 
 
 class LabelerBatchFilter(Filters):

@@ -19,6 +19,13 @@ from webapi.permissions import BLIND
 from webapi.services.policies import policy_create
 
 
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """What is asked of two completions."""
+
+    question = serializers.CharField()
+    guidelines = serializers.CharField()
+
+
 class LabelerPolicySerializer(serializers.ModelSerializer[Policy]):
     """A policy as those who label see it."""
 
@@ -27,10 +34,11 @@ class LabelerPolicySerializer(serializers.ModelSerializer[Policy]):
     choices = serializers.ListField(
         child=serializers.CharField(), source="spec.choices", read_only=True, help_text="The most severe first."
     )
+    comparison = ComparisonSerializer(source="rules.comparison", read_only=True)
 
     class Meta:
         model = Policy
-        fields = ["id", "name", "version", "question", "guidelines", "choices", "created_at"]
+        fields = ["id", "name", "version", "question", "guidelines", "choices", "comparison", "created_at"]
 
 
 class PolicySerializer(LabelerPolicySerializer):
@@ -63,6 +71,7 @@ ROW: dict[str, Any] = {
     "question": SPEC["question"],
     "guidelines": "",
     "choices": SPEC["choices"],
+    "comparison": {"question": "Which continuation is better?", "guidelines": ""},
     "created_at": EXAMPLE_TIME,
 }
 

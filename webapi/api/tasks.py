@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from webapi.api.base import Resource, StrictSerializer
+from webapi.api.base import MAX_KEY, Resource, StrictSerializer
 from webapi.api.fields import policies_named
 from webapi.api.schema import EXAMPLE_ID, example
 from webapi.models import Batch, Lease
 from webapi.permissions import visible
 from webapi.selectors.tasks import leases_held
-from webapi.services.leases import MAX_LEASES, annotator_for, leases_release, leases_renew, tasks_lease
+from webapi.services.leases import (
+    MAX_LEASES,
+    annotator_for,
+    leases_release,
+    leases_release_asked,
+    leases_renew,
+    tasks_lease,
+)
 from workers.record import SIDES
 
 KINDS = ("label", "compare")
@@ -33,7 +41,7 @@ class LeaseSerializer(serializers.Serializer[Lease]):
 class QuestionSerializer(serializers.Serializer[Any]):
     """What is asked; the guidelines are at `/policies/{id}`."""
 
-    id = serializers.UUIDField(source="pk")
+    id = serializers.UUIDField()
     name = serializers.CharField()
     version = serializers.IntegerField()
     question = serializers.CharField()
@@ -45,7 +53,7 @@ def question_of(lease: Lease) -> dict[str, Any]:
     policy = lease.task.batch.policy
     compares = lease.task.rival_id is not None
     return {
-        "pk": policy.pk,
+        "id": str(policy.pk),
         "name": policy.name,
         "version": policy.version,
         "question": policy.rules.comparison.question if compares else policy.spec["question"],
@@ -56,31 +64,47 @@ def question_of(lease: Lease) -> dict[str, Any]:
 class TaskSerializer(serializers.Serializer[Lease]):
     """A task that you hold: one completion to judge or, where `kind` is `compare`, two to compare."""
 
-    id = serializers.UUIDField(source="task_id")
-    kind = serializers.SerializerMethodField()
-    batch = serializers.UUIDField(source="task.batch_id")
-    policy = serializers.SerializerMethodField()
-    prompt = serializers.CharField(source="task.snippet.prompt")
-    completion = serializers.CharField(source="left.completion", help_text="In a comparison the one on the left.")
-    rival = serializers.SerializerMethodField(help_text="In a comparison the completion on the right.")
-    annotator = serializers.CharField(
-        source="annotator.external_id", help_text="The worker that the lease named; empty: yourself."
-    )
-    lease = LeaseSerializer(source="*")
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(KINDS)
+    batch = serializers.UUIDField()
+    policy = QuestionSerializer()
+    prompt = serializers.CharField()
+    completion = serializers.CharField(help_text="In a comparison the one on the left.")
+    rival = serializers.CharField(allow_null=True, help_text="In a comparison the completion on the right.")
+    annotator = serializers.CharField(help_text="The worker that the lease named; empty: yourself.")
+    lease = LeaseSerializer()
 
-    @extend_schema_field(serializers.ChoiceField(KINDS))
-    def get_kind(self, lease: Lease) -> str:
-        """Labelers are not told of audits."""
-        return "compare" if lease.task.rival_id else "label"
+    def to_representation(self, instance: Lease) -> dict[str, Any]:
+        """Field by field costs more than finding the task."""
+        return shown(instance, question_of(instance))
 
-    @extend_schema_field(QuestionSerializer)
-    def get_policy(self, lease: Lease) -> Any:
-        """The question and its answers."""
-        return QuestionSerializer(question_of(lease)).data
 
-    def get_rival(self, lease: Lease) -> str | None:
-        """The right of two completions."""
-        return lease.right.completion if lease.right else None
+def shown(lease: Lease, question: dict[str, Any]) -> dict[str, Any]:
+    """A lease as its holder sees it. Labelers are not told of audits."""
+    task = lease.task
+    return {
+        "id": str(lease.task_id),
+        "kind": "compare" if task.rival_id else "label",
+        "batch": str(task.batch_id),
+        "policy": question,
+        "prompt": task.snippet.prompt,
+        "completion": lease.left.completion,
+        "rival": lease.right.completion if lease.right else None,
+        "annotator": lease.annotator.external_id,
+        "lease": {"token": str(lease.token), "expires_at": lease.expires_at.isoformat().replace("+00:00", "Z")},
+    }
+
+
+def all_shown(leases: Sequence[Lease]) -> list[dict[str, Any]]:
+    """Each question is put together once."""
+    questions: dict[tuple[Any, bool], dict[str, Any]] = {}
+    rows = []
+    for lease in leases:
+        key = (lease.task.batch_id, lease.task.rival_id is not None)
+        if key not in questions:
+            questions[key] = question_of(lease)
+        rows.append(shown(lease, questions[key]))
+    return rows
 
 
 class LeaseInput(StrictSerializer):
@@ -105,6 +129,24 @@ class TokensInput(StrictSerializer):
     """Leases by their tokens."""
 
     leases = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=MAX_LEASES)
+
+
+class ReleaseInput(StrictSerializer):
+    """Leases by their tokens, or by the request that took them."""
+
+    leases = serializers.ListField(child=serializers.UUIDField(), max_length=MAX_LEASES, default=list)
+    request = serializers.CharField(
+        max_length=MAX_KEY,
+        default="",
+        help_text="The `Idempotency-Key` of a request to `/tasks/lease` whose answer you did not get: what it leased "
+        "is given back, and if it is still on its way it will lease nothing.",
+    )
+
+    def validate(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Something must be named. Raises ValidationError."""
+        if not wanted["leases"] and not wanted["request"]:
+            raise serializers.ValidationError({"leases": serializers.ErrorDetail("Name a lease.", "min_length")})
+        return wanted
 
 
 class LeaseOutcomeSerializer(serializers.Serializer[Any]):
@@ -186,7 +228,7 @@ class Tasks(Resource[Lease]):
         leases = tasks_lease(
             annotator=annotator, batches=batches, count=wanted["count"], compare=wanted["kind"] == "compare"
         )
-        return Response(LeasedSerializer({"tasks": leases}).data)
+        return Response({"tasks": all_shown(leases)})
 
     @extend_schema(
         request=TokensInput,
@@ -200,14 +242,17 @@ class Tasks(Resource[Lease]):
         return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
 
     @extend_schema(
-        request=TokensInput,
+        request=ReleaseInput,
         responses=LeaseOutcomesSerializer,
         examples=[*example(TOKENS), *example(_outcome("released", None), status=200)],
     )
     @action(detail=False, methods=["post"])
     def release(self, request: Request) -> Response:
         """Gives leases back at once."""
-        outcomes = leases_release(user=self.user, tokens=self.input(TokensInput)["leases"])
+        wanted = self.input(ReleaseInput)
+        outcomes = leases_release(user=self.user, tokens=wanted["leases"])
+        if wanted["request"]:
+            outcomes += leases_release_asked(user=self.user, key=wanted["request"])
         return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
 
     def _batch(self, batches: QuerySet[Batch], key: Any) -> QuerySet[Batch]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import TypeVar
 
 from django.db import models
+from django.db.models import QuerySet
 from uuid6 import uuid7
+
+RowType = TypeVar("RowType", bound=models.Model)
 
 
 def new_id() -> uuid.UUID:
@@ -29,3 +33,12 @@ class Row(models.Model):
     class Meta:
         abstract = True
         ordering = ["id"]
+
+
+def locked(rows: QuerySet[RowType]) -> QuerySet[RowType]:
+    """These rows, held until the transaction ends. Rows that refer to them may still be written meanwhile.
+
+    In the order of their keys, so that no two transactions wait for each other; of several tables, in the order
+    annotators, tasks, batches. On SQLite the whole transaction is alone anyway.
+    """
+    return rows.select_for_update(of=("self",), no_key=True).order_by("pk")

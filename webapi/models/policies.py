@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+
 from django.db import models
 
 from engine.policies import Policy as PolicySpec
@@ -31,4 +34,10 @@ class Policy(Row):
     @property
     def rules(self) -> PolicySpec:
         """The policy as the engine takes it."""
-        return policy_from_dict(self.spec, where=str(self))
+        return _checked(json.dumps(self.spec, sort_keys=True), str(self))
+
+
+@lru_cache(maxsize=256)
+def _checked(spec: str, where: str) -> PolicySpec:
+    """Checking takes longer than reading: each lease and each answer needs the rules."""
+    return policy_from_dict(json.loads(spec), where=where)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from datetime import datetime
 
-from django.db import models
-from django.db.models import F, Q
+from django.db import models, transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from webapi.models.accounts import Annotator
-from webapi.models.base import Row
+from webapi.models.base import Row, locked
 from webapi.models.policies import Policy
 from webapi.models.quality import Gold
 from webapi.models.rounds import Round
 from webapi.models.snippets import Snippet
 
+FEW = 100
+"""Tasks that other requests may be closing at this moment."""
 PLACES = 2**32
 """Places of one priority."""
 
@@ -99,25 +103,34 @@ class Batch(Row):
 
     def cancel(self) -> bool:
         """open -> cancelled, and its open tasks with it: nobody is given them any more. Labels stay."""
-        moved = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
-            state=BatchState.CANCELLED, finished_at=timezone.now()
-        )
-        if moved:
-            self.tasks.filter(state=TaskState.OPEN).update(state=TaskState.CANCELLED)
+        still_open = self.tasks.filter(state=TaskState.OPEN)
+        with transaction.atomic():
+            for _ in locked(still_open).values_list("pk").iterator():
+                pass
+            moved = Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
+                state=BatchState.CANCELLED, finished_at=timezone.now()
+            )
+            if moved:
+                still_open.update(state=TaskState.CANCELLED)
         return bool(moved)
 
     def finish_if_complete(self) -> bool:
         """open -> done once no task is open. True for the one caller that moved it.
 
-        Of two who close the last tasks at once, neither sees the other's close: the sweeper's next look finds it.
+        Of two who close the last tasks at once, neither sees the other's close: where few are left, one looks again
+        after the transaction (and the sweeper each second). Who opens tasks again holds the batch's row, so that the
+        last look sees them.
         """
-        if self.tasks.filter(state=TaskState.OPEN, gold=None).exists():
+        still_open = self.tasks.filter(state=TaskState.OPEN, gold=None)
+        if left := len(still_open.order_by().values_list("pk")[:FEW]):
+            if left < FEW and transaction.get_connection().in_atomic_block:
+                transaction.on_commit(self.finish_if_complete, robust=True)
             return False
-        return bool(
-            Batch.objects.filter(pk=self.pk, state=BatchState.OPEN).update(
-                state=BatchState.DONE, finished_at=timezone.now()
-            )
-        )
+        with transaction.atomic():
+            held = locked(Batch.objects.filter(pk=self.pk, state=BatchState.OPEN))
+            if not list(held.values_list("pk")) or still_open.exists():
+                return False
+            return bool(held.update(state=BatchState.DONE, finished_at=timezone.now()))
 
 
 class Task(Row):
@@ -162,19 +175,6 @@ class Task(Row):
     def __str__(self) -> str:
         return f"task {self.pk}"
 
-    def take(self) -> bool:
-        """One more lease, if the task still wants one."""
-        free = Task.objects.filter(pk=self.pk, state=TaskState.OPEN, taken__lt=F("wanted"))
-        return bool(free.update(taken=F("taken") + 1))
-
-    def lock(self) -> None:
-        """Holds the row until the transaction ends. Who changes a task and its leases locks the task first."""
-        Task.objects.select_for_update().filter(pk=self.pk).first()
-
-    def give_back(self) -> bool:
-        """One lease less. Only who ended the lease may call it, once."""
-        return bool(Task.objects.filter(pk=self.pk, taken__gt=F("labelled")).update(taken=F("taken") - 1))
-
 
 class Lease(Row):
     """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
@@ -197,18 +197,38 @@ class Lease(Row):
     def __str__(self) -> str:
         return f"lease {self.pk}"
 
-    def end(self, state: LeaseState) -> bool:
-        """live -> answered, released or expired."""
-        return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(state=state))
+    @classmethod
+    def live(cls, keys: Collection[uuid.UUID]) -> QuerySet[Lease]:
+        """Those of the leases that are live. Their tasks are held until the transaction ends, and who changes a task's
+        leases holds the task: they stay as they are."""
+        list(locked(Task.objects.filter(pk__in=cls.objects.filter(pk__in=keys).values("task"))).values_list("pk"))
+        return cls.objects.filter(pk__in=keys, state=LeaseState.LIVE)
 
-    def expire(self, now: datetime) -> bool:
-        """live -> expired, unless it was renewed meanwhile."""
-        due = Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE, expires_at__lt=now)
-        return bool(due.update(state=LeaseState.EXPIRED))
+    @classmethod
+    def end_all(cls, keys: Collection[uuid.UUID], state: LeaseState, *, due: datetime | None = None) -> set[uuid.UUID]:
+        """live -> released or expired, and their places are free again. `due`: only what runs out before.
 
-    def renew(self, expires_at: datetime) -> bool:
-        """Stays live until `expires_at`."""
-        return bool(Lease.objects.filter(pk=self.pk, state=LeaseState.LIVE).update(expires_at=expires_at))
+        Returns which were ended; each is by one caller.
+        """
+        with transaction.atomic():
+            live = cls.live(keys)
+            ended = dict((live if due is None else live.filter(expires_at__lt=due)).values_list("pk", "task_id"))
+            cls.objects.filter(pk__in=ended).update(state=state)
+            alike: dict[int, list[uuid.UUID]] = defaultdict(list)
+            for task, places in Counter(ended.values()).items():
+                alike[places].append(task)
+            for places, tasks in alike.items():
+                free = Task.objects.filter(pk__in=tasks, taken__gte=F("labelled") + places)
+                free.update(taken=F("taken") - places)
+        return set(ended)
+
+    @classmethod
+    def renew_all(cls, keys: Collection[uuid.UUID], expires_at: datetime) -> set[uuid.UUID]:
+        """Those of the leases that are live stay so until `expires_at`. Returns which."""
+        with transaction.atomic():
+            renewed = set(cls.live(keys).values_list("pk", flat=True))
+            cls.objects.filter(pk__in=renewed).update(expires_at=expires_at)
+        return renewed
 
     @property
     def left(self) -> Snippet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,9 +13,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from webapi.models import Annotator, Corpus, Role
+from webapi.models import Annotator, Corpus, Role, User
 from webapi.pages import figures
 from webapi.pages.access import is_open_to
+from webapi.pages.judging import may_compare
 from webapi.permissions import role_of
 from webapi.selectors.round_words import duration as duration_in_words
 
@@ -31,6 +32,8 @@ class NavLink(NamedTuple):
     action: str
     pages: frozenset[str]
     hidden_from: frozenset[str] = frozenset()
+    when: Callable[[User], bool] | None = None
+    """Whether there is anything behind it for this reader; None: always."""
 
 
 NAVIGATION: tuple[NavLink, ...] = (
@@ -39,6 +42,7 @@ NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Labeling", "queue", "metrics", "", frozenset({"queue", "agreement"})),
     NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
+    NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
     NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"}), frozenset({Role.CONTRACTOR})),
 )
@@ -64,6 +68,7 @@ def navigation(context: Mapping[str, Any]) -> dict[str, Any]:
         link
         for link in NAVIGATION
         if is_open_to(user, link.resource, link.action) and role_of(user) not in link.hidden_from
+        if here in link.pages or link.when is None or link.when(user)
     ]
     return {
         "links": [{"title": link.title, "url": reverse(link.url_name), "current": here in link.pages} for link in mine]

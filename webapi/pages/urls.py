@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from webapi.pages import (
     classifiers,
+    compare,
     home,
     label,
     labeling,
@@ -37,6 +38,7 @@ urlpatterns: list[URLPattern] = [
     path("labeling/agreement/", labeling.agreement, name="agreement"),
     path("labeling/agreement/<uuid:key>", labeling.agreement_fragment, name="agreement-figures"),
     path("label/", label.label, name="label"),
+    path("compare/", compare.compare, name="compare"),
     path("me/", my_figures.my_figures, name="my-figures"),
     path("classifiers/", classifiers.classifiers, name="classifiers"),
     path("classifiers/<uuid:key>/", classifiers.classifier, name="classifier"),

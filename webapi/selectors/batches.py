@@ -13,9 +13,12 @@ from django.utils import timezone
 from webapi.models import Label, Lease, LeaseState, Task, TaskState
 from webapi.selectors.round_progress import RATE_WINDOW
 
+STEP = 10
+
 
 class BatchCounts(NamedTuple):
-    """Counts of a batch. `done` of `total` labels are there, `leased` tasks are held now; `rate` is labels a second."""
+    """Counts of a batch. `done` of `total` labels are there, gold aside; `leased` tasks are held now, `rate` is
+    labels a second, gold among them."""
 
     tasks: int = 0
     tasks_done: int = 0
@@ -27,9 +30,10 @@ class BatchCounts(NamedTuple):
 
 
 def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]:
-    """The counts of each batch. Three queries that grow with these batches, not with the table."""
+    """The counts of each batch; labelers see them `roughly`. Three queries that grow with these batches, not with the
+    table."""
     ids, now = list(batch_ids), timezone.now()
-    tasks = Task.objects.filter(batch__in=ids).exclude(state=TaskState.CANCELLED).order_by()
+    tasks = Task.objects.filter(batch__in=ids, gold=None).exclude(state=TaskState.CANCELLED).order_by()
     sums = tasks.values("batch").annotate(
         n=Count("pk"), ended=Count("pk", filter=Q(state=TaskState.DONE)), done=Sum("labelled"), total=Sum("wanted")
     )
@@ -51,3 +55,26 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
             eta=now + timedelta(seconds=left / rate) if rate else None,
         )
     return counts
+
+
+def roughly(counts: BatchCounts) -> BatchCounts:
+    """The counts in steps of ten: down, but what is wanted up.
+
+    To the label, they would tell the one who answers which answers count in the batch (gold does not) and which ask
+    for another (a disagreement). What is held and the rate count gold: they move alike for all tasks.
+    """
+    done, total = _down(counts.done), counts.total + -counts.total % STEP
+    rate = _down(round((counts.rate or 0) * RATE_WINDOW.total_seconds())) / RATE_WINDOW.total_seconds()
+    return BatchCounts(
+        tasks=counts.tasks,
+        tasks_done=_down(counts.tasks_done),
+        done=done,
+        total=total,
+        leased=_down(counts.leased),
+        rate=rate or None,
+        eta=timezone.now() + timedelta(seconds=(total - done) / rate) if rate and total > done else None,
+    )
+
+
+def _down(count: int) -> int:
+    return count - count % STEP

@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import IsNull
 
 from webapi.models import (
     Annotator,
@@ -41,27 +43,36 @@ def tasks_for(annotator: Annotator, batch: Batch, *, after: int | None = None) -
     """Free tasks of a batch that this annotator may be given, in order of their places, after `after`.
 
     Never a snippet (or pair) that the annotator holds, has answered or wrote. The index `task_free` holds exactly the
-    free tasks in this order and each exclusion is one look into a unique index, so that a page of them costs the same
-    however long the batch is.
+    free tasks in this order and each exclusion is one look into an index (from the snippet's few tasks to this
+    annotator's lease of each), so that a page of them costs the same however long the batch is.
     """
     free = Task.objects.filter(batch=batch.pk, state=TaskState.OPEN, gold=None, taken__lt=F("wanted"))
     if after is not None:
         free = free.filter(place__gt=after)
     mine = Lease.objects.filter(task=OuterRef("pk"), annotator=annotator, state__in=BUSY)
-    same: dict[str, Any] = {"snippet": OuterRef("snippet")}
+    busy = Task.objects.filter(Exists(mine), snippet=OuterRef("snippet"))
     if batch.kind == BatchKind.COMPARE:
-        answered = Exists(
-            Preference.objects.filter(snippet=OuterRef("snippet"), rival=OuterRef("rival"), annotator=annotator)
+        given: QuerySet[Any] = Preference.objects.filter(
+            snippet=OuterRef("snippet"), rival=OuterRef("rival"), annotator=annotator
         )
         unwritten = not_by(annotator, "snippet__author") & not_by(annotator, "rival__author")
-        same["rival"] = OuterRef("rival")
+        busy = busy.filter(rival=OuterRef("rival"))
     else:
-        answered = Exists(Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator))
+        given = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
         unwritten = not_by(annotator, "snippet__author")
-        same["rival"] = None
-    # From the snippet's few tasks to this annotator's lease of each, never from all leases of the annotator.
-    busy = Task.objects.filter(Exists(mine), **same)
-    return free.filter(unwritten, ~Exists(busy), ~answered).order_by("place")
+        # Of no pair; said so that the planner does not read the index of rivals, where most tasks have none.
+        busy = busy.alias(other=Coalesce("rival", "snippet")).filter(other=F("snippet"))
+    return free.filter(unwritten, _none_of(busy, given)).order_by("place")
+
+
+def _none_of(*queries: QuerySet[Any]) -> Case:
+    """Whether none of these has a row.
+
+    Scalars in a CASE and not EXISTS: asked for each task in turn, never joined with all that the annotator ever did;
+    and the planner takes it for a coin's toss, not for a rarity that is worth reading a whole table.
+    """
+    found = [IsNull(Subquery(query.order_by().values("pk")[:1]), True) for query in queries]
+    return Case(When(Q(*found), then=Value(True)), default=Value(False))
 
 
 def not_by(annotator: Annotator, author: str) -> Q:
@@ -71,6 +82,8 @@ def not_by(annotator: Annotator, author: str) -> Q:
 
 def gold_for(annotator: Annotator, policy: Policy, count: int) -> list[Gold]:
     """Up to `count` gold snippets of the policy that the annotator has neither answered nor holds, in random order."""
+    if count <= 0:
+        return []
     answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
     held = Lease.objects.filter(task__gold=OuterRef("pk"), annotator=annotator, state__in=BUSY)
     free = Gold.objects.filter(~Exists(answered), ~Exists(held), policy=policy, active=True)
@@ -89,7 +102,7 @@ def leases_held(user: User) -> QuerySet[Lease]:
     return mine.select_related("annotator", "task__snippet", "task__rival", "task__batch__policy")
 
 
-def leases_by_token(user: User, tokens: list[uuid.UUID]) -> dict[uuid.UUID, Lease]:
-    """The user's leases with these tokens, whatever their state."""
+def leases_by_token(user: User, tokens: list[uuid.UUID], *related: str) -> dict[uuid.UUID, Lease]:
+    """The user's leases with these tokens, whatever their state, and what of them is `related`."""
     mine = Lease.objects.filter(own_annotators(user, "annotator__"), token__in=tokens)
-    return {lease.token: lease for lease in mine.select_related("task")}
+    return {lease.token: lease for lease in (mine.select_related(*related) if related else mine)}

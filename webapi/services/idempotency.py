@@ -10,6 +10,9 @@ from django.db import IntegrityError, transaction
 from webapi.errors import DomainError
 from webapi.models import IdempotentRequest, User
 
+FORESTALLED = 409
+"""Status of a key whose request must not be answered any more."""
+
 
 class Answer(NamedTuple):
     """What a request was answered with."""
@@ -40,6 +43,17 @@ def answer_once(*, user: User, key: str, request: str, digest: str, work: Callab
         if before is None:
             raise
         return before
+
+
+def answer_forestall(*, user: User, key: str, request: str) -> Any:
+    """What the request with this key was answered; one that has not come yet will find its key used, and do nothing.
+
+    Waits for a request that is being answered. None where nothing was done under the key.
+    """
+    row, _ = IdempotentRequest.objects.get_or_create(
+        user=user, key=key, defaults={"method_path": request, "body_digest": "", "status": FORESTALLED}
+    )
+    return row.answer if row.method_path == request else None
 
 
 def _before(user: User, key: str, request: str, digest: str) -> Answer | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapi.models import Lease, LeaseState, User
+from webapi.errors import DomainError
+from webapi.models import Batch, Lease, LeaseState, User
+from webapi.permissions import Actor, visible
 from webapi.selectors.tasks import leases_by_token
+from webapi.services.leases import tasks_lease
 from workers.record import Answer, Recorded, record_labels
 
 MAX_LABELS = 1000
@@ -42,12 +45,45 @@ class LabelOutcome(NamedTuple):
     late: bool = False
 
 
+class Answered(NamedTuple):
+    """What became of some answers, and the tasks that were leased with the same request."""
+
+    outcomes: list[LabelOutcome]
+    tasks: list[Lease]
+
+
 def labels_record(*, user: User, answers: Sequence[LabelInput]) -> list[LabelOutcome]:
     """Records the user's answers, in order; each has its own outcome and one wrong answer stops no other.
 
     An answer whose lease ran out is late: it still counts if the task wants one, and is kept without counting if not.
     """
-    leases = leases_by_token(user, [answer.lease for answer in answers])
+    return _record_under(answers, leases_by_token(user, [answer.lease for answer in answers]))
+
+
+def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], count: int) -> Answered:
+    """Records answers and leases up to `count` tasks, in one transaction: a labeler's whole turn.
+
+    The tasks are such as `tasks_lease` gives to who answered last, under the same policy and of the same kind; none
+    where they may have none, or where no answer was kept.
+    """
+    tokens = [answer.lease for answer in answers]
+    leases = leases_by_token(actor.user, tokens, "annotator", "task__batch")
+    with transaction.atomic():
+        outcomes = _record_under(answers, leases)
+        kept = [answer.lease for answer, done in zip(answers, outcomes, strict=True) if done.label is not None]
+        if not kept:
+            return Answered(outcomes, [])
+        last = leases[kept[-1]]
+        batches = visible(Batch.objects.filter(policy=last.task.batch.policy_id), "batches", actor)
+        compare = last.task.rival_id is not None
+        try:
+            tasks = tasks_lease(annotator=last.annotator, batches=batches, count=count, compare=compare)
+        except DomainError:
+            tasks = []
+    return Answered(outcomes, tasks)
+
+
+def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Lease]) -> list[LabelOutcome]:
     now = timezone.now()
     held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
     recorded = dict(zip(held, _record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))

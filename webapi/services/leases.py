@@ -18,6 +18,7 @@ from webapi.errors import DomainError
 from webapi.models import (
     Annotator,
     Batch,
+    Gold,
     Lease,
     LeaseState,
     Role,
@@ -27,13 +28,17 @@ from webapi.models import (
     TaskState,
     User,
 )
-from webapi.permissions import Actor, pull_vendor
+from webapi.models.base import locked
+from webapi.permissions import STAFF, Actor, pull_vendor
 from webapi.selectors.tasks import gold_for, leases_by_token, live_leases, open_batches, tasks_for
-from workers.quality import gold_record, qualification_size, standing_of
+from webapi.services.idempotency import answer_forestall
+from workers.quality import gold_record, judge, qualification_size, standing_of
 
 MAX_LEASES = 100
 """Tasks in one request."""
 ATTEMPTS = 3
+LEASE_REQUEST = "POST /api/v1/tasks/lease"
+"""As idempotency keys know it."""
 
 
 class LeaseOutcome(NamedTuple):
@@ -57,8 +62,9 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
             vendor=pull_vendor(user), external_id=worker, defaults={"name": f"{user.username} {worker}"}
         )
     else:
-        staff = actor.role in (Role.STAFF_LABELER, Role.RESEARCHER, Role.ADMIN)
-        made, _ = Annotator.objects.get_or_create(user=user, defaults={"name": user.username, "staff": staff})
+        made, _ = Annotator.objects.get_or_create(
+            user=user, defaults={"name": user.username, "staff": actor.role in STAFF}
+        )
     return made
 
 
@@ -102,10 +108,10 @@ def _room(annotator: Annotator) -> int:
 
     Locking the annotator also lets nobody lease the same snippet in two requests at once.
     """
-    Annotator.objects.select_for_update().filter(pk=annotator.pk).first()
+    list(locked(Annotator.objects.filter(pk=annotator.pk)).values_list("pk"))
     room = settings.LEASES_PER_ANNOTATOR - live_leases(annotator)
     if annotator.vendor:
-        User.objects.select_for_update().filter(pk=annotator.vendor.partition(":")[2]).first()
+        list(locked(User.objects.filter(pk=annotator.vendor.partition(":")[2])).values_list("pk"))
         held = Lease.objects.filter(annotator__vendor=annotator.vendor, state=LeaseState.LIVE).count()
         room = min(room, settings.LEASES_PER_VENDOR - held)
     if room <= 0:
@@ -114,56 +120,75 @@ def _room(annotator: Annotator) -> int:
 
 
 def _lease_from(batch: Batch, standing: Standing, count: int) -> list[Lease]:
+    """Gold and other tasks are leased in one go, in random order: neither the order nor the time of a lease tells."""
     annotator, quality = standing.annotator, batch.policy.rules.quality
     if batch.kind != "label" or annotator.staff:
-        return _lease_tasks(batch, annotator, count)
+        return _leases_of(_tasks(batch, annotator, count), annotator)
     if standing.state == StandingState.QUALIFYING:
-        asked = sum(gold_record(standing)) + live_leases(annotator, gold_of=batch.policy)
-        return _lease_gold(batch, annotator, min(count, qualification_size(batch.policy) - asked))
+        held, given = live_leases(annotator, gold_of=batch.policy), sum(gold_record(standing))
+        size = qualification_size(batch.policy, standing)
+        if not held and 0 < size <= given:  # gold was withdrawn in the middle of the test
+            judge([(annotator.pk, batch.policy)])
+        gold = gold_for(annotator, batch.policy, min(count, size - given - held))
+        return _leases_of(_gold_tasks(gold, batch, annotator), annotator)
     hidden = sum(random.random() < quality.gold_rate for _ in range(count)) if quality.gold_rate else 0
-    leased = _lease_gold(batch, annotator, hidden) if hidden else []
-    tasks = _lease_tasks(batch, annotator, count - len(leased))
-    if not tasks:  # gold alone would say what it is
-        _forget_gold(leased)
-        return []
-    mixed = [*leased, *tasks]
-    random.shuffle(mixed)
-    return mixed
+    gold = gold_for(annotator, batch.policy, min(hidden, max(count - 1, 1)))
+    if count == 1 and gold:  # stands for a task that waits: where there is no work, gold would say what it is
+        tasks = _gold_tasks(gold, batch, annotator) if _task_waits(batch, annotator) else []
+    else:
+        tasks = _tasks(batch, annotator, count - len(gold))
+        tasks += _gold_tasks(gold, batch, annotator) if tasks else []
+    random.shuffle(tasks)
+    return _leases_of(tasks, annotator)
 
 
-def _lease_gold(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
-    """A task of its own for each piece of gold: its key tells as little as any other's."""
-    found = gold_for(annotator, batch.policy, count) if count > 0 else []
-    tasks = [Task(batch=batch, snippet=gold.snippet, gold=gold, taken=1) for gold in found]
-    Task.objects.bulk_create(tasks)
-    return _new_leases(tasks, annotator)
+def _gold_tasks(found: Sequence[Gold], batch: Batch, annotator: Annotator) -> list[Task]:
+    """A task of its own for each piece of gold: its key tells as little as any other's.
+
+    What the annotator gave back comes to them as the same task again, as others do.
+    """
+    back = Task.objects.filter(
+        gold__in=found, batch=batch, state=TaskState.OPEN, taken=0, leases__annotator=annotator
+    ).select_related("snippet")
+    again = {task.gold_id: task for task in back}
+    Task.objects.filter(pk__in=[task.pk for task in again.values()]).update(taken=1)
+    new = [Task(batch=batch, snippet=one.snippet, gold=one, taken=1) for one in found if one.pk not in again]
+    tasks = [*again.values(), *Task.objects.bulk_create(new)]
+    for task in tasks:
+        task.batch = batch
+    return tasks
 
 
-def _forget_gold(leases: Sequence[Lease]) -> None:
-    Task.objects.filter(pk__in=[lease.task_id for lease in leases]).delete()
+def _task_waits(batch: Batch, annotator: Annotator) -> bool:
+    after = cache.get(_hint(batch, annotator))
+    ahead = [] if after is None else tasks_for(annotator, batch, after=after).values_list("pk")[:1]
+    return bool(ahead or tasks_for(annotator, batch).values_list("pk")[:1])
 
 
-def _lease_tasks(batch: Batch, annotator: Annotator, count: int) -> list[Lease]:
+def _hint(batch: Batch, annotator: Annotator) -> str:
+    return f"leased-up-to:{annotator.pk}:{batch.pk}"
+
+
+def _tasks(batch: Batch, annotator: Annotator, count: int) -> list[Task]:
     """Goes on after the last task that this annotator was given, then from the start: who is ahead of the others does
     not walk over their own answered tasks each time. The place is a hint; losing it costs time only."""
     if count <= 0:
         return []
-    hint = f"leased-up-to:{annotator.pk}:{batch.pk}"
+    hint = _hint(batch, annotator)
     after = cache.get(hint)
     tasks = _take(tasks_for(annotator, batch, after=after), batch, count)
     if after is not None and len(tasks) < count:
         held = {task.pk for task in tasks}
         tasks += _take(tasks_for(annotator, batch).exclude(pk__in=held), batch, count - len(tasks))
-    if not tasks:
-        return []
-    cache.set(hint, tasks[-1].place, timeout=None)
-    return _leases_of(tasks, annotator)
+    if tasks:
+        cache.set(hint, tasks[-1].place, timeout=None)
+    return tasks
 
 
 def _take(free: QuerySet[Task], batch: Batch, count: int) -> list[Task]:
     """The first `count` free tasks, each with one more taken. Raises IntegrityError if another took one meanwhile."""
     if connection.features.has_select_for_update_skip_locked:
-        free = free.select_for_update(skip_locked=True, of=("self",))
+        free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
     tasks = list(free.select_related("snippet", "rival")[:count])
     keys = [task.pk for task in tasks]
     if keys:
@@ -212,9 +237,10 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
     """Holds the user's live leases as long again from now. What ran out and was given back is `not_held`."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
     mine = leases_by_token(user, list(tokens))
+    renewed = Lease.renew_all([lease.pk for lease in mine.values()], expires_at)
     return [
         LeaseOutcome(token, "renewed", expires_at)
-        if token in mine and mine[token].renew(expires_at)
+        if token in mine and mine[token].pk in renewed
         else LeaseOutcome(token, "not_held")
         for token in tokens
     ]
@@ -223,12 +249,16 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
 def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
     """Gives the user's live leases back: their tasks are free at once, for the same annotator last."""
     mine = leases_by_token(user, list(tokens))
-    return [
-        LeaseOutcome(token, "released" if token in mine and _release(mine[token]) else "not_held") for token in tokens
-    ]
+    released = Lease.end_all([lease.pk for lease in mine.values()], LeaseState.RELEASED)
+    first = {token: lease for token, lease in mine.items() if lease.pk in released}
+    return [LeaseOutcome(token, "released" if first.pop(token, None) else "not_held") for token in tokens]
 
 
-def _release(lease: Lease) -> bool:
-    with transaction.atomic():
-        lease.task.lock()
-        return lease.end(LeaseState.RELEASED) and lease.task.give_back()
+def leases_release_asked(*, user: User, key: str) -> list[LeaseOutcome]:
+    """Gives back what the lease request with this idempotency key took; if it has not come yet, it will take nothing.
+
+    For a client that goes away before it has the answer.
+    """
+    answer = answer_forestall(user=user, key=key, request=LEASE_REQUEST)
+    tokens = [uuid.UUID(task["lease"]["token"]) for task in (answer or {}).get("tasks", ())]
+    return leases_release(user=user, tokens=tokens)

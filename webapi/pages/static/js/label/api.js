@@ -24,6 +24,11 @@ function csrfToken() {
   return document.cookie.split("; ").find((part) => part.startsWith("csrftoken="))?.slice("csrftoken=".length) ?? "";
 }
 
+// For `Idempotency-Key`. crypto.randomUUID is not there on plain http.
+export function randomKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 function request(method, path, body, headers = {}) {
   const options = { method, credentials: "same-origin", headers: { Accept: "application/json", ...headers } };
   if (body !== undefined) {

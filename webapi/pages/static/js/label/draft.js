@@ -1,12 +1,13 @@
 // The answer that is being made, kept so that a reload or a closed tab does not lose it.
 
 export class Draft {
-  constructor(user) {
-    this.place = `gauntlet.draft.${user}`;
+  constructor(user, kind) {
+    this.place = `gauntlet.draft.${kind}.${user}`;
   }
 
-  keep(task, choice, note) {
-    if (choice || note) localStorage.setItem(this.place, JSON.stringify({ task, choice, note }));
+  // answer: { choice, note, flagged }.
+  keep(task, answer) {
+    if (answer.choice || answer.note || answer.flagged) localStorage.setItem(this.place, JSON.stringify({ task, ...answer }));
     else this.drop();
   }
 

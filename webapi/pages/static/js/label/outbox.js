@@ -1,18 +1,13 @@
 // Answers on their way to the server. They are in localStorage until the server has said what became of them, so that
 // neither a lost connection nor a closed tab loses one; an idempotency key keeps a repeated one from counting twice.
 
-import { ApiError, NoConnection, call } from "./api.js";
+import { ApiError, NoConnection, call, randomKey } from "./api.js";
 
 const LONGEST_WAIT = 30_000;
 
 // Two tabs share the answers; one sends at a time where the browser can see to it (elsewhere the keys do).
 function alone(work) {
   return navigator.locks ? navigator.locks.request("gauntlet.outbox", work) : work();
-}
-
-// crypto.randomUUID is not there on plain http.
-function randomKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export class Outbox {

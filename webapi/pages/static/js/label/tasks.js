@@ -1,13 +1,14 @@
-// Tasks held for this page: a few ahead, so that the next is there before the reader looks up; given back on leaving.
+// Tasks held for this page: two ahead, so that the next is there before the reader looks up; given back on leaving.
 
-import { ApiError, NoConnection, call, callOnLeaving } from "./api.js";
+import { ApiError, NoConnection, call, callOnLeaving, randomKey } from "./api.js";
 
-const AHEAD = 3;
+const AHEAD = 2;
 const RENEW_SHARE = 0.3;
 
 export class Tasks {
-  constructor({ policy, leaseSeconds }) {
+  constructor({ policy, kind, leaseSeconds }) {
     this.policy = policy;
+    this.kind = kind;
     this.ready = [];
     this.current = null;
     this.leaving = false;
@@ -21,7 +22,7 @@ export class Tasks {
     this.current = null;
     if (this.ready.length === 0) await this.fill();
     this.current = this.ready.shift() ?? null;
-    if (this.ready.length < AHEAD - 1) this.fill().catch(() => {});
+    if (this.current && this.ready.length < AHEAD) this.fill().catch(() => {});
     return this.current;
   }
 
@@ -35,17 +36,27 @@ export class Tasks {
 
   async lease() {
     const had = this.resumed ? [] : await this.resume();
-    const count = AHEAD - this.ready.length - had.length;
-    const { tasks } = count > 0 ? await call("POST", "tasks/lease", { count, policy: this.policy }) : { tasks: [] };
+    const count = AHEAD + (this.current ? 0 : 1) - this.ready.length - had.length;
+    const tasks = count > 0 && !this.leaving ? await this.take(count) : [];
     if (this.leaving) this.giveBack([...had, ...tasks]);
     else this.ready.push(...had, ...tasks);
+  }
+
+  async take(count) {
+    this.taking = randomKey();
+    try {
+      const wanted = { count, policy: this.policy, kind: this.kind };
+      return (await call("POST", "tasks/lease", wanted, { "Idempotency-Key": this.taking })).tasks;
+    } finally {
+      this.taking = null;
+    }
   }
 
   // What this reader held already: a reload may overtake the giving back, a crash gives nothing back.
   async resume() {
     const { results } = await call("GET", "tasks");
     this.resumed = true;
-    return results.filter((task) => task.policy.id === this.policy).slice(0, AHEAD);
+    return results.filter((task) => task.policy.id === this.policy && task.kind === this.kind).slice(0, AHEAD + 1);
   }
 
   // Goes back to a task that was answered; the one on show waits as the next.
@@ -80,11 +91,13 @@ export class Tasks {
 
   leave() {
     this.leaving = true;
-    this.giveBack(this.held());
+    this.giveBack(this.held(), this.taking);
     this.ready = [];
   }
 
-  giveBack(tasks) {
-    if (tasks.length) callOnLeaving("POST", "tasks/release", { leases: tasks.map((task) => task.lease.token) });
+  // A lease whose answer is on its way has no token here yet: the key of its request stands for it.
+  giveBack(tasks, request) {
+    const leases = tasks.map((task) => task.lease.token);
+    if (leases.length || request) callOnLeaving("POST", "tasks/release", { leases, ...(request && { request }) });
   }
 }
