@@ -18,7 +18,7 @@ class Kappas(NamedTuple):
     """Pairwise kappas as square matrices, row and column in the order of `annotators`."""
 
     annotators: NDArray[np.int64]
-    """(a,), the codes of the table's annotators, those with most votes first."""
+    """(a,), the codes of the table's annotators, in the order asked for; else those with most votes first."""
     items: NDArray[np.int64]
     """(a, a), how many items both judged."""
     kappa: Floats
@@ -47,18 +47,18 @@ def pairwise_kappas(
     *,
     min_overlap: int = 20,
     most: int = 50,
+    whom: NDArray[np.int64] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Kappas:
-    """Cohen's kappa (unweighted) between the `most` busiest annotators, where two share `min_overlap` items or more.
+    """Cohen's kappa (unweighted) between the annotators `whom`, or the `most` busiest, where two share `min_overlap`
+    items or more.
 
     An annotator's first vote on an item counts. Intervals by bootstrap of the shared items. Confusion counts come from
     sparse products, so cost grows with votes and with choices squared, not with annotators x items.
     """
-    votes = np.bincount(table.annotators) if table.annotators.size else np.zeros(0, dtype=np.int64)
-    busiest = np.argsort(-votes, kind="stable")[:most]
-    busiest = busiest[votes[busiest] > 0]
+    busiest = _busiest(table.annotators, most) if whom is None else whom
     confusion = _confusions(table, busiest)
     items = confusion.sum(axis=(2, 3)).astype(np.int64)
     kappa, low, high = (np.full(items.shape, np.nan) for _ in range(3))
@@ -72,6 +72,26 @@ def pairwise_kappas(
             low[i, j] = low[j, i] = limits[0]
             high[i, j] = high[j, i] = limits[1]
     return Kappas(busiest.astype(np.int64), items, kappa, low, high)
+
+
+def sharing_most(table: VoteTable, most: int, *, among: int = 1000) -> NDArray[np.int64]:
+    """Codes of up to `most` annotators: those of the pair who share most items first, then of the next pair, and so on.
+
+    Looked for among the `among` with most votes on items that were judged twice. O(votes + sum of squared votes per
+    item), by a sparse product.
+    """
+    paired = np.bincount(table.items, minlength=table.n_items)[table.items] >= 2
+    items, annotators = table.items[paired], table.annotators[paired]
+    busiest = _busiest(annotators, among)
+    rows = _positions(annotators, busiest)
+    kept = rows >= 0
+    shape = (busiest.size, table.n_items)
+    judged = sparse.csr_array((np.ones(int(kept.sum())), (rows[kept], items[kept])), shape=shape)
+    judged.data[:] = 1  # an annotator's second vote on an item shares no second item
+    shared = sparse.triu(judged @ judged.T, k=1).tocoo()
+    order = np.lexsort((shared.col, shared.row, -shared.data))[: most * most]
+    walk = np.column_stack((shared.row[order], shared.col[order])).ravel()
+    return busiest[list(dict.fromkeys(walk.tolist()))[:most]].astype(np.int64)
 
 
 def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
@@ -94,11 +114,22 @@ def _package_kappa(confusion: Floats) -> float:
     return float(cohen_kappa_score(said_a.ravel(), said_b.ravel(), sample_weight=confusion.ravel()))
 
 
-def _confusions(table: VoteTable, annotators: NDArray[np.intp]) -> Floats:
+def _busiest(annotators: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    votes = np.bincount(annotators)
+    busiest = np.argsort(-votes, kind="stable")[:most]
+    return busiest[votes[busiest] > 0].astype(np.int64)
+
+
+def _positions(codes: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each code in `among`; -1 for those not there."""
+    position = np.full(int(codes.max(initial=-1)) + 1, -1)
+    position[among] = np.arange(among.size)
+    return position[codes]
+
+
+def _confusions(table: VoteTable, annotators: NDArray[np.int64]) -> Floats:
     """How often annotator i said c where j said d, (a, a, c, c); the diagonal i = j is left at 0."""
-    position = np.full(int(table.annotators.max(initial=-1)) + 1, -1)
-    position[annotators] = np.arange(annotators.size)
-    rows = position[table.annotators]
+    rows = _positions(table.annotators, annotators)
     kept = rows >= 0
     cells = np.column_stack((rows[kept], table.items[kept]))
     first = np.unique(cells, axis=0, return_index=True)[1]
