@@ -19,6 +19,7 @@ from webapi.selectors.agreement import (
     AgreementFigures,
     Pair,
     agreement_figures,
+    has_labels,
     policies_with_labels,
 )
 
@@ -54,9 +55,9 @@ def agreement(request: PageRequest) -> HttpResponse:
 def agreement_fragment(request: PageRequest, key: UUID) -> HttpResponse:
     """The figures of one policy."""
     policy = get_object_or_404(Policy, pk=key)
-    figures = agreement_figures(policy)
-    if figures is None:
+    if not has_labels(policy):
         raise Http404("no labels under this policy")
+    figures = agreement_figures(policy)
     return render(request, "parts/agreement.html", {"policy": policy, "figures": figures, **_charts(figures)})
 
 

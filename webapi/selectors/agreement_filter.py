@@ -50,8 +50,8 @@ class Parts(NamedTuple):
 
 
 def matching(columns: Columns, which: AgreementFilter, choices: Sequence[str]) -> Mask:
-    """The standing votes that are meant, with an answer among `choices`. (labels,); O(labels)."""
-    chosen = columns.standing & _of(columns.item_policies, _places(columns.policy_keys, which.policy))[columns.items]
+    """The votes that are meant, replaced ones among them, with an answer among `choices`. (labels,); O(labels)."""
+    chosen = columns.votes & _of(columns.item_policies, _places(columns.policy_keys, which.policy))[columns.items]
     chosen &= _answers(columns, choices)[columns.choices] >= 0
     if which.batch is not None:
         chosen &= _of(columns.batches, _places(columns.batch_keys, which.batch))
@@ -71,7 +71,7 @@ def matching(columns: Columns, which: AgreementFilter, choices: Sequence[str]) -
     if which.annotator is not None:
         theirs = chosen & _of(columns.annotators, _places(columns.annotator_keys, which.annotator))
         judged = np.zeros(columns.item_keys.size, np.bool_)
-        judged[columns.items[theirs]] = True
+        judged[columns.items[theirs & columns.standing]] = True
         chosen &= judged[columns.items]
     return chosen
 
