@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from sklearn.metrics import cohen_kappa_score
 
 from webapi.models import Annotator, Batch, Consensus, Corpus, Gold, Label, Policy, Round, Snippet, Task, User
-from webapi.models.base import first_id_at, new_id
+from webapi.models.base import new_id
 
 Api = Callable[..., APIClient]
 URL = "/api/v1/metrics/agreement"
@@ -46,8 +46,9 @@ class World(NamedTuple):
 
 def label(snippet: Snippet, annotator: Annotator, choice: str, at: datetime, **fields: Any) -> Label:
     """A label that was given at a time."""
-    key = type(new_id())(int=first_id_at(at).int | random.getrandbits(60))
-    return Label.objects.create(id=key, snippet=snippet, annotator=annotator, choice=choice, **fields)
+    made = Label.objects.create(snippet=snippet, annotator=annotator, choice=choice, **fields)
+    Label.objects.filter(pk=made.pk).update(created_at=at)
+    return made
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def _simulated(columns: Columns, table: VoteTable) -> int:
 
 def _per_day(columns: Columns, chosen: Mask, table: VoteTable) -> tuple[DayCount, ...]:
     """Standing votes of each choice on each of the last `DAYS` days before the latest, oldest first."""
-    days, width = columns.times()[chosen] // DAY_MS, len(table.choices)
+    days, width = columns.times[chosen] // DAY_MS, len(table.choices)
     recent = days > days.max(initial=0) - DAYS
     cells, counts = np.unique(days[recent] * width + table.answers[recent], return_counts=True)
     return tuple(

@@ -65,9 +65,9 @@ def matching(columns: Columns, which: AgreementFilter, choices: Sequence[str]) -
         vendor = "" if which.vendor == NO_VENDOR else which.vendor
         chosen &= _of(columns.annotators, _places(columns.vendors, vendor))
     if which.since is not None:
-        chosen &= columns.times() >= _milliseconds(which.since)
+        chosen &= columns.times >= _milliseconds(which.since)
     if which.until is not None:
-        chosen &= columns.times() < _milliseconds(which.until)
+        chosen &= columns.times < _milliseconds(which.until)
     if which.annotator is not None:
         theirs = chosen & _of(columns.annotators, _places(columns.annotator_keys, which.annotator))
         judged = np.zeros(columns.item_keys.size, np.bool_)
@@ -98,7 +98,7 @@ def _by_day(columns: Columns, chosen: Mask) -> Parts:
 
     By the week from Monday on, where the votes span more than `MOST_DAYS` days.
     """
-    items, days = columns.items[chosen], columns.times()[chosen] // DAY_MS
+    items, days = columns.items[chosen], columns.times[chosen] // DAY_MS
     by = "day"
     if days.size and days.max() - days.min() >= MOST_DAYS:
         by, days = "week", (days + 3) // 7 * 7 - 3  # 1970 began on a Thursday

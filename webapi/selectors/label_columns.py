@@ -9,7 +9,7 @@ when the count of those that do not count asks for it; and where the numbers sti
 
 Each process holds its own columns and asks the database itself, so processes cannot disagree for longer than a query.
 Within a process one thread reads, the others wait for it, and whoever computes does so on a snapshot that nobody
-changes. A label takes about 60 bytes; at most `AGREEMENT_LABELS` are held, the newest.
+changes. A label takes about 70 bytes; at most `AGREEMENT_LABELS` are held, the newest.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from webapi.models.base import first_id_at
 WINDOWS = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
 """How far before the newest label that is held one looks for labels that were committed late."""
 CHUNK = 20_000
+FIELDS = (
+    *("pk", "created_at", "snippet_id", "annotator_id", "task__batch_id"),
+    *("choice", "revision", "counted", "task__gold_id"),
+)
 SPARE = 1.1
 """More labels than this many times the most are let grow before the oldest are dropped: that reads all anew."""
 SOURCES = tuple(Source.values)
@@ -66,6 +70,8 @@ class Columns(NamedTuple):
     """Labels up to this key are not held: there are too many. None where all are."""
     keys: Keys
     """(labels,), 16 bytes each."""
+    times: Moments
+    """(labels,), when each was given, in milliseconds since 1970. Not what its key says: keys made fast run ahead."""
     items: Codes
     """(labels,), codes of snippets."""
     annotators: Codes
@@ -99,15 +105,12 @@ class Columns(NamedTuple):
         """From when on labels are held; None where all are."""
         return None if self.floor is None else _moment(self.floor)
 
-    def times(self) -> Moments:
-        """When each label was given, (labels,), in milliseconds since 1970: their keys say so."""
-        return times_of(self.keys)
-
 
 EMPTY = Columns(
     state=State(0, 0, None),
     floor=None,
     keys=np.zeros(0, "S16"),
+    times=np.zeros(0, np.int64),
     items=np.zeros(0, np.int32),
     annotators=np.zeros(0, np.int32),
     batches=np.zeros(0, np.int32),
@@ -162,11 +165,6 @@ def read_state(floor: uuid.UUID | None) -> State:
     return State(counts["total"], counts["uncounted"], newest)
 
 
-def times_of(keys: Keys) -> Moments:
-    """Milliseconds since 1970 that UUIDv7 keys hold in their first 48 bits."""
-    return (_heads(keys) >> np.uint64(16)).astype(np.int64)
-
-
 def key_at(keys: Keys, place: int) -> uuid.UUID:
     """The key at a place. (`keys[place]` alone lacks the zeros at its end.)"""
     return uuid.UUID(bytes=bytes(keys[place]).ljust(16, b"\0"))
@@ -206,8 +204,8 @@ def _refreshed(held: Columns) -> Columns:
     before = read_state(held.floor)
     if before == held.state:
         return held
-    newest, grown = held.state.newest, before.total >= held.state.total and before.uncounted >= held.state.uncounted
-    if newest is None or not grown or before.total > SPARE * settings.AGREEMENT_LABELS:
+    newest, most = held.state.newest, SPARE * settings.AGREEMENT_LABELS
+    if newest is None or not _grew(held.state, before) or before.total > most:
         return _load()
     found = held
     for window in WINDOWS:
@@ -219,6 +217,12 @@ def _refreshed(held: Columns) -> Columns:
     after = read_state(held.floor)
     fits = before.total <= found.state.total <= after.total
     return found if fits and before.uncounted <= found.state.uncounted <= after.uncounted else _load()
+
+
+def _grew(held: State, now: State) -> bool:
+    """Whether rows were only added since. Otherwise a transaction whose rows were read was rolled back."""
+    counts = now.total >= held.total and now.uncounted >= held.uncounted
+    return counts and Label.objects.filter(pk__in=[held.newest]).exists()
 
 
 def _without_withdrawn(held: Columns) -> Columns:
@@ -239,16 +243,15 @@ def _appended(held: Columns, since: uuid.UUID | None) -> Columns:
     annotators, batches = _Numbering(held.annotator_keys), _Numbering(held.batch_keys)
     choices = _Numbering(held.choice_names)
     parts: list[tuple[NDArray[Any], ...]] = []
-    rows = labels.values_list(
-        "pk", "snippet_id", "annotator_id", "task__batch_id", "choice", "revision", "counted", "task__gold_id"
-    ).iterator(chunk_size=CHUNK)
+    rows = labels.values_list(*FIELDS).iterator(chunk_size=CHUNK)
     while chunk := list(islice(rows, CHUNK)):
         fresh = [row for row in chunk if row[0].bytes.rstrip(b"\0") not in known] if known else chunk
         if not fresh:
             continue
-        keys, items, who, where, said, revisions, counted, gold = zip(*fresh, strict=True)
+        keys, times, items, who, where, said, revisions, counted, gold = zip(*fresh, strict=True)
         part = (
             packed(keys),
+            np.array([time.timestamp() * 1000 for time in times]).astype(np.int64),
             packed(items),
             annotators.codes(who),
             batches.codes(where),
@@ -261,17 +264,18 @@ def _appended(held: Columns, since: uuid.UUID | None) -> Columns:
     if not parts:
         return held
     new = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    held, codes = _with_snippets(held, new[1])
+    held, codes = _with_snippets(held, new[2])
     return _finished(
         held._replace(
             keys=np.concatenate((held.keys, new[0])),
+            times=np.concatenate((held.times, new[1])),
             items=np.concatenate((held.items, codes)),
-            annotators=np.concatenate((held.annotators, new[2])),
-            batches=np.concatenate((held.batches, new[3])),
-            choices=np.concatenate((held.choices, new[4])),
-            revisions=np.concatenate((held.revisions, new[5])),
-            counted=np.concatenate((held.counted, new[6])),
-            votes=np.concatenate((held.votes, new[6] & new[7])),
+            annotators=np.concatenate((held.annotators, new[3])),
+            batches=np.concatenate((held.batches, new[4])),
+            choices=np.concatenate((held.choices, new[5])),
+            revisions=np.concatenate((held.revisions, new[6])),
+            counted=np.concatenate((held.counted, new[7])),
+            votes=np.concatenate((held.votes, new[7] & new[8])),
             annotator_keys=annotators.names(),
             vendors=held.vendors + _vendors(annotators.new()),
             batch_keys=batches.names(),
