@@ -75,10 +75,11 @@ def pairwise_kappas(
 
 
 def sharing_most(table: VoteTable, most: int, *, among: int = 1000) -> NDArray[np.int64]:
-    """Codes of up to `most` annotators: those of the pair who share most items first, then of the next pair, and so on.
+    """Codes of up to `most` annotators who share many items among themselves: the pair who share most, then again and
+    again who shares most with those there (where nobody shares any, the next pair).
 
     Looked for among the `among` with most votes on items that were judged twice. O(votes + sum of squared votes per
-    item), by a sparse product.
+    item) by a sparse product, and O(most * among).
     """
     paired = np.bincount(table.items, minlength=table.n_items)[table.items] >= 2
     items, annotators = table.items[paired], table.annotators[paired]
@@ -88,10 +89,17 @@ def sharing_most(table: VoteTable, most: int, *, among: int = 1000) -> NDArray[n
     shape = (busiest.size, table.n_items)
     judged = sparse.csr_array((np.ones(int(kept.sum())), (rows[kept], items[kept])), shape=shape)
     judged.data[:] = 1  # an annotator's second vote on an item shares no second item
-    shared = sparse.triu(judged @ judged.T, k=1).tocoo()
-    order = np.lexsort((shared.col, shared.row, -shared.data))[: most * most]
-    walk = np.column_stack((shared.row[order], shared.col[order])).ravel()
-    return busiest[list(dict.fromkeys(walk.tolist()))[:most]].astype(np.int64)
+    shared = (judged @ judged.T).toarray()
+    np.fill_diagonal(shared, 0)
+    chosen: list[int] = []
+    with_chosen = np.zeros(busiest.size)
+    while len(chosen) < most and shared.any():
+        following = int(with_chosen.argmax()) if with_chosen.any() else int(shared.max(axis=1).argmax())
+        chosen.append(following)
+        with_chosen += shared[following]
+        shared[:, following] = 0  # nobody is chosen twice
+        with_chosen[chosen] = 0
+    return busiest[chosen]
 
 
 def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:

@@ -267,9 +267,13 @@ def test_agreement_by_part_of_nothing():
 def test_those_who_share_most_come_first():
     rows = [[0] * 9 + [None] * 11, [0] * 6 + [None] * 14, [None] * 15 + [0] * 5, [None] * 12 + [0] * 8, [None, 0] * 10]
     table = table_of(rows, "ab")
-    # Shared: 0 and 1 six, 2 and 3 five, 0 and 4 four, 3 and 4 four, 1 and 4 three, 2 and 4 three.
-    assert sharing_most(table, 4).tolist() == [0, 1, 3, 2]
-    assert sharing_most(table, 9).tolist() == [0, 1, 3, 2, 4]
+    # Shared: 0 and 1 six, 2 and 3 five, 0 and 4 four, 3 and 4 four, 1 and 4 three, 2 and 4 three. With 0 and 1, 4
+    # shares seven; with these, 3 shares four and 2 three.
+    assert sharing_most(table, 2).tolist() == [0, 1]
+    assert sharing_most(table, 9).tolist() == [0, 1, 4, 3, 2]
+    apart = table_of([*rows[:4], [None] * 20], "ab")
+    assert sharing_most(apart, 3).tolist() == [0, 1, 2]
+    assert sharing_most(apart, 9).tolist() == [0, 1, 2, 3]
     twice = VoteTable(*(np.append(column, column[:1]) for column in table[:4]), 20, ("a", "b"))
     assert sharing_most(twice, 2).tolist() == [0, 1]
     chosen = pairwise_kappas(random_table(3, items=200, annotators=4), min_overlap=10, whom=np.array([3, 1]))

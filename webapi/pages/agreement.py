@@ -110,6 +110,7 @@ def figures_fragment(request: PageRequest) -> HttpResponse:
         "same": urlencode(query),
         "min_overlap": MIN_OVERLAP,
         "statistics": _statistics(figures),
+        "statistics_data": _intervals(figures),
         "trend_data": _trend(figures, query),
         "matrix": _matrix(figures, query),
         "choice_rows": [
@@ -191,6 +192,14 @@ def _statistics(figures: AgreementFigures) -> list[tuple[str, str, dict[str, Any
         ("Gwet's AC1", "Beyond chance, not deflated where a choice is rare", _shown(overall.ac1.as_dict())),
         ("Gwet's AC2", "As AC1; choices next to each other agree in part", _shown(overall.ac2.as_dict())),
     ]
+
+
+def _intervals(figures: AgreementFigures) -> dict[str, Any]:
+    """All statistics with their intervals as a chart."""
+    percent = ("Paired answers that agree", "", _shown(figures.overall.percent.as_dict()))
+    known = [(name, value) for name, _, value in (percent, *_statistics(figures)) if value["estimate"] is not None]
+    rows = [{"label": name, **{key: value[key] for key in ("estimate", "low", "high", "n")}} for name, value in known]
+    return {"rows": rows, "axis": "agreement, 1 is perfect", "counted": "snippets"}
 
 
 def _trend(figures: AgreementFigures, query: dict[str, str]) -> dict[str, Any]:
