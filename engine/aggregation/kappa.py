@@ -74,12 +74,12 @@ def pairwise_kappas(
     return Kappas(busiest.astype(np.int64), items, kappa, low, high)
 
 
-def sharing_most(table: VoteTable, most: int, *, among: int = 1000) -> NDArray[np.int64]:
+def sharing_most(table: VoteTable, most: int, *, at_least: int = 1, among: int = 1000) -> NDArray[np.int64]:
     """Codes of up to `most` annotators who share many items among themselves: the pair who share most, then again and
     again who shares most with those there (where nobody shares any, the next pair).
 
-    Looked for among the `among` with most votes on items that were judged twice. O(votes + sum of squared votes per
-    item) by a sparse product, and O(most * among).
+    Two who share fewer than `at_least` share nothing here. Looked for among the `among` with most votes on items that
+    were judged twice. O(votes + sum of squared votes per item) by a sparse product, and O(most * among).
     """
     paired = np.bincount(table.items, minlength=table.n_items)[table.items] >= 2
     items, annotators = table.items[paired], table.annotators[paired]
@@ -91,6 +91,7 @@ def sharing_most(table: VoteTable, most: int, *, among: int = 1000) -> NDArray[n
     judged.data[:] = 1  # an annotator's second vote on an item shares no second item
     shared = (judged @ judged.T).toarray()
     np.fill_diagonal(shared, 0)
+    shared[shared < at_least] = 0
     chosen: list[int] = []
     with_chosen = np.zeros(busiest.size)
     while len(chosen) < most and shared.any():

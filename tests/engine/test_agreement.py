@@ -271,6 +271,7 @@ def test_those_who_share_most_come_first():
     # shares seven; with these, 3 shares four and 2 three.
     assert sharing_most(table, 2).tolist() == [0, 1]
     assert sharing_most(table, 9).tolist() == [0, 1, 4, 3, 2]
+    assert sharing_most(table, 9, at_least=5).tolist() == [0, 1, 3, 2]
     apart = table_of([*rows[:4], [None] * 20], "ab")
     assert sharing_most(apart, 3).tolist() == [0, 1, 2]
     assert sharing_most(apart, 9).tolist() == [0, 1, 2, 3]

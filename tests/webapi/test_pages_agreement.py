@@ -89,9 +89,24 @@ def test_the_matrix_has_kappa_and_count_in_each_cell(watching: Client, judged: d
     assert [(cell[2], cell[3]) for cell in cells] == [("0.70", "12")] * 2
     assert {cell[0] for cell in cells} == {str(round(38 * 55 / 79, 1))}
     assert all(re.fullmatch(r"ann and ben: [-\d.]+ to [\d.]+", cell[1]) for cell in cells)
-    assert page.count('aria-label="fewer than 10 shared"') == 4
-    assert page.count('aria-label="the same annotator"') == 3
-    assert f'href="?annotator={judged["cleo"].pk}"' in page
+    assert page.count('aria-label="the same annotator"') == 2
+    assert f'href="?annotator={judged["ann"].pk}"' in page
+    assert str(judged["cleo"].pk) not in page, "shares too few with anybody"
+
+
+def test_pairs_of_which_nothing_can_be_said_are_said_to_be_so(
+    watching: Client, judged: dict[str, Annotator], make_snippets: MakeSnippets
+) -> None:
+    """dan shares ten with eve, both always No; eve shares ten more with ann, who is none of dan's."""
+    rows = make_snippets(20, first=30)
+    shares = {"dan": rows[:10], "eve": rows, "ann": rows[10:]}
+    for name, given in shares.items():
+        person, _ = Annotator.objects.get_or_create(name=name)
+        Label.objects.bulk_create(Label(snippet=row, annotator=person, choice="No") for row in given)
+    page = watching.get(FIGURES).content.decode()
+    assert page.count('<span aria-label="undefined: both gave one answer only">n/a</span><small>10</small>') == 4
+    assert page.count('aria-label="the same annotator"') == 4
+    assert page.count('aria-label="fewer than 10 shared"') == 6, "dan and ann, dan and ben, ben and eve"
 
 
 def test_one_annotators_snippets(watching: Client, judged: dict[str, Annotator]) -> None:

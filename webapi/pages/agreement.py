@@ -205,7 +205,7 @@ def _intervals(figures: AgreementFigures) -> dict[str, Any]:
 def _trend(figures: AgreementFigures, query: dict[str, str]) -> dict[str, Any]:
     """Two lines over the parts, with their intervals."""
     lines = {
-        "paired answers that agree": [part.overall.percent for part in figures.parts],
+        "pairs that agree": [part.overall.percent for part in figures.parts],
         "alpha": [part.overall.alpha for part in figures.parts],
     }
     return {

@@ -205,23 +205,21 @@ def _per_day(columns: Columns, chosen: Mask, table: VoteTable) -> tuple[DayCount
 
 
 def _pairs(columns: Columns, table: VoteTable) -> tuple[tuple[Person, ...], tuple[Pair, ...]]:
-    whom = sharing_most(table, MOST_ANNOTATORS)
-    people = dict(zip(whom.tolist(), people_of(columns, whom.tolist()), strict=True))
-    found = pairwise_kappas(table, min_overlap=MIN_OVERLAP, whom=whom, level=LEVEL).pairs()
-    pairs = (
+    whom = sharing_most(table, MOST_ANNOTATORS, at_least=MIN_OVERLAP)
+    people = people_of(columns, whom.tolist())
+    found = pairwise_kappas(table, min_overlap=MIN_OVERLAP, whom=whom, level=LEVEL)
+    pairs = [
         Pair(
-            people[one["a"]].name,
-            people[one["b"]].name,
-            people[one["a"]].id,
-            people[one["b"]].id,
-            one["items"],
-            one["kappa"],
-            one["low"],
-            one["high"],
+            people[i].name,
+            people[j].name,
+            people[i].id,
+            people[j].id,
+            int(found.items[i, j]),
+            *(None if np.isnan(of[i, j]) else float(of[i, j]) for of in (found.kappa, found.low, found.high)),
         )
-        for one in sorted(found, key=lambda pair: -pair["items"])
-    )
-    return tuple(people.values()), tuple(pairs)
+        for i, j in zip(*np.nonzero(np.triu(found.items >= MIN_OVERLAP, 1)), strict=True)
+    ]
+    return tuple(people), tuple(sorted(pairs, key=lambda pair: -pair.items))
 
 
 def people_of(columns: Columns, codes: Sequence[int]) -> list[Person]:

@@ -103,11 +103,11 @@ function intervals({ rows, axis: unit, counted }, ink, element) {
 }
 
 function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
-  const words = (key) => new Date(key).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "2-digit", timeZone: "UTC" });
+  const years = new Set(keys.map((key) => key.slice(0, 4)));
+  const words = (key) => new Date(key).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC", ...(years.size > 1 && { year: "2-digit" }) });
   const names = dated ? keys.map(words) : keys;
   const colours = [ink.soft, ink.accent];
   const symbols = ["diamond", "circle"];
-  const known = (one) => one.estimate.map((value, i) => (value === null ? null : i)).filter((i) => i !== null);
   const of = (value, digits) => (value === null ? "?" : value.toFixed(digits));
   return {
     traces: series.map((one, n) => ({
@@ -124,13 +124,14 @@ function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
     })),
     layout: {
       margin: { l: 8, r: 8, t: 28, b: 36 },
-      annotations: series.filter((one) => known(one).length).map((one) => {
-        const last = known(one).at(-1);
-        const n = series.indexOf(one);
-        return { x: names[last], y: one.high[last] ?? one.estimate[last], text: one.name, showarrow: false, xanchor: "right", yanchor: "bottom", yshift: 4, font: { color: colours[n], size: 13 } };
-      }),
+      // The upper line is named above its last points, the lower one below them.
+      annotations: series.map((one, n) => {
+        const late = (values) => values.slice(Math.floor(values.length * 0.6)).filter((value) => value !== null);
+        const edge = n === 0 ? Math.max(...late(one.high)) : Math.min(...late(one.low));
+        return { x: names.at(-1), y: edge, text: one.name, showarrow: false, xanchor: "right", yanchor: n === 0 ? "bottom" : "top", font: { color: colours[n], size: 13 } };
+      }).filter((label) => Number.isFinite(label.y)),
       xaxis: axis(ink, { type: "category", showgrid: false, nticks: 8, title: unit, range: [-0.6, names.length - 0.4] }),
-      yaxis: axis(ink, { title: "agreement, 1 is perfect", nticks: 6, tickformat: ".1f", range: lowest(series) < 0 ? [lowest(series) - 0.05, 1.1] : [0, 1.1] }),
+      yaxis: axis(ink, { title: "agreement, 1 is perfect", nticks: 6, tickformat: ".1f", range: [Math.min(0, lowest(series) - 0.12), 1.1] }),
     },
   };
 }
