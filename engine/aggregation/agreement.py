@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
-import krippendorff
 import numpy as np
 from numpy.typing import NDArray
 
@@ -169,7 +168,7 @@ def _of_counts(
     return Agreement(
         alpha=estimate(
             alpha_from_sums(samples),
-            _package_alpha(patterns[paired], repeats),
+            float(alpha_from_sums(whole)[0]),
             level,
             ALPHA,
             pairs,
@@ -255,12 +254,6 @@ def _specific(sums: Floats) -> Floats:
     votes = sums[:, choices:]
     share: Floats = np.divide(sums[:, :choices], votes, out=np.full(votes.shape, np.nan), where=votes > 0)
     return share
-
-
-def _package_alpha(patterns: NDArray[np.int64], times: NDArray[np.int64]) -> float:
-    if ((times @ patterns) > 0).sum() < 2:
-        return float("nan")
-    return float(krippendorff.alpha(value_counts=np.repeat(patterns, times, axis=0), level_of_measurement="nominal"))
 
 
 def _chance_of_differing(sums: Floats) -> float:

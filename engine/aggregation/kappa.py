@@ -65,7 +65,7 @@ def pairwise_kappas(
     for i, j in zip(*np.nonzero(np.triu(items >= min_overlap, 1)), strict=True):
         sums = _resampled_confusions(confusion[i, j], resamples, np.random.default_rng([seed, int(i), int(j)]))
         values = cohen_kappa(sums)
-        kappa[i, j] = kappa[j, i] = _package_kappa(confusion[i, j])
+        kappa[i, j] = kappa[j, i] = cohen_kappa(confusion[i, j][None])[0]
         values = values[np.isfinite(values)]
         if values.size and np.ptp(values) > 0:  # resamples that are all alike know nothing of the spread
             limits = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
@@ -111,16 +111,6 @@ def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
     spread = n**2 - chance
     kappa: Floats = np.divide(observed - chance, spread, out=np.full(n.size, np.nan), where=spread > 0)
     return kappa
-
-
-def _package_kappa(confusion: Floats) -> float:
-    # scikit-learn takes two seconds to import; pages that show no kappa should not wait for it.
-    from sklearn.metrics import cohen_kappa_score
-
-    if np.isnan(cohen_kappa(confusion[None])[0]):
-        return float("nan")
-    said_a, said_b = np.indices(confusion.shape)
-    return float(cohen_kappa_score(said_a.ravel(), said_b.ravel(), sample_weight=confusion.ravel()))
 
 
 def _busiest(annotators: NDArray[np.int64], most: int) -> NDArray[np.int64]:

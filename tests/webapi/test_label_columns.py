@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from webapi.models import Annotator, Batch, Gold, Label, Policy, Snippet, Task
 from webapi.models.base import first_id_at, new_id
-from webapi.selectors import label_columns
-from webapi.selectors.label_columns import NO_CODE, SOURCES, SPLITS, Columns, LabelColumns, key_at
+from webapi.selectors import label_columns, label_rows
+from webapi.selectors.label_columns import SOURCES, SPLITS, Columns, LabelColumns
+from webapi.selectors.label_rows import NO_CODE, key_at, packed
 from workers.votes import votes_of
 
 MakeSnippets = Callable[..., list[Snippet]]
@@ -64,7 +65,9 @@ def test_what_is_held_of_a_label(people: list[Annotator], make_batch: MakeBatch,
     assert (columns.batch_keys, columns.rounds, columns.policy_keys) == ((batch.pk,), (None,), (policy.pk,))
     assert SOURCES[columns.item_sources[0]] == task.snippet.source
     assert SPLITS[columns.item_splits[0]] == task.snippet.split
-    assert columns.times.tolist() == [int(given.created_at.timestamp() * 1000)]
+    assert columns.times.tolist() == [
+        (given.created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    ]
     assert columns.since is None
 
 
@@ -212,9 +215,28 @@ def test_only_the_newest_are_held_where_there_are_too_many(
     assert [key_at(columns.keys, place) for place in columns.keys.argsort()] == keys[6:]
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+def test_labels_come_in_pieces_of_any_size(
+    people: list[Annotator], make_snippets: MakeSnippets, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(label_rows, "CHUNK", chunk)
+    for n, row in enumerate(make_snippets(12)):
+        label(row, people[n % 2], ("Yes", "Unsure", "No")[n % 3])
+    columns = LabelColumns().current()
+    assert votes(columns) == expected()
+    assert columns.keys.size == 12
+
+
+def test_the_last_moment_of_a_day_stays_on_its_day(people: list[Annotator], make_snippets: MakeSnippets) -> None:
+    given = label(make_snippets(1)[0], people[0])
+    midnight = datetime(2026, 3, 2, tzinfo=UTC)
+    Label.objects.filter(pk=given.pk).update(created_at=midnight - timedelta(microseconds=1))
+    assert LabelColumns().current().times.tolist() == [int(midnight.timestamp()) * 1000 - 1]
+
+
 def test_keys_that_end_in_zeros_stay_whole() -> None:
     key = uuid.UUID(int=new_id().int >> 24 << 24)
-    assert key_at(label_columns.packed([key]), 0) == key
+    assert key_at(packed([key]), 0) == key
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from engine.aggregation import VoteTable
 from webapi.models import Batch
-from webapi.selectors.label_columns import NO_CODE, SOURCES, SPLITS, Columns, Mask
+from webapi.selectors.label_columns import SOURCES, SPLITS, Columns, Mask
+from webapi.selectors.label_rows import EPOCH, NO_CODE, milliseconds
 
 DAY_MS = 86_400_000
 MOST_DAYS = 92
@@ -65,9 +66,9 @@ def matching(columns: Columns, which: AgreementFilter, choices: Sequence[str]) -
         vendor = "" if which.vendor == NO_VENDOR else which.vendor
         chosen &= _of(columns.annotators, _places(columns.vendors, vendor))
     if which.since is not None:
-        chosen &= columns.times >= _milliseconds(which.since)
+        chosen &= columns.times >= milliseconds(which.since)
     if which.until is not None:
-        chosen &= columns.times < _milliseconds(which.until)
+        chosen &= columns.times < milliseconds(which.until)
     if which.annotator is not None:
         theirs = chosen & _of(columns.annotators, _places(columns.annotator_keys, which.annotator))
         judged = np.zeros(columns.item_keys.size, np.bool_)
@@ -105,8 +106,7 @@ def _by_day(columns: Columns, chosen: Mask) -> Parts:
     latest = np.zeros(columns.item_keys.size, np.int64)
     np.maximum.at(latest, items, days)
     found, codes = np.unique(latest[items], return_inverse=True)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return Parts(by, codes, tuple(str((epoch + timedelta(days=int(day))).date()) for day in found))
+    return Parts(by, codes, tuple(str((EPOCH + timedelta(days=int(day))).date()) for day in found))
 
 
 def _by_batch(columns: Columns, chosen: Mask) -> Parts:
@@ -155,7 +155,3 @@ def _places(names: Sequence[Any], wanted: object) -> NDArray[np.int64]:
 
 def _of(codes: NDArray[Any], wanted: NDArray[np.int64]) -> Mask:
     return codes == wanted[0] if wanted.size == 1 else np.isin(codes, wanted)
-
-
-def _milliseconds(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

@@ -14,7 +14,8 @@ from engine.aggregation import VoteTable
 from webapi.errors import DomainError
 from webapi.models import Annotator, Label, Policy, Snippet
 from webapi.selectors.agreement_filter import AgreementFilter, matching, table_of
-from webapi.selectors.label_columns import COLUMNS, Columns, key_at
+from webapi.selectors.label_columns import COLUMNS, Columns
+from webapi.selectors.label_rows import key_at
 
 
 class Dispute(NamedTuple):

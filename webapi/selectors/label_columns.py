@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from django.conf import settings
@@ -28,27 +27,20 @@ from numpy.typing import NDArray
 
 from webapi.models import Annotator, Batch, Label, Snippet, Source, SplitName
 from webapi.models.base import first_id_at
+from webapi.selectors.label_rows import CHUNK, Keys, Names, Numbering, Rows, heads, key_at, packed, read_rows
 
 WINDOWS = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
 """How far before the newest label that is held one looks for labels that were committed late."""
-CHUNK = 20_000
-FIELDS = (
-    *("pk", "created_at", "snippet_id", "annotator_id", "task__batch_id"),
-    *("choice", "revision", "counted", "task__gold_id"),
-)
 SPARE = 1.1
 """More labels than this many times the most are let grow before the oldest are dropped: that reads all anew."""
 SOURCES = tuple(Source.values)
 SPLITS = tuple(SplitName.values)
-NO_CODE = -1
 FEW = 5_000
 """Snippets up to this many are asked for by key."""
-Keys = NDArray[np.bytes_]
 Codes = NDArray[np.int32]
 Small = NDArray[np.int16]
 Moments = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Name = TypeVar("Name", bound=Hashable)
 
 
 class State(NamedTuple):
@@ -165,16 +157,6 @@ def read_state(floor: uuid.UUID | None) -> State:
     return State(counts["total"], counts["uncounted"], newest)
 
 
-def key_at(keys: Keys, place: int) -> uuid.UUID:
-    """The key at a place. (`keys[place]` alone lacks the zeros at its end.)"""
-    return uuid.UUID(bytes=bytes(keys[place]).ljust(16, b"\0"))
-
-
-def packed(keys: Iterable[uuid.UUID]) -> Keys:
-    """Keys as an array of 16 bytes each."""
-    return np.frombuffer(b"".join([key.bytes for key in keys]), dtype="S16")
-
-
 def _above(floor: uuid.UUID | None) -> QuerySet[Label]:
     labels = Label.objects.order_by()
     return labels if floor is None else labels.filter(pk__gt=floor)
@@ -182,10 +164,6 @@ def _above(floor: uuid.UUID | None) -> QuerySet[Label]:
 
 def _moment(key: uuid.UUID) -> datetime:
     return datetime.fromtimestamp((key.int >> 80) / 1000, UTC)
-
-
-def _heads(keys: Keys) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys).view(">u8")[::2].astype(np.uint64)
 
 
 def _load() -> Columns:
@@ -236,71 +214,51 @@ def _without_withdrawn(held: Columns) -> Columns:
 
 def _appended(held: Columns, since: uuid.UUID | None) -> Columns:
     """The columns with the labels from the key `since` on that they do not hold yet. O(those labels)."""
-    labels, known = _above(held.floor), set()
+    known: set[bytes] = set()
     if since is not None:
-        labels = labels.filter(pk__gte=since)
-        known = set(held.keys[_heads(held.keys) >= np.uint64(since.int >> 64)].tolist())
-    annotators, batches = _Numbering(held.annotator_keys), _Numbering(held.batch_keys)
-    choices = _Numbering(held.choice_names)
-    parts: list[tuple[NDArray[Any], ...]] = []
-    rows = labels.values_list(*FIELDS).iterator(chunk_size=CHUNK)
-    while chunk := list(islice(rows, CHUNK)):
-        fresh = [row for row in chunk if row[0].bytes.rstrip(b"\0") not in known] if known else chunk
-        if not fresh:
-            continue
-        keys, times, items, who, where, said, revisions, counted, gold = zip(*fresh, strict=True)
-        part = (
-            packed(keys),
-            np.array([time.timestamp() * 1000 for time in times]).astype(np.int64),
-            packed(items),
-            annotators.codes(who),
-            batches.codes(where),
-            choices.codes(said).astype(np.int16),
-            np.array(revisions, np.int16),
-            np.array(counted, np.bool_),
-            np.array([one is None for one in gold], np.bool_),
-        )
-        parts.append(part)
+        known = set(held.keys[heads(held.keys) >= np.uint64(since.int >> 64)].tolist())
+    names = Names(Numbering(held.annotator_keys), Numbering(held.batch_keys), Numbering(held.choice_names))
+    parts = list(read_rows(names, above=held.floor, since=since, known=known))
     if not parts:
         return held
-    new = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    held, codes = _with_snippets(held, new[2])
+    new = Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    held, codes = _with_snippets(held, new.snippets)
     return _finished(
         held._replace(
-            keys=np.concatenate((held.keys, new[0])),
-            times=np.concatenate((held.times, new[1])),
+            keys=np.concatenate((held.keys, new.keys)),
+            times=np.concatenate((held.times, new.times)),
             items=np.concatenate((held.items, codes)),
-            annotators=np.concatenate((held.annotators, new[3])),
-            batches=np.concatenate((held.batches, new[4])),
-            choices=np.concatenate((held.choices, new[5])),
-            revisions=np.concatenate((held.revisions, new[6])),
-            counted=np.concatenate((held.counted, new[7])),
-            votes=np.concatenate((held.votes, new[7] & new[8])),
-            annotator_keys=annotators.names(),
-            vendors=held.vendors + _vendors(annotators.new()),
-            batch_keys=batches.names(),
-            rounds=held.rounds + _rounds(batches.new()),
-            choice_names=choices.names(),
+            annotators=np.concatenate((held.annotators, new.annotators)),
+            batches=np.concatenate((held.batches, new.batches)),
+            choices=np.concatenate((held.choices, new.choices)),
+            revisions=np.concatenate((held.revisions, new.revisions)),
+            counted=np.concatenate((held.counted, new.counted)),
+            votes=np.concatenate((held.votes, new.counted & new.plain)),
+            annotator_keys=names.annotators.all(),
+            vendors=held.vendors + _vendors(names.annotators.new()),
+            batch_keys=names.batches.all(),
+            rounds=held.rounds + _rounds(names.batches.new()),
+            choice_names=names.choices.all(),
         )
     )
 
 
 def _with_snippets(held: Columns, items: Keys) -> tuple[Columns, Codes]:
     """The columns with these snippets, and the snippets' codes."""
-    distinct, inverse = np.unique(items, return_inverse=True)
-    places = _places(held.item_keys, distinct)
-    codes = np.array([places.get(key, NO_CODE) for key in distinct.tolist()], np.int32)
-    new = np.flatnonzero(codes == NO_CODE)
-    codes[new] = held.item_keys.size + np.arange(new.size)
-    if new.size:
-        held = _described(held, distinct[new])
-    return held, codes[inverse].astype(np.int32)
+    names = items.tolist()
+    distinct = list(dict.fromkeys(names))
+    codes = _places(held.item_keys, np.array(distinct, "S16"))
+    new = [name for name in distinct if name not in codes]
+    codes.update(zip(new, range(held.item_keys.size, held.item_keys.size + len(new)), strict=True))
+    if new:
+        held = _described(held, np.array(new, "S16"))
+    return held, np.fromiter(map(codes.__getitem__, names), np.int32, count=len(names))
 
 
 def _described(held: Columns, new: Keys) -> Columns:
     """The columns with these new snippets' policy, source and split."""
     places = {key: place for place, key in enumerate(new.tolist())}
-    policies = _Numbering(held.policy_keys)
+    policies = Numbering(held.policy_keys)
     about = np.zeros((new.size, 3), np.int16)
     for key, policy, source, split in _snippets(new):
         place = places.get(key.bytes.rstrip(b"\0"))
@@ -311,7 +269,7 @@ def _described(held: Columns, new: Keys) -> Columns:
         item_policies=np.concatenate((held.item_policies, about[:, 0])),
         item_sources=np.concatenate((held.item_sources, about[:, 1])),
         item_splits=np.concatenate((held.item_splits, about[:, 2])),
-        policy_keys=policies.names(),
+        policy_keys=policies.all(),
     )
 
 
@@ -335,8 +293,8 @@ def _rounds(keys: Sequence[uuid.UUID]) -> tuple[uuid.UUID | None, ...]:
 
 def _finished(columns: Columns) -> Columns:
     """With the state that they show, and the votes that stand."""
-    heads = _heads(columns.keys)
-    top = np.flatnonzero(heads == heads.max())
+    halves = heads(columns.keys)
+    top = np.flatnonzero(halves == halves.max())
     newest = max(key_at(columns.keys, int(place)) for place in top)
     state = State(columns.keys.size, int((~columns.counted).sum()), newest)
     return columns._replace(state=state, standing=_standing(columns))
@@ -358,32 +316,7 @@ def _places(keys: Keys, wanted: Keys) -> dict[bytes, int]:
     """Where each of the wanted keys that is there stands. The first halves of the keys leave few to compare."""
     if not keys.size or not wanted.size:
         return {}
-    near = np.flatnonzero(np.isin(_heads(keys), _heads(wanted)))
+    near = np.flatnonzero(np.isin(heads(keys), heads(wanted)))
     exact = set(wanted.tolist())
     found = zip(keys[near].tolist(), near.tolist(), strict=True)
     return {key: place for key, place in found if key in exact}
-
-
-class _Numbering(Generic[Name]):
-    """Codes of names in the order in which they came up; None has `NO_CODE`."""
-
-    def __init__(self, known: Sequence[Name]) -> None:
-        self._codes: dict[Name | None, int] = {name: code for code, name in enumerate(known)}
-        self._known = len(known)
-
-    def code(self, name: Name | None) -> int:
-        """The name's code, a new one if need be."""
-        return NO_CODE if name is None else self._codes.setdefault(name, len(self._codes))
-
-    def codes(self, names: Sequence[Name | None]) -> Codes:
-        """Of each name. O(names)."""
-        table: dict[Name | None, int] = {name: self.code(name) for name in dict.fromkeys(names)}
-        return np.fromiter(map(table.__getitem__, names), np.int32, count=len(names))
-
-    def names(self) -> tuple[Any, ...]:
-        """All names, in the order of their codes."""
-        return tuple(self._codes)
-
-    def new(self) -> tuple[Any, ...]:
-        """Those that came up since the beginning."""
-        return self.names()[self._known :]
