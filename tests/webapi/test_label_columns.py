@@ -1,8 +1,14 @@
-"""The columns of labels are what the database says after anything that can happen to labels, read again or not."""
+"""The columns of labels are what the database says after anything that can happen to labels, read again or not.
+
+Runs on SQLite by default, and once more on PostgreSQL, which hands labels over by COPY, where the services answer.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -13,6 +19,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from tests.services import DATABASE_URL
 from webapi.models import Annotator, Batch, Gold, Label, Policy, Snippet, Task
 from webapi.models.base import first_id_at, new_id
 from webapi.selectors import label_columns, label_rows
@@ -269,3 +276,29 @@ def test_threads_that_read_while_others_write_see_all_in_the_end(policy: Policy,
     assert wrong == []
     assert held.current().keys.size == 119
     assert votes(held.current()) == expected()
+
+
+@pytest.mark.services
+def test_all_of_the_above_on_postgresql() -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            __file__,
+            "-v",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not services",
+        ],
+        env={**os.environ, "DATABASE_URL": DATABASE_URL},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert "21 passed" in run.stdout
