@@ -190,7 +190,9 @@ def _parts(table: VoteTable, parts: Parts) -> tuple[tuple[str, tuple[Part, ...]]
 def _simulated(columns: Columns, table: VoteTable) -> int:
     """Compared here, not by an `IN`: databases bound the number of parameters."""
     simulated = set(Annotator.objects.filter(simulated=True).values_list("pk", flat=True))
-    return sum(columns.annotator_keys[code] in simulated for code in np.unique(table.annotators).tolist())
+    return sum(
+        columns.annotator_keys[code] in simulated for code in np.flatnonzero(np.bincount(table.annotators)).tolist()
+    )
 
 
 def _per_day(columns: Columns, chosen: Mask, table: VoteTable) -> tuple[DayCount, ...]:

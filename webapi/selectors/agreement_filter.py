@@ -103,10 +103,17 @@ def _by_day(columns: Columns, chosen: Mask) -> Parts:
     by = "day"
     if days.size and days.max() - days.min() >= MOST_DAYS:
         by, days = "week", (days + 3) // 7 * 7 - 3  # 1970 began on a Thursday
+    if not days.size:
+        return Parts(by, days, ())
+    first = int(days.min())
     latest = np.zeros(columns.item_keys.size, np.int64)
-    np.maximum.at(latest, items, days)
-    found, codes = np.unique(latest[items], return_inverse=True)
-    return Parts(by, codes, tuple(str((EPOCH + timedelta(days=int(day))).date()) for day in found))
+    np.maximum.at(latest, items, days - first)
+    codes = latest[items]
+    found = np.flatnonzero(np.bincount(codes))
+    places = np.zeros(int(found[-1]) + 1, np.int64)
+    places[found] = np.arange(found.size)
+    names = (str((EPOCH + timedelta(days=first + int(day))).date()) for day in found)
+    return Parts(by, places[codes], tuple(names))
 
 
 def _by_batch(columns: Columns, chosen: Mask) -> Parts:

@@ -134,10 +134,16 @@ class LabelColumns:
     def current(self) -> Columns:
         """The labels as they are now. O(new labels) besides one counting query; the first call reads them all."""
         held = self._held
-        if held is not None and read_state(held.floor) == held.state:
+        state = None if held is None else read_state(held.floor)
+        if held is not None and state == held.state:
             return held
         with self._lock:
-            self._held = _load() if self._held is None else _refreshed(self._held)
+            if self._held is None:
+                self._held = _load()
+            elif self._held is held and state is not None:
+                self._held = _refreshed(held, state)
+            else:  # another thread read while this one waited
+                self._held = _refreshed(self._held, read_state(self._held.floor))
             return self._held
 
     def forget(self) -> None:
@@ -174,12 +180,12 @@ def _load() -> Columns:
     return _appended(EMPTY._replace(floor=floor), None)
 
 
-def _refreshed(held: Columns) -> Columns:
+def _refreshed(held: Columns, before: State) -> Columns:
     """The columns with what is new since, or all read anew where that cannot explain the table's state.
 
-    A state is read before and one after: labels that others write meanwhile may be in the columns already, or not yet.
+    The state `before` was read before, another is read after: labels that others write meanwhile may be in the columns
+    already, or not yet.
     """
-    before = read_state(held.floor)
     if before == held.state:
         return held
     newest, most = held.state.newest, SPARE * settings.AGREEMENT_LABELS
