@@ -183,8 +183,8 @@ def _load() -> Columns:
 def _refreshed(held: Columns, before: State) -> Columns:
     """The columns with what is new since, or all read anew where that cannot explain the table's state.
 
-    The state `before` was read before, another is read after: labels that others write meanwhile may be in the columns
-    already, or not yet.
+    The state `before` was read before. Labels that others write meanwhile may be in the columns already, or not yet:
+    then another is read after, and what was found must lie between the two.
     """
     if before == held.state:
         return held
@@ -198,6 +198,8 @@ def _refreshed(held: Columns, before: State) -> Columns:
             break
     if found.state.uncounted < before.uncounted:
         found = _without_withdrawn(found)
+    if found.state == before:
+        return found
     after = read_state(held.floor)
     fits = before.total <= found.state.total <= after.total
     return found if fits and before.uncounted <= found.state.uncounted <= after.uncounted else _load()
