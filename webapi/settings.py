@@ -104,6 +104,8 @@ LEASES_PER_ANNOTATOR = env_int("LEASES_PER_ANNOTATOR", 100)
 LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
 LABELING_CONTACT = os.environ.get("LABELING_CONTACT") or "the researchers who run this project"
 """Whom labelers are told to ask, e.g. a name and an address."""
+AGREEMENT_LABELS = env_int("AGREEMENT_LABELS", 5_000_000)
+"""How many labels a process holds in memory for the figures of agreement, the newest; about 70 bytes each."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 """Where the world reaches this server: vendors call back there. Empty: they are polled."""
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 10_000_000)

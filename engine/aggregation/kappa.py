@@ -18,7 +18,7 @@ class Kappas(NamedTuple):
     """Pairwise kappas as square matrices, row and column in the order of `annotators`."""
 
     annotators: NDArray[np.int64]
-    """(a,), the codes of the table's annotators, those with most votes first."""
+    """(a,), the codes of the table's annotators, in the order asked for; else those with most votes first."""
     items: NDArray[np.int64]
     """(a, a), how many items both judged."""
     kappa: Floats
@@ -47,31 +47,60 @@ def pairwise_kappas(
     *,
     min_overlap: int = 20,
     most: int = 50,
+    whom: NDArray[np.int64] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Kappas:
-    """Cohen's kappa (unweighted) between the `most` busiest annotators, where two share `min_overlap` items or more.
+    """Cohen's kappa (unweighted) between the annotators `whom`, or the `most` busiest, where two share `min_overlap`
+    items or more.
 
     An annotator's first vote on an item counts. Intervals by bootstrap of the shared items. Confusion counts come from
     sparse products, so cost grows with votes and with choices squared, not with annotators x items.
     """
-    votes = np.bincount(table.annotators) if table.annotators.size else np.zeros(0, dtype=np.int64)
-    busiest = np.argsort(-votes, kind="stable")[:most]
-    busiest = busiest[votes[busiest] > 0]
+    busiest = _busiest(table.annotators, most) if whom is None else whom
     confusion = _confusions(table, busiest)
     items = confusion.sum(axis=(2, 3)).astype(np.int64)
     kappa, low, high = (np.full(items.shape, np.nan) for _ in range(3))
     for i, j in zip(*np.nonzero(np.triu(items >= min_overlap, 1)), strict=True):
         sums = _resampled_confusions(confusion[i, j], resamples, np.random.default_rng([seed, int(i), int(j)]))
         values = cohen_kappa(sums)
-        kappa[i, j] = kappa[j, i] = _package_kappa(confusion[i, j])
+        kappa[i, j] = kappa[j, i] = cohen_kappa(confusion[i, j][None])[0]
         values = values[np.isfinite(values)]
         if values.size and np.ptp(values) > 0:  # resamples that are all alike know nothing of the spread
             limits = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
             low[i, j] = low[j, i] = limits[0]
             high[i, j] = high[j, i] = limits[1]
     return Kappas(busiest.astype(np.int64), items, kappa, low, high)
+
+
+def sharing_most(table: VoteTable, most: int, *, at_least: int = 1, among: int = 1000) -> NDArray[np.int64]:
+    """Codes of up to `most` annotators who share many items among themselves: the pair who share most, then again and
+    again who shares most with those there (where nobody shares any, the next pair).
+
+    Two who share fewer than `at_least` share nothing here. Looked for among the `among` with most votes on items that
+    were judged twice. O(votes + sum of squared votes per item) by a sparse product, and O(most * among).
+    """
+    paired = np.bincount(table.items, minlength=table.n_items)[table.items] >= 2
+    items, annotators = table.items[paired], table.annotators[paired]
+    busiest = _busiest(annotators, among)
+    rows = _positions(annotators, busiest)
+    kept = rows >= 0
+    shape = (busiest.size, table.n_items)
+    judged = sparse.csr_array((np.ones(int(kept.sum())), (rows[kept], items[kept])), shape=shape)
+    judged.data[:] = 1  # an annotator's second vote on an item shares no second item
+    shared = (judged @ judged.T).toarray()
+    np.fill_diagonal(shared, 0)
+    shared[shared < at_least] = 0
+    chosen: list[int] = []
+    with_chosen = np.zeros(busiest.size)
+    while len(chosen) < most and shared.any():
+        following = int(with_chosen.argmax()) if with_chosen.any() else int(shared.max(axis=1).argmax())
+        chosen.append(following)
+        with_chosen += shared[following]
+        shared[:, following] = 0  # nobody is chosen twice
+        with_chosen[chosen] = 0
+    return busiest[chosen]
 
 
 def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
@@ -84,21 +113,22 @@ def cohen_kappa(confusion: NDArray[np.float64]) -> Floats:
     return kappa
 
 
-def _package_kappa(confusion: Floats) -> float:
-    # scikit-learn takes two seconds to import; pages that show no kappa should not wait for it.
-    from sklearn.metrics import cohen_kappa_score
-
-    if np.isnan(cohen_kappa(confusion[None])[0]):
-        return float("nan")
-    said_a, said_b = np.indices(confusion.shape)
-    return float(cohen_kappa_score(said_a.ravel(), said_b.ravel(), sample_weight=confusion.ravel()))
+def _busiest(annotators: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    votes = np.bincount(annotators)
+    busiest = np.argsort(-votes, kind="stable")[:most]
+    return busiest[votes[busiest] > 0].astype(np.int64)
 
 
-def _confusions(table: VoteTable, annotators: NDArray[np.intp]) -> Floats:
+def _positions(codes: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each code in `among`; -1 for those not there."""
+    position = np.full(int(codes.max(initial=-1)) + 1, -1)
+    position[among] = np.arange(among.size)
+    return position[codes]
+
+
+def _confusions(table: VoteTable, annotators: NDArray[np.int64]) -> Floats:
     """How often annotator i said c where j said d, (a, a, c, c); the diagonal i = j is left at 0."""
-    position = np.full(int(table.annotators.max(initial=-1)) + 1, -1)
-    position[annotators] = np.arange(annotators.size)
-    rows = position[table.annotators]
+    rows = _positions(table.annotators, annotators)
     kept = rows >= 0
     cells = np.column_stack((rows[kept], table.items[kept]))
     first = np.unique(cells, axis=0, return_index=True)[1]

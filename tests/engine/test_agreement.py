@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss
 
-from engine.aggregation.agreement import agreement, alpha_from_sums, disagreements
+from engine.aggregation.agreement import agreement, agreement_by, alpha_from_sums, disagreements
 from engine.aggregation.chance import chance_rows, fleiss_kappa, gwet_ac1, gwet_ac2, ordinal_weights
-from engine.aggregation.kappa import cohen_kappa, pairwise_kappas
+from engine.aggregation.kappa import cohen_kappa, pairwise_kappas, sharing_most
 from engine.aggregation.votes import VoteTable
 from engine.evaluation.bootstrap import resampled_sums
 
@@ -222,6 +222,67 @@ def test_intervals_cover(name):
     assert covered >= 180
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_intervals_are_those_of_a_plain_bootstrap(seed):
+    """Items drawn one by one and every statistic computed anew on each draw, by the same functions' point estimates."""
+    table = random_table(seed, items=60, annotators=4, share=0.6)
+    found = agreement(table, resamples=4000)
+    rng = np.random.default_rng(seed)
+    votes = [np.flatnonzero(table.items == item) for item in range(60)]
+    judged = [places for places in votes if places.size]
+    drawn = {name: [] for name in ("alpha", "fleiss", "ac1", "ac2", "percent")}
+    for _ in range(1000):
+        sample = [judged[i] for i in rng.integers(0, len(judged), len(judged))]
+        items = np.repeat(np.arange(len(sample)), [places.size for places in sample])
+        answers = table.answers[np.concatenate(sample)]
+        again = agreement(VoteTable(items, items, answers, np.zeros(items.size, bool), len(sample), "abc"), resamples=1)
+        for name, values in drawn.items():
+            values.append(getattr(again, name).estimate)
+    for name, values in drawn.items():
+        low, high = np.quantile(values, [0.025, 0.975])
+        spread = np.std(values)
+        assert getattr(found, name).low == pytest.approx(low, abs=0.25 * spread), name
+        assert getattr(found, name).high == pytest.approx(high, abs=0.25 * spread), name
+
+
+def test_agreement_by_part_is_the_agreement_of_each_part_alone():
+    table = random_table(6, items=90, annotators=5)
+    parts = np.random.default_rng(6).integers(0, 3, table.items.size)
+    parts[parts == 1] = 3
+    found = agreement_by(table, parts, 4, seed=2, resamples=300)
+    for part in range(4):
+        kept = parts == part
+        alone = VoteTable(*(column[kept] for column in table[:4]), table.n_items, table.choices)
+        assert found[part] == agreement(alone, seed=2, resamples=300)
+    assert (found[1].votes, found[1].annotators, found[1].alpha.estimate) == (0, 0, None)
+    assert sum(one.votes for one in found) == table.items.size
+
+
+def test_agreement_by_part_of_nothing():
+    empty = np.zeros(0, dtype=np.int64)
+    table = VoteTable(empty, empty, empty, empty.astype(bool), 0, ("Yes", "No"))
+    assert agreement_by(table, empty, 0) == []
+
+
+def test_those_who_share_most_come_first():
+    rows = [[0] * 9 + [None] * 11, [0] * 6 + [None] * 14, [None] * 15 + [0] * 5, [None] * 12 + [0] * 8, [None, 0] * 10]
+    table = table_of(rows, "ab")
+    # Shared: 0 and 1 six, 2 and 3 five, 0 and 4 four, 3 and 4 four, 1 and 4 three, 2 and 4 three. With 0 and 1, 4
+    # shares seven; with these, 3 shares four and 2 three.
+    assert sharing_most(table, 2).tolist() == [0, 1]
+    assert sharing_most(table, 9).tolist() == [0, 1, 4, 3, 2]
+    assert sharing_most(table, 9, at_least=5).tolist() == [0, 1, 3, 2]
+    apart = table_of([*rows[:4], [None] * 20], "ab")
+    assert sharing_most(apart, 3).tolist() == [0, 1, 2]
+    assert sharing_most(apart, 9).tolist() == [0, 1, 2, 3]
+    twice = VoteTable(*(np.append(column, column[:1]) for column in table[:4]), 20, ("a", "b"))
+    assert sharing_most(twice, 2).tolist() == [0, 1]
+    chosen = pairwise_kappas(random_table(3, items=200, annotators=4), min_overlap=10, whom=np.array([3, 1]))
+    assert chosen.annotators.tolist() == [3, 1]
+    assert chosen.kappa.shape == (2, 2)
+    assert [(pair["a"], pair["b"]) for pair in chosen.pairs()] == [(3, 1)]
+
+
 def test_nothing_judged_twice_has_no_agreement():
     found = agreement(table_of([[0, 1, None], [None, None, 1]], "ab"))
     assert found.alpha.estimate is None
@@ -261,6 +322,7 @@ def test_no_votes_at_all():
     assert agreement(table).votes == 0
     assert disagreements(table) == []
     assert pairwise_kappas(table).pairs() == []
+    assert sharing_most(table, 5).tolist() == []
 
 
 def test_disagreements_come_worst_first():

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
+from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
+from webapi.api.agreement import (
+    DISAGREEMENTS_EXAMPLE,
+    FIGURES_EXAMPLE,
+    AgreementFiguresSerializer,
+    AgreementQuery,
+    DisagreementsQuery,
+    DisagreementsSerializer,
+    disagreements_csv,
+    figures_csv,
+    scope,
+    shown,
+)
 from webapi.api.base import Resource, StrictSerializer
-from webapi.api.fields import EstimateSerializer, PolicyField
+from webapi.api.fields import PolicyField
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
 from webapi.models import Round, RoundState
 from webapi.selectors import dashboard
-from webapi.selectors.agreement import agreement_figures, policies_with_labels
+from webapi.selectors.agreement import agreement_figures
+from webapi.selectors.disagreements import disagreements
 
 MAX_ROUNDS = 100
 
@@ -54,47 +68,6 @@ class LabelCountsSerializer(serializers.Serializer[Any]):
     by = serializers.CharField()
     total = serializers.IntegerField()
     counts = CountSerializer(many=True)
-
-
-class AgreementSerializer(serializers.Serializer[Any]):
-    """Agreement of all annotators over the answers that stand."""
-
-    alpha = EstimateSerializer(help_text="Krippendorff's, nominal.")
-    percent = EstimateSerializer(help_text="Pairs of votes that agree.")
-    per_choice = serializers.DictField(child=EstimateSerializer())
-    items = serializers.IntegerField()
-    items_with_pairs = serializers.IntegerField()
-    items_in_dispute = serializers.IntegerField()
-    votes = serializers.IntegerField()
-    annotators = serializers.IntegerField()
-    votes_by_choice = serializers.DictField(child=serializers.IntegerField())
-
-
-class PairSerializer(serializers.Serializer[Any]):
-    """Two annotators' Cohen's kappa; null where it is undefined."""
-
-    a = serializers.CharField()
-    b = serializers.CharField()
-    items = serializers.IntegerField()
-    kappa = serializers.FloatField(allow_null=True)
-    low = serializers.FloatField(allow_null=True)
-    high = serializers.FloatField(allow_null=True)
-
-
-class AgreementFiguresSerializer(serializers.Serializer[Any]):
-    """How far the annotators of a policy agree."""
-
-    policy = serializers.CharField()
-    choices = serializers.ListField(child=serializers.CharField())
-    judgements = serializers.IntegerField(help_text="All answers, replaced ones among them.")
-    replaced = serializers.IntegerField()
-    snippets = serializers.IntegerField()
-    annotators = serializers.IntegerField()
-    simulated_annotators = serializers.IntegerField()
-    overall = AgreementSerializer()
-    pairs = PairSerializer(many=True)
-    disputes = serializers.ListField(child=serializers.DictField())
-    per_day = serializers.ListField(child=serializers.DictField())
 
 
 class QueueRowSerializer(serializers.Serializer[Any]):
@@ -153,13 +126,6 @@ class RoundsQuery(StrictSerializer):
     since = serializers.DateTimeField(required=False)
 
 
-class AgreementQuery(StrictSerializer):
-    """Which labels are meant; no policy: the newest that has any."""
-
-    policy = PolicyField(required=False)
-    batch = serializers.UUIDField(required=False)
-
-
 BATCH: dict[str, Any] = {
     "id": EXAMPLE_ID,
     "name": "selected",
@@ -175,14 +141,6 @@ BATCH: dict[str, Any] = {
     "eta": "2026-11-21T09:45:40Z",
     "created_at": EXAMPLE_TIME,
     "finished_at": None,
-}
-ALPHA = {
-    "estimate": 0.61,
-    "low": 0.57,
-    "high": 0.65,
-    "level": 0.95,
-    "method": "Krippendorff's alpha, nominal",
-    "n": 600,
 }
 POLICY_PARAMETER = OpenApiParameter("policy", str, description="Key or name of a policy.")
 
@@ -212,18 +170,51 @@ class Metrics(Resource[Round]):
 
     @extend_schema(
         parameters=[AgreementQuery],
-        responses=AgreementFiguresSerializer,
-        examples=example({"policy": "injury v1", "judgements": 1800, "overall": {"alpha": ALPHA}}, status=200),
+        responses={(200, "application/json"): AgreementFiguresSerializer, (200, "text/csv"): OpenApiTypes.STR},
+        examples=[
+            *example(FIGURES_EXAMPLE, status=200),
+            *example("of,key,statistic,estimate,low,high,…", name="CSV", status=200, media_type="text/csv"),
+        ],
     )
     @action(detail=False)
-    def agreement(self, request: Request) -> Response:
-        """How far annotators agree: alpha, agreement per choice, pairs of annotators, snippets in dispute."""
+    def agreement(self, request: Request) -> HttpResponseBase:
+        """How far annotators agree: percent, alpha, kappas, AC1 and AC2 with intervals, over all the labels meant and
+        by day, batch, vendor, source or split; kappas of the annotators who share most; snippets in dispute.
+        """
         query = self.input(AgreementQuery, request.query_params.dict())
-        policy = query.get("policy") or next(iter(policies_with_labels()), None)
-        figures = agreement_figures(policy, batch=query.get("batch")) if policy else None
-        if figures is None:
-            raise Http404
-        return Response(figures.as_json())
+        policy, which = scope(query, self.actor)
+        figures = agreement_figures(policy, which, by=query["by"])
+        return figures_csv(figures) if query["format"] == "csv" else Response(figures.as_json())
+
+    @extend_schema(
+        parameters=[DisagreementsQuery],
+        responses={(200, "application/json"): DisagreementsSerializer, (200, "text/csv"): OpenApiTypes.STR},
+        examples=[
+            *example(DISAGREEMENTS_EXAMPLE, status=200),
+            *example("snippet,completion,source,…", name="CSV", status=200, media_type="text/csv"),
+        ],
+    )
+    @action(detail=False)
+    def disagreements(self, request: Request) -> HttpResponseBase:
+        """Snippets on which annotators differ, the most disputed first, with what each of them said.
+
+        A page as CSV has a line for each label; the header `Link` leads to the next page.
+        """
+        query = self.input(DisagreementsQuery, request.query_params.dict())
+        policy, which = scope(query, self.actor)
+        page = disagreements(policy, which, cursor=query.get("cursor", ""), size=query["page_size"])
+        following, before = (self._page_link(request, cursor) for cursor in (page.next, page.previous))
+        if query["format"] == "csv":
+            answer = disagreements_csv(page.rows)
+            if following:
+                answer["Link"] = f'<{following}>; rel="next"'
+            return answer
+        results = [shown(row) for row in page.rows]
+        data = {"total": page.total, "next": following, "previous": before, "results": results}
+        return Response(DisagreementsSerializer(data).data)
+
+    def _page_link(self, request: Request, cursor: str | None) -> str | None:
+        return None if cursor is None else replace_query_param(request.build_absolute_uri(), "cursor", cursor)
 
     @extend_schema(
         parameters=[QueueQuery], responses=QueueSerializer, examples=example({"batches": [BATCH]}, status=200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from webapi.pages import (
+    agreement,
     classifiers,
     compare,
     home,
@@ -35,8 +36,9 @@ urlpatterns: list[URLPattern] = [
     path("snippets/", snippets.snippets, name="snippets"),
     path("snippets/<uuid:key>/", snippet.snippet, name="snippet"),
     path("labeling/queue/", labeling.queue, name="queue"),
-    path("labeling/agreement/", labeling.agreement, name="agreement"),
-    path("labeling/agreement/<uuid:key>", labeling.agreement_fragment, name="agreement-figures"),
+    path("labeling/agreement/", agreement.agreement, name="agreement"),
+    path("labeling/agreement/figures", agreement.figures_fragment, name="agreement-figures"),
+    path("labeling/agreement/disagreements", agreement.disagreements_fragment, name="agreement-disagreements"),
     path("label/", label.label, name="label"),
     path("compare/", compare.compare, name="compare"),
     path("me/", my_figures.my_figures, name="my-figures"),

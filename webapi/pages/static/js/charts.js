@@ -1,6 +1,6 @@
 // Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
 
-const KINDS = { funnel, days, intervals };
+const KINDS = { funnel, days, intervals, trend };
 const drawn = new WeakMap();
 
 export function drawCharts() {
@@ -100,4 +100,42 @@ function intervals({ rows, axis: unit, counted }, ink, element) {
       yaxis: axis(ink, { autorange: "reversed", showgrid: false, tickfont: { color: ink.ink }, ticksuffix: "  " }),
     },
   };
+}
+
+function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
+  const years = new Set(keys.map((key) => key.slice(0, 4)));
+  const words = (key) => new Date(key).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC", ...(years.size > 1 && { year: "2-digit" }) });
+  const names = dated ? keys.map(words) : keys;
+  const colours = [ink.soft, ink.accent];
+  const symbols = ["diamond", "circle"];
+  const of = (value, digits) => (value === null ? "?" : value.toFixed(digits));
+  return {
+    traces: series.map((one, n) => ({
+      type: "scatter", mode: dated ? "lines+markers" : "markers", name: one.name, x: names, y: one.estimate,
+      line: { color: colours[n], width: 1.5 }, marker: { color: colours[n], size: 7, symbol: symbols[n] },
+      error_y: {
+        type: "data", symmetric: false, color: colours[n], thickness: 1.5, width: 0,
+        array: one.high.map((high, i) => (high === null ? 0 : high - one.estimate[i])),
+        arrayminus: one.low.map((low, i) => (low === null ? 0 : one.estimate[i] - low)),
+      },
+      customdata: urls.map((url) => ({ url })),
+      text: one.estimate.map((value, i) => `${one.name} ${of(value, 2)} (${of(one.low[i], 2)} to ${of(one.high[i], 2)}), ${counts[i].toLocaleString("en")} snippets judged twice, ${names[i]}`),
+      hovertemplate: "%{text}<extra></extra>",
+    })),
+    layout: {
+      margin: { l: 8, r: 8, t: 28, b: 36 },
+      // The upper line is named above its last points, the lower one below them.
+      annotations: series.map((one, n) => {
+        const late = (values) => values.slice(Math.floor(values.length * 0.6)).filter((value) => value !== null);
+        const edge = n === 0 ? Math.max(...late(one.high)) : Math.min(...late(one.low));
+        return { x: names.at(-1), y: edge, text: one.name, showarrow: false, xanchor: "right", yanchor: n === 0 ? "bottom" : "top", font: { color: colours[n], size: 13 } };
+      }).filter((label) => Number.isFinite(label.y)),
+      xaxis: axis(ink, { type: "category", showgrid: false, nticks: 8, title: unit, range: [-0.6, names.length - 0.4] }),
+      yaxis: axis(ink, { title: "agreement, 1 is perfect", nticks: 6, tickformat: ".1f", range: [Math.min(0, lowest(series) - 0.12), 1.1] }),
+    },
+  };
+}
+
+function lowest(series) {
+  return Math.min(0, ...series.flatMap((one) => one.low.filter((low) => low !== null)));
 }
