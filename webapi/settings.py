@@ -237,6 +237,7 @@ SPECTACULAR_SETTINGS = {
         "RoundStateEnum": "webapi.models.RoundState",
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
+        "BatchKindEnum": "webapi.models.BatchKind",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
