@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
         "BatchKindEnum": "webapi.models.BatchKind",
+        "TaskKindEnum": ["label", "compare"],
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
