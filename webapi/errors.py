@@ -57,6 +57,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
         403, "Annotator paused", "The annotator's answers to gold were below the policy's bar."
     ),
     "too_many_leases": Meaning(409, "Too many leases", "Answer or release some of the tasks that you hold first."),
+    "batch_finished": Meaning(409, "Batch finished", "The batch is done or cancelled; it cannot be moved any more."),
+    "batch_not_launched": Meaning(409, "Batch not launched", "Launch the batch first."),
     # Rounds, classifiers, jobs
     "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),

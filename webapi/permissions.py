@@ -100,6 +100,7 @@ def _rights(*may: str, sees: Sees = every_row) -> Rights:
 
 _READS = _rights()
 _LEASES = _rights("lease", "renew", "release", sees=_held_tasks)
+_BATCH_MOVES = ("launch", "pause", "resume", "cancel")
 _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
@@ -113,7 +114,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "corpora": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "snippets": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "batches": {
-        Role.RESEARCHER: _READS,
+        Role.RESEARCHER: _rights("create", *_BATCH_MOVES),
         Role.VIEWER: _READS,
         Role.STAFF_LABELER: _rights(sees=_pull_batches),
         Role.CONTRACTOR: _rights(sees=_pull_batches),

@@ -242,6 +242,8 @@ SPECTACULAR_SETTINGS = {
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
         "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
+        "BatchKindEnum": "webapi.models.BatchKind",
+        "TaskKindEnum": ["label", "compare"],
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "stage": rounds.run_stage_job,
+    "send_batch": vendors.send_tasks,
     "collect_labels": vendors.collect_labels,
     "receive_labels": vendors.receive_labels,
     "move_batch": vendors.move_batch,
@@ -82,7 +83,7 @@ def _run(run: JobRun) -> None:
             raise UnknownName("job kind", job.kind, JOBS)
         result = JOBS[job.kind](run)
     except Later as later:
-        job.put_back(after_seconds=later.seconds)
+        job.come_back(after_seconds=later.seconds)
     except JobEnded:
         job.cancel()
     except (EngineError, AdapterError) as error:

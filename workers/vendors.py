@@ -6,7 +6,8 @@ import base64
 import logging
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -23,14 +24,16 @@ from labeling_adapters.base import (
     OutgoingTask,
 )
 from labeling_adapters.sending import persistently, send
-from webapi.models import Annotator, Batch, BatchState, Label, Task, TaskState
-from workers.jobs import JobRun, Later, chunked
+from webapi.models import Annotator, Batch, BatchState, Job, JobState, Label, Task, TaskState
+from workers.jobs import JobRun, Later, chunked, enqueue
 from workers.record import Answer, record_labels
 
 logger = logging.getLogger(__name__)
 CHUNK = 250
 SHOWN = 3
 """Refusals that an error message repeats."""
+SOON = 2.0
+"""Seconds until a move looks again whether its batch was sent."""
 
 
 def adapter_of(batch: Batch) -> LabelingAdapter:
@@ -113,26 +116,75 @@ def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTa
     ]
 
 
+def follow_batch(batch: Batch) -> None:
+    """Queues what a batch at a vendor wants, unless it is queued already: sending its tasks, collecting its labels."""
+    if batch.tasks.filter(state=TaskState.OPEN, gold=None, remote_id="").exists() and not _at_work(batch, "send_batch"):
+        enqueue("send_batch", {"batch": str(batch.pk)})
+    if adapter_of(batch).poll_seconds is not None and not _at_work(batch, "collect_labels"):
+        enqueue("collect_labels", {"batch": str(batch.pk)})
+
+
+def _at_work(batch: Batch, kind: str) -> bool:
+    """Whether a job of this kind is queued or running for the batch. The index finds the few unfinished jobs."""
+    unfinished = Job.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING], kind=kind)
+    return unfinished.filter(args__batch=str(batch.pk)).exists()
+
+
+def send_tasks(run: JobRun) -> dict[str, Any]:
+    """Job `send_batch`: opens a batch that no round sends, and sends its tasks. It is launched only when asked."""
+    batch = _batch(run)
+    if batch.state != BatchState.OPEN:
+        return {"sent": 0}
+    with _troubles(batch):
+        return {"sent": send_batch(batch, run)}
+
+
 def collect_labels(run: JobRun) -> dict[str, Any]:
-    """Job `collect_labels`: fetches a vendor's answers to a batch's open tasks; comes back until none is open."""
-    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    """Job `collect_labels`: fetches a vendor's answers to a batch's open tasks; comes back until none is open.
+
+    A vendor that is away for a while is asked again at the next look, for as long as it takes.
+    """
+    batch = _batch(run)
     adapter = adapter_of(batch)
     total = batch.tasks.filter(gold=None).count()
-    waiting = open_tasks(batch)
+    waiting = open_tasks(batch) if batch.remote_id else []
     done = total - len(waiting)
-    for tasks in chunked(waiting, CHUNK):
-        _record(batch, adapter.collect(outgoing_batch(batch), outgoing(tasks, adapter)), adapter)
-        done += len(tasks)
-        run.progress(done, total)
+    pause = adapter.poll_seconds or 60.0
+    try:
+        with _troubles(batch):
+            for tasks in chunked(waiting, CHUNK):
+                _record(batch, adapter.collect(outgoing_batch(batch), outgoing(tasks, adapter)), adapter)
+                done += len(tasks)
+                run.progress(done, total)
+    except AdapterError as error:
+        if error.permanent:
+            raise
+        raise Later(max(error.retry_after or 0.0, pause)) from error
     batch.refresh_from_db()
     if batch.state == BatchState.OPEN:
-        raise Later(adapter.poll_seconds or 60.0)
+        raise Later(pause)
     return {"tasks": total}
+
+
+def _batch(run: JobRun) -> Batch:
+    return Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+
+
+@contextmanager
+def _troubles(batch: Batch) -> Iterator[None]:
+    """Notes on the batch what goes wrong with its vendor, for people to see, and that it went well again."""
+    try:
+        yield
+    except AdapterError as error:
+        Batch.objects.filter(pk=batch.pk).update(vendor_error=str(error))
+        raise
+    if batch.vendor_error:
+        Batch.objects.filter(pk=batch.pk, vendor_error=batch.vendor_error).update(vendor_error="")
 
 
 def receive_labels(run: JobRun) -> dict[str, Any]:
     """Job `receive_labels`: what a vendor announced at the batch's callback address, fetched where it must be."""
-    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    batch = _batch(run)
     adapter = adapter_of(batch)
     delivery = Delivery(base64.b64decode(run.args["body"]), run.args["headers"])
     labels = persistently(lambda: adapter.receive(outgoing_batch(batch), delivery))
@@ -140,11 +192,23 @@ def receive_labels(run: JobRun) -> dict[str, Any]:
 
 
 def move_batch(run: JobRun) -> dict[str, Any]:
-    """Job `move_batch`: launches, pauses, resumes or cancels a batch at its vendor."""
-    batch = Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
+    """Job `move_batch`: launches, pauses, resumes or cancels a batch at its vendor, after all was sent.
+
+    Of two moves asked shortly one after the other the later one holds, whichever job comes first.
+    """
+    batch = _batch(run)
     move: Move = run.args["move"]
-    adapter = adapter_of(batch)
-    persistently(lambda: adapter.move(outgoing_batch(batch), move))
+    if batch.asked != move:
+        return {"move": move, "instead": batch.asked}
+    if _at_work(batch, "send_batch"):
+        raise Later(SOON)
+    if batch.remote_id:
+        adapter = adapter_of(batch)
+        with _troubles(batch):
+            persistently(lambda: adapter.move(outgoing_batch(batch), move))
+    elif move != "cancel":
+        raise AdapterError(f"{batch.adapter}: the batch was never sent: {batch.vendor_error}", permanent=True)
+    Batch.objects.filter(pk=batch.pk, asked=move).update(told=move)
     return {"move": move}
 
 

@@ -114,6 +114,12 @@ class Job(Row):
             state=JobState.QUEUED, error=error, not_before=not_before, published_at=None, lease_expires_at=None
         )
 
+    def come_back(self, *, after_seconds: float) -> bool:
+        """As `put_back`, but nothing went wrong: what waits for people may look any number of times."""
+        not_before = timezone.now() + timedelta(seconds=after_seconds)
+        fields = {"attempts": 0, "published_at": None, "lease_expires_at": None}
+        return self._move(state=JobState.QUEUED, not_before=not_before, **fields)
+
     def hand_back(self) -> bool:
         """running under this lease -> queued and due, this attempt uncounted: its worker stops, nothing went wrong."""
         fields = {"published_at": None, "lease_token": None, "lease_expires_at": None}

@@ -91,6 +91,12 @@ class Batch(Row):
     """The adapter's own settings. Secrets are named by environment variable, never kept."""
     remote_id = models.CharField(max_length=200, blank=True)
     """The vendor's id of it, once it was opened there."""
+    asked = models.CharField(max_length=8, blank=True)
+    """Which of launch, pause, resume and cancel somebody asked for last."""
+    told = models.CharField(max_length=8, blank=True)
+    """Which of them the vendor was told last."""
+    vendor_error = models.TextField(blank=True)
+    """Why the vendor could not be sent or told everything; empty once it could."""
 
     class Meta(Row.Meta):
         verbose_name_plural = "batches"
@@ -113,6 +119,16 @@ class Batch(Row):
             if moved:
                 still_open.update(state=TaskState.CANCELLED)
         return bool(moved)
+
+    def ask(self, move: str, *, since: Collection[str]) -> bool:
+        """Notes that the batch is to be launched, paused, resumed or cancelled, if one of `since` was asked before."""
+        moved = Batch.objects.filter(pk=self.pk, asked__in=since).update(asked=move, vendor_error="")
+        return bool(moved)
+
+    def ask_again(self) -> bool:
+        """Forgets what stood in the way. True for the one caller that may try again."""
+        failed = Batch.objects.filter(pk=self.pk).exclude(vendor_error="")
+        return bool(failed.update(vendor_error=""))
 
     def finish_if_complete(self) -> bool:
         """open -> done once no task is open. True for the one caller that moved it.

@@ -17,14 +17,15 @@ STEP = 10
 
 
 class BatchCounts(NamedTuple):
-    """Counts of a batch. `done` of `total` labels are there, gold aside; `leased` tasks are held now, `rate` is
-    labels a second, gold among them."""
+    """Counts of a batch. `done` of `total` labels are there, gold aside; `leased` tasks are held now, `sent` are at the
+    vendor; `rate` is labels a second, gold among them."""
 
     tasks: int = 0
     tasks_done: int = 0
     done: int = 0
     total: int = 0
     leased: int = 0
+    sent: int = 0
     rate: float | None = None
     eta: datetime | None = None
 
@@ -35,7 +36,11 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
     ids, now = list(batch_ids), timezone.now()
     tasks = Task.objects.filter(batch__in=ids, gold=None).exclude(state=TaskState.CANCELLED).order_by()
     sums = tasks.values("batch").annotate(
-        n=Count("pk"), ended=Count("pk", filter=Q(state=TaskState.DONE)), done=Sum("labelled"), total=Sum("wanted")
+        n=Count("pk"),
+        ended=Count("pk", filter=Q(state=TaskState.DONE)),
+        done=Sum("labelled"),
+        total=Sum("wanted"),
+        sent=Count("pk", filter=~Q(remote_id="")),
     )
     live = Lease.objects.filter(task__batch__in=ids, state=LeaseState.LIVE).order_by()
     leased: dict[uuid.UUID, int] = dict(live.values_list("task__batch").annotate(n=Count("pk")))
@@ -51,6 +56,7 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
             done=row["done"],
             total=row["total"],
             leased=leased.get(key, 0),
+            sent=row["sent"],
             rate=rate or None,
             eta=now + timedelta(seconds=left / rate) if rate else None,
         )

@@ -175,18 +175,18 @@ def _labels_by_batch(round_: Round, now: datetime) -> dict[str, _Counted]:
         Batch.objects.filter(round=round_)
         .annotate(
             given=Sum("tasks__labelled", filter=~Q(tasks__state=TaskState.CANCELLED), default=0),
-            asked=Sum("tasks__wanted", filter=~Q(tasks__state=TaskState.CANCELLED), default=0),
+            total=Sum("tasks__wanted", filter=~Q(tasks__state=TaskState.CANCELLED), default=0),
         )
-        .values_list("pk", "name", "given", "asked", "created_at")
+        .values_list("pk", "name", "given", "total", "created_at")
     )
     stage_of = {batch: stage for stage, names in BATCHES.items() for batch in names}
     counted: dict[str, _Counted] = {}
-    for pk, name, given, asked, created_at in rows:
+    for pk, name, given, total, created_at in rows:
         stage = stage_of.get(name, name)
         seconds = min((now - created_at).total_seconds(), RATE_WINDOW.total_seconds())
         rate = recent.get(pk, 0) / seconds if seconds > 1 else 0.0
         before = counted.get(stage, _Counted(0, 0, None))
-        counted[stage] = _Counted(before.done + given, before.total + asked, (before.rate or 0.0) + rate or None)
+        counted[stage] = _Counted(before.done + given, before.total + total, (before.rate or 0.0) + rate or None)
     return counted
 
 

@@ -32,10 +32,10 @@ BUSY = (LeaseState.LIVE, LeaseState.ANSWERED)
 def open_batches(batches: QuerySet[Batch], *, compare: bool = False, trusted: bool = False) -> QuerySet[Batch]:
     """Those of `batches` that tasks can be leased from, the highest priority first, then the oldest.
 
-    `trusted`: audits too.
+    `trusted`: audits too. A paused batch gives nothing out; what is held of it may be answered.
     """
     kinds = [BatchKind.COMPARE] if compare else [BatchKind.LABEL, *([BatchKind.AUDIT] if trusted else [])]
-    found = batches.filter(state=BatchState.OPEN, adapter=PULL, kind__in=kinds)
+    found = batches.filter(state=BatchState.OPEN, adapter=PULL, kind__in=kinds).exclude(asked="pause")
     return found.select_related("policy").order_by("-priority", "pk")
 
 

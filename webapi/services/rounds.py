@@ -9,6 +9,7 @@ from django.db import transaction
 
 from webapi.errors import DomainError
 from webapi.models import BatchState, Corpus, Policy, Round, User
+from webapi.services.batches import batch_move
 from workers import rounds
 from workers.jobs import cancel_queued
 from workers.publish import wake
@@ -61,7 +62,7 @@ def round_cancel(*, round_: Round) -> Round:
     moved = round_.cancel()
     cancel_queued(round_.pk)
     for batch in round_.batches.filter(state=BatchState.OPEN) if moved else ():
-        batch.cancel()
+        batch_move(batch=batch, move="cancel")
     return _moved(round_, moved, "round_finished")
 
 
