@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewContext
@@ -85,6 +87,35 @@ def test_agreement_comes_when_it_is_counted(
     page.goto("/labeling/agreement/")
     expect(page.locator("h1")).to_contain_text("agree on 50.0 % of 2 snippets judged twice or more")
     expect(page.locator(".disputes li")).to_have_count(1)
+
+
+def test_figures_that_do_not_come_are_said_to_be_missing(
+    rita: User, policy: Policy, make_snippets: Callable[..., list[Snippet]], signed_in: NewContext
+) -> None:
+    Label.objects.create(snippet=make_snippets(1)[0], annotator=Annotator.objects.create(name="ann"), choice="Yes")
+    page = signed_in(rita).new_page()
+    page.route("**/agreement/figures*", lambda route: route.fulfill(status=500, body="no"))
+    page.goto("/labeling/agreement/")
+    expect(page.get_by_role("alert")).to_contain_text("The figures did not come.")
+    expect(page.locator("#figures")).to_be_hidden()
+
+
+def test_a_trend_is_drawn_and_more_disagreements_come_on_demand(
+    rita: User, policy: Policy, make_snippets: Callable[..., list[Snippet]], signed_in: NewContext
+) -> None:
+    rows = make_snippets(12)
+    for name, choice in {"ann": "Yes", "ben": "No"}.items():
+        annotator = Annotator.objects.create(name=name)
+        Label.objects.bulk_create(Label(snippet=row, annotator=annotator, choice=choice) for row in rows)
+    Label.objects.filter(snippet__in=rows[:6]).update(created_at=timezone.now() - timedelta(days=2))
+    page = signed_in(rita).new_page()
+    page.goto("/labeling/agreement/")
+    expect(page.locator(".chart .main-svg").first).to_be_visible()
+    expect(page.locator(".chart .annotation-text").filter(has_text="alpha")).to_be_visible()
+    expect(page.locator(".disputes li")).to_have_count(10)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".disputes li")).to_have_count(12)
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
