@@ -13,9 +13,10 @@ from rest_framework.response import Response
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.fields import PolicyField
 from webapi.api.filters import Filters
-from webapi.api.outcomes import ErrorSerializer, answer_many, item_errors, reason_errors
+from webapi.api.outcomes import answer_many, item_errors, reason_errors
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
-from webapi.errors import DomainError
+from webapi.api.snippets import SnippetOutcomesSerializer
+from webapi.errors import DomainError, FieldError
 from webapi.models import Annotator, Gold, Policy
 from webapi.services.gold import GoldInput, GoldOutcome, gold_create, gold_retire
 from webapi.services.leases import annotator_for
@@ -74,22 +75,6 @@ class ManyGoldSchema(StrictSerializer):
     gold = GoldFields(many=True, max_length=MAX_SNIPPETS)  # type: ignore[call-arg]
 
 
-class GoldOutcomeSerializer(serializers.Serializer[Any]):
-    """What became of one piece."""
-
-    index = serializers.IntegerField()
-    outcome = serializers.ChoiceField(["created", "duplicate", "refused", "invalid"])
-    id = serializers.UUIDField(allow_null=True)
-    errors = ErrorSerializer(many=True)  # type: ignore[assignment]
-
-
-class GoldOutcomesSerializer(serializers.Serializer[Any]):
-    """What became of each piece, in the order of the request."""
-
-    counts = serializers.DictField(child=serializers.IntegerField())
-    results = GoldOutcomeSerializer(many=True)
-
-
 class GoldFilter(Filters):
     """Filters of the list."""
 
@@ -138,7 +123,7 @@ class GoldResource(Resource[Gold]):
 
     @extend_schema(
         request=one_of("OneOrManyGold", OneGold, ManyGoldSchema),
-        responses={201: GoldSerializer, 200: GoldOutcomesSerializer},
+        responses={201: GoldSerializer, 200: SnippetOutcomesSerializer},
         examples=[
             *example({"policy": "injury", **GIVEN}, name="One"),
             *example({"policy": "injury", "gold": [GIVEN]}, name="Many"),
@@ -181,5 +166,5 @@ class GoldResource(Resource[Gold]):
         return gold_create(policy=policy, item=GoldInput(**data), author=author)
 
 
-def _errors(done: GoldOutcome) -> Any:
+def _errors(done: GoldOutcome) -> list[FieldError]:
     return [done.error] if done.error else reason_errors(done.reasons)
