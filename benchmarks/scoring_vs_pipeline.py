@@ -10,6 +10,7 @@ decisions mean something; texts come from ../shared/data/stories (or --stories D
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import statistics
 import sys
@@ -54,7 +55,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="150 texts instead of 1000")
     options.add_argument("--stories", type=Path, default=ROOT.parent / "shared" / "data" / "stories")
     chosen = options.parse_args()
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity(logging.CRITICAL)  # it lists every model that it knows
     transformers.logging.disable_progress_bar()
     texts, source = snippets(chosen.stories, 150 if chosen.quick else 1000)
     with tempfile.TemporaryDirectory() as folder:

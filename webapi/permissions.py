@@ -113,6 +113,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     },
     "corpora": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "snippets": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
+    "gold": {Role.RESEARCHER: _rights("create", "retire"), Role.STAFF_LABELER: _rights("create", "retire")},
     "batches": {
         Role.RESEARCHER: _rights("create", *_BATCH_MOVES),
         Role.VIEWER: _READS,

@@ -10,6 +10,7 @@ from webapi.api.classifiers import Classifiers
 from webapi.api.corpora import Corpora
 from webapi.api.evaluations import Evaluations
 from webapi.api.exports import Exports
+from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
 from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
@@ -25,6 +26,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("policies", Policies, "policies")
 router.register("corpora", Corpora, "corpora")
 router.register("snippets", Snippets, "snippets")
+router.register("gold", GoldResource, "gold")
 router.register("batches", Batches, "batches")
 router.register("tasks", Tasks, "tasks")
 router.register("labels", Labels, "labels")

@@ -81,12 +81,13 @@ def not_by(annotator: Annotator, author: str) -> Q:
 
 
 def gold_for(annotator: Annotator, policy: Policy, count: int) -> list[Gold]:
-    """Up to `count` gold snippets of the policy that the annotator has neither answered nor holds, in random order."""
+    """Up to `count` gold snippets of the policy that the annotator neither answered, holds nor wrote, in random order."""
     if count <= 0:
         return []
     answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
     held = Lease.objects.filter(task__gold=OuterRef("pk"), annotator=annotator, state__in=BUSY)
-    free = Gold.objects.filter(~Exists(answered), ~Exists(held), policy=policy, active=True)
+    unwritten = not_by(annotator, "snippet__author")
+    free = Gold.objects.filter(unwritten, ~Exists(answered), ~Exists(held), policy=policy, active=True)
     return list(free.select_related("snippet").order_by("?")[:count])
 
 
