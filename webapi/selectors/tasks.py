@@ -81,7 +81,7 @@ def not_by(annotator: Annotator, author: str) -> Q:
 
 
 def gold_for(annotator: Annotator, policy: Policy, count: int) -> list[Gold]:
-    """Up to `count` gold snippets of the policy that the annotator neither answered, holds nor wrote, in random order."""
+    """Up to `count` gold snippets of the policy that the annotator neither answered, holds nor wrote, in any order."""
     if count <= 0:
         return []
     answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator)
