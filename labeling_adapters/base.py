@@ -25,6 +25,13 @@ class AdapterError(Exception):
         super().__init__(message)
 
 
+class Forged(AdapterError):
+    """A callback that is not, or not provably, the vendor's: its signature or secret is missing, wrong or old."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=True)
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingBatch:
     """The tasks that go out together: a vendor's project, file or queue."""
@@ -121,7 +128,7 @@ class LabelingAdapter(Protocol):
         """Labels given to these tasks so far, those collected before among them."""
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
-        """The labels that a callback announces, once it is verified; a forged one is a permanent AdapterError."""
+        """The labels that a callback brings or announces, once it is verified. Raises Forged where it is not."""
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """Launches, pauses, resumes or cancels the batch at the vendor."""

@@ -22,6 +22,7 @@ from labeling_adapters import label_studio_shapes as shapes
 from labeling_adapters.base import (
     AdapterError,
     Delivery,
+    Forged,
     IncomingLabel,
     Move,
     OutgoingBatch,
@@ -133,7 +134,7 @@ class LabelStudio:
         """The labels of the task that a webhook names, as Label Studio has them when asked again: it signs nothing."""
         given = delivery.headers.get(SECRET_HEADER.lower(), "")
         if self._webhook_secret and not hmac.compare_digest(given.encode(), self._webhook_secret.encode()):
-            raise AdapterError(f"{NAME}: a webhook with a wrong {SECRET_HEADER}", permanent=True)
+            raise Forged(f"{NAME}: a webhook with a wrong {SECRET_HEADER}")
         try:
             body = json.loads(delivery.body)
         except (ValueError, RecursionError):

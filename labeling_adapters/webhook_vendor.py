@@ -24,6 +24,7 @@ from engine.errors import BadInput
 from labeling_adapters.base import (
     AdapterError,
     Delivery,
+    Forged,
     IncomingLabel,
     Move,
     OutgoingBatch,
@@ -126,7 +127,7 @@ class WebhookVendor:
             yield from (one for one in labels if task and one.annotator not in task.answered_by)
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
-        """The good labels of a callback. A forged or an old one is a permanent AdapterError."""
+        """The good labels of a callback. Raises Forged for a forged or an old one."""
         return self.received(batch, delivery).labels
 
     def received(self, batch: OutgoingBatch, delivery: Delivery) -> Received:
@@ -134,7 +135,7 @@ class WebhookVendor:
         try:
             verify(self._secret, delivery.body, delivery.headers)
         except SignatureError as error:
-            raise AdapterError(f"{NAME}: {error}", permanent=True) from None
+            raise Forged(f"{NAME}: {error}") from None
         try:
             body = json.loads(delivery.body)
         except (ValueError, RecursionError):

@@ -59,6 +59,10 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "too_many_leases": Meaning(409, "Too many leases", "Answer or release some of the tasks that you hold first."),
     "batch_finished": Meaning(409, "Batch finished", "The batch is done or cancelled; it cannot be moved any more."),
     "batch_not_launched": Meaning(409, "Batch not launched", "Launch the batch first."),
+    # Vendors' callbacks
+    "forged_callback": Meaning(401, "Forged callback", "The signature or secret is missing, wrong or too old."),
+    "callback_refused": Meaning(400, "Callback refused", "It says nothing about this batch that can be taken."),
+    "vendor_unavailable": Meaning(503, "Vendor unavailable", "Asked back, the vendor did not answer; call again."),
     # Rounds, classifiers, jobs
     "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),

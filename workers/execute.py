@@ -25,7 +25,6 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "stage": rounds.run_stage_job,
     "send_batch": vendors.send_tasks,
     "collect_labels": vendors.collect_labels,
-    "receive_labels": vendors.receive_labels,
     "move_batch": vendors.move_batch,
     "follow_labels": aggregate.follow,
     "import_snippets": transfer.import_snippets,

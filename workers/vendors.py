@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import uuid
 from collections import Counter, defaultdict
@@ -182,13 +181,13 @@ def _troubles(batch: Batch) -> Iterator[None]:
         Batch.objects.filter(pk=batch.pk, vendor_error=batch.vendor_error).update(vendor_error="")
 
 
-def receive_labels(run: JobRun) -> dict[str, Any]:
-    """Job `receive_labels`: what a vendor announced at the batch's callback address, fetched where it must be."""
-    batch = _batch(run)
+def take_callback(batch: Batch, delivery: Delivery) -> dict[str, int]:
+    """Records what a vendor brings or announces at the batch's callback address, and counts it by outcome.
+
+    Asks the vendor once, where the adapter asks back, and waits for it. Raises AdapterError, or Forged.
+    """
     adapter = adapter_of(batch)
-    delivery = Delivery(base64.b64decode(run.args["body"]), run.args["headers"])
-    labels = persistently(lambda: adapter.receive(outgoing_batch(batch), delivery))
-    return {"announced": len(labels), **_record(batch, labels, adapter)}
+    return _record(batch, adapter.receive(outgoing_batch(batch), delivery), adapter)
 
 
 def move_batch(run: JobRun) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, re_path
+from django.urls import URLPattern, URLResolver, path, re_path
 from rest_framework.routers import SimpleRouter
 
 from webapi.api.batches import Batches
+from webapi.api.callbacks import Callbacks
 from webapi.api.classifiers import Classifiers
 from webapi.api.corpora import Corpora
 from webapi.api.evaluations import Evaluations
@@ -41,4 +42,8 @@ router.register("tokens", Tokens, "tokens")
 router.register("me", Me, "me")
 router.register("errors", ErrorCodes, "errors")
 
-urlpatterns: list[URLPattern | URLResolver] = [*router.urls, re_path("", Nothing.as_view(), name="nothing")]
+urlpatterns: list[URLPattern | URLResolver] = [
+    *router.urls,
+    path("callbacks/<uuid:batch>/<str:secret>", Callbacks.as_view(), name="callback"),
+    re_path("", Nothing.as_view(), name="nothing"),
+]
