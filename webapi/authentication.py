@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from datetime import timedelta
 
 from django.utils import timezone
@@ -24,15 +26,30 @@ class BearerAuthentication(BaseAuthentication):
         words = get_authorization_header(request).split()
         if not words or words[0].lower() != b"bearer":
             return None
-        token = ApiToken.find_live(words[1].decode("latin-1")) if len(words) == 2 else None
-        if token is None or token.role not in TOKEN_ROLES[role_of(token.user)]:
-            raise AuthenticationFailed("The token is unknown, expired or revoked.", code="invalid_token")
-        _note_use(token)
-        return token.user, token
+        return _acting_for(words[1].decode("latin-1") if len(words) == 2 else "")
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 asks for."""
         return 'Bearer realm="gauntlet"'
+
+
+class BasicToken(BaseAuthentication):
+    """Basic authentication with a token for the password: for programs that can send nothing else."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        """The token's user and the token, whatever the user name; None where nothing of the kind was sent."""
+        words = get_authorization_header(request).split()
+        if not words or words[0].lower() != b"basic":
+            return None
+        try:
+            sent = b64decode(words[1], validate=True).decode("latin-1") if len(words) == 2 else ""
+        except binascii.Error:
+            sent = ""
+        return _acting_for(sent.partition(":")[2])
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 asks for."""
+        return 'Basic realm="gauntlet"'
 
 
 class PageSession(SessionAuthentication):
@@ -44,6 +61,15 @@ class PageSession(SessionAuthentication):
             super().enforce_csrf(request)
         except PermissionDenied as error:
             raise PermissionDenied(str(error.detail), code="csrf_failed") from error
+
+
+def _acting_for(secret: str) -> tuple[User, ApiToken]:
+    """The token with this secret and its user. Raises AuthenticationFailed."""
+    token = ApiToken.find_live(secret)
+    if token is None or token.role not in TOKEN_ROLES[role_of(token.user)]:
+        raise AuthenticationFailed("The token is unknown, expired or revoked.", code="invalid_token")
+    _note_use(token)
+    return token.user, token
 
 
 def _note_use(token: ApiToken) -> None:

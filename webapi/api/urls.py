@@ -17,6 +17,7 @@ from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
 from webapi.api.me import ErrorCodes, Me, Nothing
 from webapi.api.metrics import Metrics
+from webapi.api.ml_backend import MlBackend
 from webapi.api.policies import Policies
 from webapi.api.rounds import Rounds
 from webapi.api.snippets import Snippets
@@ -45,5 +46,6 @@ router.register("errors", ErrorCodes, "errors")
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
     path("callbacks/<uuid:batch>/<str:secret>", Callbacks.as_view(), name="callback"),
+    path("ml/<uuid:classifier>/<str:asked>", MlBackend.as_view(), name="ml-backend"),
     re_path("", Nothing.as_view(), name="nothing"),
 ]
