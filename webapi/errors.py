@@ -70,9 +70,7 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "round_finished": Meaning(409, "Round finished", "The round has ended; it cannot be cancelled."),
     "report_not_ready": Meaning(404, "Report not ready", "The round's report stage has not run yet."),
     "classifier_not_calibrated": Meaning(409, "Classifier not calibrated", "It has no threshold yet."),
-    "policy_is_blind": Meaning(
-        403, "Policy is blind", "Labelers may not see what a classifier says."
-    ),
+    "policy_is_blind": Meaning(403, "Policy is blind", "Labelers may not see what a classifier says."),
     "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
     "job_finished": Meaning(409, "Job finished", "The job has ended; it cannot be cancelled."),
     "job_of_a_round": Meaning(409, "Job of a round", "Cancel or pause the round instead."),

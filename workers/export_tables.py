@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from engine.errors import BadInput, UnknownName
-from webapi.models import Consensus, Label, Score, Snippet
+from webapi.models import Consensus, ConsensusChange, Label, Preference, Score, Snippet
 
 CHUNK = 1000
 TEXT, TIME = pa.string(), pa.timestamp("us", tz="UTC")
@@ -24,6 +25,11 @@ class From(NamedTuple):
     lookup: str
     type: pa.DataType
     convert: Callable[[Any], Any] | None = None
+
+
+def _as_json(value: Any) -> str:
+    """Lists go into one cell as JSON."""
+    return json.dumps(value)
 
 
 def _sigmoid(logit: float) -> float:
@@ -45,6 +51,21 @@ _SNIPPET = {
     "completion": From("snippet__completion", TEXT),
     "content_hash": From("snippet__content_hash", TEXT),
 }
+_ANNOTATOR = {
+    "annotator": From("annotator_id", TEXT),
+    "annotator_name": From("annotator__name", TEXT),
+    "staff": From("annotator__staff", TRUTH),
+    "simulated": From("annotator__simulated", TRUTH),
+}
+_ANSWER = {
+    "revision": From("revision", WHOLE),
+    "seconds": From("seconds", REAL),
+    "note": From("note", TEXT),
+    "counted": From("counted", TRUTH),
+    "flagged": From("flagged", TRUTH),
+}
+_NO_GOLD = Q(task=None) | Q(task__gold=None)
+"""Labels that tell of a snippet, not of the annotator."""
 EXPORTS: Mapping[str, Export] = {
     "snippets": Export(
         rows=Snippet.objects.all,
@@ -72,19 +93,15 @@ EXPORTS: Mapping[str, Export] = {
         },
     ),
     "labels": Export(
-        rows=Label.objects.all,
+        rows=lambda: Label.objects.filter(_NO_GOLD),
         columns={
             "id": From("id", TEXT),
             "snippet": From("snippet_id", TEXT),
             **_SNIPPET,
-            "annotator": From("annotator_id", TEXT),
-            "annotator_name": From("annotator__name", TEXT),
-            "staff": From("annotator__staff", TRUTH),
-            "simulated": From("annotator__simulated", TRUTH),
+            **_ANNOTATOR,
             "choice": From("choice", TEXT),
-            "revision": From("revision", WHOLE),
-            "seconds": From("seconds", REAL),
-            "note": From("note", TEXT),
+            **_ANSWER,
+            "withdrawn_at": From("withdrawn_at", TIME),
             "batch": From("task__batch_id", TEXT),
             "external_id": From("external_id", TEXT),
             "created_at": From("created_at", TIME),
@@ -96,6 +113,47 @@ EXPORTS: Mapping[str, Export] = {
             "choice": "choice",
             "annotator": "annotator",
             "since": "created_at__gte",
+            "counted": "counted",
+            "flagged": "flagged",
+        },
+    ),
+    "gold_answers": Export(
+        rows=lambda: Label.objects.exclude(_NO_GOLD),
+        columns={
+            "id": From("id", TEXT),
+            "snippet": From("snippet_id", TEXT),
+            **_SNIPPET,
+            **_ANNOTATOR,
+            "choice": From("choice", TEXT),
+            "right_choice": From("task__gold__choice", TEXT),
+            **_ANSWER,
+            "created_at": From("created_at", TIME),
+        },
+        filters={"policy": "snippet__policy", "annotator": "annotator", "since": "created_at__gte"},
+    ),
+    "preferences": Export(
+        rows=Preference.objects.all,
+        columns={
+            "id": From("id", TEXT),
+            "first": From("snippet_id", TEXT),
+            "second": From("rival_id", TEXT),
+            "prompt": From("snippet__prompt", TEXT),
+            "first_completion": From("snippet__completion", TEXT),
+            "second_completion": From("rival__completion", TEXT),
+            **_ANNOTATOR,
+            "choice": From("choice", TEXT),
+            "second_on_the_left": From("flipped", TRUTH),
+            **_ANSWER,
+            "batch": From("task__batch_id", TEXT),
+            "external_id": From("external_id", TEXT),
+            "created_at": From("created_at", TIME),
+        },
+        filters={
+            "policy": "snippet__policy",
+            "batch": "task__batch",
+            "annotator": "annotator",
+            "since": "created_at__gte",
+            "counted": "counted",
         },
     ),
     "consensus": Export(
@@ -105,10 +163,24 @@ EXPORTS: Mapping[str, Export] = {
             **_SNIPPET,
             "choice": From("choice", TEXT),
             "rule": From("rule", TEXT),
+            "posterior": From("posterior", TEXT, _as_json),
             "labels": From("labels", WHOLE),
             "updated_at": From("updated_at", TIME),
         },
         filters={"policy": "snippet__policy", "round": "snippet__memberships__round", "choice": "choice"},
+    ),
+    "consensus_history": Export(
+        rows=ConsensusChange.objects.all,
+        columns={
+            "snippet": From("snippet_id", TEXT),
+            "content_hash": From("snippet__content_hash", TEXT),
+            "choice": From("choice", TEXT),
+            "rule": From("rule", TEXT),
+            "posterior": From("posterior", TEXT, _as_json),
+            "labels": From("labels", TEXT, _as_json),
+            "created_at": From("created_at", TIME),
+        },
+        filters={"policy": "snippet__policy", "since": "created_at__gte"},
     ),
     "scores": Export(
         rows=Score.objects.all,

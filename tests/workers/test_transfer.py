@@ -12,11 +12,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from django.utils import timezone
 
 from engine.errors import BadInput, UnknownName
 from engine.snippets import Snippet as SnippetText
 from tests.driving import WorkerKilled
-from webapi.models import Annotator, Classifier, Consensus, Job, Label, Policy, Score, Snippet
+from webapi.models import (
+    Annotator,
+    Batch,
+    Classifier,
+    Consensus,
+    ConsensusChange,
+    Gold,
+    Job,
+    Label,
+    Policy,
+    Preference,
+    Score,
+    Snippet,
+    Task,
+)
 from workers import transfer
 from workers.export_tables import EXPORTS
 from workers.jobs import JobRun
@@ -234,7 +249,25 @@ def labelled(policy: Policy, make_snippets: Callable[..., list[Snippet]]) -> lis
         Label.objects.create(snippet=row, annotator=annotator, choice=choice, seconds=1.5, note='a "note",\nlong')
         Consensus.objects.create(snippet=row, choice=choice, rule="majority", labels=1)
         Score.objects.create(classifier=classifier, snippet=row, logit=logit)
+        ConsensusChange.objects.create(
+            snippet=row, choice=choice, rule="majority", posterior=[0.75, 0.25], labels=["x"]
+        )
     return rows
+
+
+@pytest.fixture
+def judged(labelled: list[Snippet], policy: Policy) -> list[Snippet]:
+    """The same, with two comparisons and two answers to gold."""
+    one, two, three = labelled
+    ben = Annotator.objects.create(name="ben")
+    batch = Batch.objects.create(policy=policy, name="b")
+    for row in (one, two):
+        pair = Task.objects.create(batch=batch, snippet=row, rival=three)
+        Preference.objects.create(task=pair, snippet=row, rival=three, annotator=ben, choice="second", flipped=True)
+        gold = Gold.objects.create(policy=policy, snippet=row, choice="Yes")
+        test = Task.objects.create(batch=batch, snippet=row, gold=gold)
+        Label.objects.create(snippet=row, annotator=ben, task=test, choice="No")
+    return labelled
 
 
 def export(what: str, file_format: str, **filters: Any) -> tuple[Path, dict[str, Any]]:
@@ -263,15 +296,15 @@ def filters_for(what: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("file_format", WRITERS)
 @pytest.mark.parametrize("what", EXPORTS)
-def test_everything_is_exported_in_every_format(labelled: list[Snippet], what: str, file_format: str) -> None:
+def test_everything_is_exported_in_every_format(judged: list[Snippet], what: str, file_format: str) -> None:
     path, result = export(what, file_format, **filters_for(what))
     rows = read(path)
     assert list(rows[0]) == list(EXPORTS[what].columns)
     assert result["rows"] == len(rows) == (3 if what == "snippets" else 2)
     assert result["bytes"] == path.stat().st_size
-    key = "id" if what == "snippets" else "snippet"
-    assert [row[key] for row in rows] == [str(row.pk) for row in labelled[: len(rows)]]
-    assert rows[0]["prompt"] == labelled[0].prompt
+    key = {"snippets": "id", "preferences": "first"}.get(what, "snippet")
+    assert [row[key] for row in rows] == [str(row.pk) for row in judged[: len(rows)]]
+    assert rows[0].get("prompt", judged[0].prompt) == judged[0].prompt
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -294,6 +327,23 @@ def test_values_keep_their_kind(labelled: list[Snippet]) -> None:
     assert parquet["batch"] is None
     scores = read(export("scores", "parquet", **filters_for("scores"))[0])
     assert [(row["logit"], row["score"]) for row in scores] == [(0.0, 0.5), (-800.0, 0.0)]
+
+
+def test_answers_to_gold_and_comparisons_are_told_apart_from_labels(judged: list[Snippet]) -> None:
+    Label.objects.filter(choice="No", annotator__name="alice").update(counted=False, withdrawn_at=timezone.now())
+    labels = read(export("labels", "parquet")[0])
+    assert [(row["annotator_name"], row["counted"], row["withdrawn_at"] is None) for row in labels] == [
+        ("alice", True, True),
+        ("alice", False, False),
+    ]
+    assert export("labels", "csv", counted=True)[1]["rows"] == 1
+    gold = read(export("gold_answers", "jsonl")[0])
+    assert [(row["annotator_name"], row["choice"], row["right_choice"]) for row in gold] == [("ben", "No", "Yes")] * 2
+    (first, _) = read(export("preferences", "jsonl")[0])
+    assert (first["choice"], first["second_on_the_left"]) == ("second", True)
+    assert first["second_completion"] == judged[2].completion
+    history = read(export("consensus_history", "parquet")[0])
+    assert [(row["posterior"], row["labels"]) for row in history] == [("[0.75, 0.25]", '["x"]')] * 2
 
 
 def test_exports_are_filtered(labelled: list[Snippet], policy: Policy) -> None:
