@@ -56,6 +56,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "annotator_paused": Meaning(
         403, "Annotator paused", "The annotator's answers to gold were below the policy's bar."
     ),
+    "annotator_not_paused": Meaning(409, "Annotator not paused", "Only a paused annotator can be resumed."),
+    "no_fresh_gold": Meaning(409, "No fresh gold", "The annotator has answered all there is; add gold first."),
     "too_many_leases": Meaning(409, "Too many leases", "Answer or release some of the tasks that you hold first."),
     "batch_finished": Meaning(409, "Batch finished", "The batch is done or cancelled; it cannot be moved any more."),
     "batch_not_launched": Meaning(409, "Batch not launched", "Launch the batch first."),

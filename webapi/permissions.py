@@ -101,6 +101,7 @@ def _rights(*may: str, sees: Sees = every_row) -> Rights:
 _READS = _rights()
 _LEASES = _rights("lease", "renew", "release", sees=_held_tasks)
 _BATCH_MOVES = ("launch", "pause", "resume", "cancel")
+_STANDING_MOVES = ("pause", "resume", "start_over", "put_back")
 _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
@@ -114,6 +115,11 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "corpora": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "snippets": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "gold": {Role.RESEARCHER: _rights("create", "retire"), Role.STAFF_LABELER: _rights("create", "retire")},
+    "annotators": {
+        Role.RESEARCHER: _rights(*_STANDING_MOVES),
+        Role.STAFF_LABELER: _rights(*_STANDING_MOVES),
+        Role.VIEWER: _READS,
+    },
     "batches": {
         Role.RESEARCHER: _rights("create", *_BATCH_MOVES),
         Role.VIEWER: _READS,

@@ -243,6 +243,7 @@ SPECTACULAR_SETTINGS = {
         "BatchStateEnum": "webapi.models.BatchState",
         "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
         "BatchKindEnum": "webapi.models.BatchKind",
+        "StandingStateEnum": "webapi.models.StandingState",
         "TaskKindEnum": ["label", "compare"],
     },
     "POSTPROCESSING_HOOKS": [
