@@ -36,14 +36,17 @@ class NavLink(NamedTuple):
     """Whether there is anything behind it for this reader; None: always."""
 
 
+WATCHERS = frozenset({Role.ADMIN, Role.RESEARCHER, Role.VIEWER})
+"""Who has the annotators under Labeling."""
 NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Rounds", "rounds", "rounds", "", frozenset({"rounds", "round", "round-report", "round-cancel"})),
     NavLink("Snippets", "snippets", "snippets", "", frozenset({"snippets", "snippet"})),
-    NavLink("Labeling", "queue", "metrics", "", frozenset({"queue", "agreement"})),
+    NavLink("Labeling", "queue", "metrics", "", frozenset({"queue", "agreement", "annotators", "annotator"})),
     NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
+    NavLink("Annotators", "annotators", "annotators", "", frozenset({"annotators", "annotator"}), WATCHERS),
     NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"}), frozenset({Role.CONTRACTOR})),
 )
 

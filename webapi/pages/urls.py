@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from webapi.pages import (
     agreement,
+    annotators,
     classifiers,
     compare,
     home,
@@ -39,6 +40,9 @@ urlpatterns: list[URLPattern] = [
     path("labeling/agreement/", agreement.agreement, name="agreement"),
     path("labeling/agreement/figures", agreement.figures_fragment, name="agreement-figures"),
     path("labeling/agreement/disagreements", agreement.disagreements_fragment, name="agreement-disagreements"),
+    path("labeling/annotators/", annotators.annotators, name="annotators"),
+    path("labeling/annotators/<uuid:key>/", annotators.annotator, name="annotator"),
+    path("labeling/annotators/<uuid:key>/<str:name>", annotators.move, name="annotator-move"),
     path("label/", label.label, name="label"),
     path("compare/", compare.compare, name="compare"),
     path("me/", my_figures.my_figures, name="my-figures"),

@@ -83,7 +83,7 @@ function days({ days, series, axis: unit }, ink) {
   };
 }
 
-function intervals({ rows, axis: unit, counted }, ink, element) {
+function intervals({ rows, axis: unit, counted, mark }, ink, element) {
   element.style.height = `${rows.length * 26 + 60}px`;
   const above = rows.map((row) => (row.high === null ? 0 : row.high - row.estimate));
   const below = rows.map((row) => (row.low === null ? 0 : row.estimate - row.low));
@@ -92,12 +92,16 @@ function intervals({ rows, axis: unit, counted }, ink, element) {
       type: "scatter", mode: "markers", y: rows.map((row) => row.label), x: rows.map((row) => row.estimate),
       marker: { color: ink.accent, size: 8, symbol: rows.map((row) => (row.low === null ? "circle-open" : "circle")) },
       error_x: { type: "data", symmetric: false, array: above, arrayminus: below, color: ink.edge, thickness: 1.5, width: 0 },
+      customdata: rows,
       text: rows.map((row) => `${row.estimate.toFixed(2)} ${row.low === null ? "(no interval)" : `(${row.low.toFixed(2)} to ${row.high.toFixed(2)})`}, ${row.n} ${counted}`),
       hovertemplate: "%{text}<extra></extra>",
     }],
     layout: {
       xaxis: axis(ink, { title: unit, nticks: 6 }),
       yaxis: axis(ink, { autorange: "reversed", showgrid: false, tickfont: { color: ink.ink }, ticksuffix: "  " }),
+      ...(mark !== undefined && {
+        shapes: [{ type: "line", x0: mark, x1: mark, yref: "paper", y0: 0, y1: 1, line: { color: ink.warn, width: 1.5, dash: "dot" } }],
+      }),
     },
   };
 }
