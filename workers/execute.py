@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
-from workers import aggregate, import_judgements, rounds, transfer, vendors
+from workers import aggregate, audits, import_judgements, rounds, transfer, vendors
 from workers.jobs import JobEnded, JobRun, Later
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "import_snippets": transfer.import_snippets,
     "import_judgements": import_judgements.import_judgements,
     "export_rows": transfer.export_rows,
+    "draw_audits": audits.draw_audits,
 }
 
 

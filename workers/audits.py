@@ -1,0 +1,71 @@
+"""Audits: of what others labelled, trusted labelers judge a share again."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from webapi.models import Batch, BatchKind, BatchState, Task
+from webapi.models.queue import new_place
+from workers.jobs import JobRun, chunked, enqueue
+
+CHUNK = 1000
+
+
+def audits_follow() -> int:
+    """Queues the drawing of audits for each batch of labels that has ended, once. Returns for how many.
+
+    Any number of workers may call it at once: each batch is marked by one of them, in the job's own transaction.
+    """
+    ended = Batch.objects.filter(state=BatchState.DONE, kind=BatchKind.LABEL, audits_drawn_at=None)
+    queued = 0
+    for batch in ended.select_related("policy")[:100]:
+        with transaction.atomic():
+            mine = Batch.objects.filter(pk=batch.pk, audits_drawn_at=None).update(audits_drawn_at=timezone.now())
+            if mine and batch.policy.rules.quality.audit_rate:
+                enqueue("draw_audits", {"batch": str(batch.pk)})
+                queued += 1
+    return queued
+
+
+def draw_audits(run: JobRun) -> dict[str, Any]:
+    """Job `draw_audits`: a batch of audits for the policy's share of a batch's labelled snippets.
+
+    Which, the snippets' hashes decide, and the audits' key follows from the batch's: running it again adds nothing. No
+    round waits for audits; the answers enter consensus by the aggregation rule, as any staff label.
+    """
+    batch = Batch.objects.select_related("policy").get(pk=run.args["batch"])
+    rate = batch.policy.rules.quality.audit_rate
+    labelled = batch.tasks.filter(gold=None, labelled__gt=0).order_by("pk")
+    total, done, drawn = labelled.count(), 0, 0
+    audits: Batch | None = None
+    for chunk in chunked(labelled.values_list("snippet_id", "snippet__content_hash").iterator(CHUNK), CHUNK):
+        chosen = [snippet_id for snippet_id, content in chunk if _share(batch, content) < rate]
+        if chosen and audits is None:
+            audits = _batch_of(batch)
+        tasks = [Task(batch=audits, snippet_id=one, place=new_place(batch.priority)) for one in chosen]
+        Task.objects.bulk_create(tasks, ignore_conflicts=True)
+        done, drawn = done + len(chunk), drawn + len(chosen)
+        run.progress(done, total)
+    return {"audits": drawn, "of": total}
+
+
+def _share(batch: Batch, content: str) -> float:
+    """A number in [0, 1) that the batch and the text decide, uniform over texts."""
+    digest = hashlib.sha256(f"audit {batch.pk} {content}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _batch_of(batch: Batch) -> Batch:
+    fields = {
+        "policy": batch.policy,
+        "name": f"{batch.name}, audits"[:100],
+        "kind": BatchKind.AUDIT,
+        "priority": batch.priority,
+    }
+    made, _ = Batch.objects.get_or_create(pk=uuid.uuid5(batch.pk, "audits"), defaults=fields)
+    return made
