@@ -65,6 +65,7 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "forged_callback": Meaning(401, "Forged callback", "The signature or secret is missing, wrong or too old."),
     "callback_refused": Meaning(400, "Callback refused", "It says nothing about this batch that can be taken."),
     "vendor_unavailable": Meaning(503, "Vendor unavailable", "Asked back, the vendor did not answer; call again."),
+    "webhook_inactive": Meaning(409, "Webhook inactive", "Switch the endpoint on first."),
     # Rounds, classifiers, jobs
     "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),

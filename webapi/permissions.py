@@ -101,6 +101,7 @@ def _rights(*may: str, sees: Sees = every_row) -> Rights:
 _READS = _rights()
 _LEASES = _rights("lease", "renew", "release", sees=_held_tasks)
 _BATCH_MOVES = ("launch", "pause", "resume", "cancel")
+_WEBHOOK_MOVES = ("create", "change", "remove", "rotate", "ping", "redeliver")
 _STANDING_MOVES = ("pause", "resume", "start_over", "put_back")
 _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
@@ -149,6 +150,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "metrics": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "webhooks": {Role.RESEARCHER: _rights(*_WEBHOOK_MOVES)},
     "tokens": {role: _rights("create", "revoke", sees=_own_tokens) for role in Role},
     "me": dict.fromkeys(Role, _READS),
 }

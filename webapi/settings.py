@@ -106,6 +106,8 @@ LABELING_CONTACT = os.environ.get("LABELING_CONTACT") or "the researchers who ru
 """Whom labelers are told to ask, e.g. a name and an address."""
 AGREEMENT_LABELS = env_int("AGREEMENT_LABELS", 5_000_000)
 """How many labels a process holds in memory for the figures of agreement, the newest; about 70 bytes each."""
+WEBHOOKS_TO_PRIVATE = env_bool("WEBHOOKS_TO_PRIVATE", False)
+"""Whether webhooks may go to addresses of this network where other people's rounds run too."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 """Where the world reaches this server: vendors call back there. Empty: they are polled."""
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 10_000_000)

@@ -1,4 +1,4 @@
-"""Audits: of what others labelled, trusted labelers judge a share again."""
+"""What follows the end of a batch: whom it concerns is told, and trusted labelers judge a share again."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ from django.utils import timezone
 from webapi.models import Batch, BatchKind, BatchState, Task
 from webapi.models.queue import new_place
 from workers.jobs import JobRun, chunked, enqueue
+from workers.webhooks import tell
 
 CHUNK = 1000
 
 
-def audits_follow() -> int:
-    """Queues the drawing of audits for each batch of labels that has ended, once. Returns for how many.
+def batches_follow() -> int:
+    """For each batch that has ended, once: tells whom it concerns and queues the drawing of audits. Returns how many.
 
     Any number of workers may call it at once: each batch is marked by one of them, in the job's own transaction.
     """
-    ended = Batch.objects.filter(state=BatchState.DONE, kind=BatchKind.LABEL, audits_drawn_at=None)
-    queued = 0
+    ended = Batch.objects.filter(state=BatchState.DONE, followed_at=None)
+    followed = 0
     for batch in ended.select_related("policy")[:100]:
         with transaction.atomic():
-            mine = Batch.objects.filter(pk=batch.pk, audits_drawn_at=None).update(audits_drawn_at=timezone.now())
-            if mine and batch.policy.rules.quality.audit_rate:
+            if not Batch.objects.filter(pk=batch.pk, followed_at=None).update(followed_at=timezone.now()):
+                continue
+            followed += 1
+            about = {
+                "batch": str(batch.pk),
+                "kind": batch.kind,
+                "round": str(batch.round_id) if batch.round_id else None,
+            }
+            tell("batch.finished", f"{batch.pk} {batch.finished_at}", {**about, "policy": str(batch.policy_id)})
+            if batch.kind == BatchKind.LABEL and batch.policy.rules.quality.audit_rate:
                 enqueue("draw_audits", {"batch": str(batch.pk)})
-                queued += 1
-    return queued
+    return followed
 
 
 def draw_audits(run: JobRun) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
-from workers import aggregate, audits, import_judgements, rounds, transfer, vendors
+from workers import aggregate, audits, import_judgements, rounds, transfer, vendors, webhooks
 from workers.jobs import JobEnded, JobRun, Later
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "import_judgements": import_judgements.import_judgements,
     "export_rows": transfer.export_rows,
     "draw_audits": audits.draw_audits,
+    "deliver_webhook": webhooks.deliver_webhook,
 }
 
 
@@ -105,5 +106,5 @@ def _failed(job: Job, error: str, *, permanent: bool) -> None:
 
 
 def _give_up(job: Job, error: str) -> None:
-    if job.fail(error) and job.stage is not None and job.stage.fail(error):
-        job.stage.round.fail(f"{job.stage.name}: {error}")
+    if job.fail(error) and job.stage is not None:
+        rounds.fail(job.stage, error)

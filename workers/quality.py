@@ -28,6 +28,7 @@ from webapi.models import (
 )
 from webapi.models.base import locked
 from workers.jobs import enqueue
+from workers.webhooks import tell
 
 
 class GoldRecord(NamedTuple):
@@ -109,6 +110,8 @@ def pause(standing: Standing, reason: str) -> bool:
             live = Lease.objects.filter(annotator=standing.annotator_id, state=LeaseState.LIVE)
             keys = live.filter(task__batch__policy=standing.policy_id).values_list("pk", flat=True)
             Lease.end_all(list(keys), LeaseState.RELEASED)
+            about = {"annotator": str(standing.annotator_id), "policy": str(standing.policy_id), "reason": reason}
+            tell("annotator.paused", str(uuid.uuid4()), about)
     return moved
 
 

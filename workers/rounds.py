@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from webapi.models import Job, JobState, Round, RoundState, Stage, StageState
 from workers import aggregate, attack, calibrate, embed, evaluate, generate, ingest, label, report, score, select, train
 from workers.jobs import JobRun, enqueue
+from workers.webhooks import tell
 
 Shard = dict[str, Any]
 
@@ -93,7 +94,9 @@ def advance(round_id: uuid.UUID) -> None:
             continue
         if not _step(stage):
             return
-    round_.succeed()
+    with transaction.atomic():
+        if round_.succeed():
+            _tell_end(round_, "succeeded", "")
 
 
 def _step(stage: Stage) -> bool:
@@ -109,7 +112,26 @@ def _step(stage: Stage) -> bool:
     if result is None:
         stage.wait()
         return False
-    return stage.succeed(result)
+    with transaction.atomic():
+        ended = stage.succeed(result)
+        if ended:
+            about = {"round": str(stage.round_id), "stage": stage.name}
+            tell("round.stage_finished", f"{stage.pk} {stage.runs}", about)
+    return ended
+
+
+def fail(stage: Stage, error: str) -> None:
+    """running -> failed, and the round with it. Nothing where it had ended otherwise."""
+    with transaction.atomic():
+        said = f"{stage.name}: {error}"
+        if stage.fail(error) and stage.round.fail(said):
+            _tell_end(stage.round, "failed", said)
+
+
+def _tell_end(round_: Round, state: str, error: str) -> None:
+    """A round that failed may be retried, and then ends again."""
+    runs = sum(round_.stages.values_list("runs", flat=True))
+    tell("round.finished", f"{round_.pk} {state} {runs}", {"round": str(round_.pk), "state": state, "error": error})
 
 
 def _begin(stage: Stage) -> None:
@@ -123,8 +145,8 @@ def _begin(stage: Stage) -> None:
             for shard, args in _SPECS[stage.name].plan(stage).items():
                 enqueue("stage", args, stage=stage, shard=shard, queue=_SPECS[stage.name].queue)
     except EngineError as error:
-        if stage.start() and stage.fail(str(error)):
-            stage.round.fail(f"{stage.name}: {error}")
+        if stage.start():
+            fail(stage, str(error))
 
 
 def unfinished_jobs(round_: Round) -> int:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from webapi.models import Batch, BatchState, Job, JobState, Round, RoundState
 from workers.aggregate import labels_follow
-from workers.audits import audits_follow
+from workers.audits import batches_follow
 from workers.execute import execute, jobs_at_hand
 from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
@@ -44,7 +44,7 @@ def sweep() -> int:
     labels_follow(now)
     for batch in Batch.objects.filter(state=BatchState.OPEN):
         batch.finish_if_complete()
-    audits_follow()
+    batches_follow()
     for round_id in Round.objects.filter(state=RoundState.RUNNING).values_list("pk", flat=True):
         advance(round_id)
     due = due_jobs().filter(Q(published_at=None) | Q(published_at__lt=now - LOST_AFTER))

@@ -18,6 +18,7 @@ from workers.export_tables import EXPORTS, export_query, export_values
 from workers.jobs import JobRun, chunked
 from workers.snippet_rows import SnippetInput, parse, prepare, write
 from workers.table_files import READERS, WRITERS, Column, Line, count_lines, read_lines, write_lines
+from workers.webhooks import tell
 
 CHUNK = 1000
 ERRORS_KEPT = 100
@@ -124,6 +125,7 @@ def export_rows(run: JobRun) -> dict[str, Any]:
         count = write_lines(temporary, file_format, columns, rows)
         size, digest = temporary.stat().st_size, _sha256(temporary)
     run.progress(count, count)
+    tell("export.finished", str(run.job.pk), {"export": str(run.job.pk), "what": what, "rows": count})
     return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}
 
 

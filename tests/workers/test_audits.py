@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from webapi.models import Batch, BatchKind, Consensus, Job, Policy, Snippet, Task, User
 from webapi.services.policies import policy_create
-from workers.audits import audits_follow
+from workers.audits import batches_follow
 from workers.execute import execute
 from workers.sweep import sweep
 
@@ -33,7 +33,7 @@ def drawn() -> list[str]:
 
 
 def test_a_share_is_drawn_once_however_often_it_runs(ended: Batch) -> None:
-    assert [audits_follow(), audits_follow()] == [1, 0]
+    assert [batches_follow(), batches_follow()] == [1, 0]
     (job,) = Job.objects.filter(kind="draw_audits")
     assert execute(job.pk)
     first = drawn()
@@ -68,11 +68,11 @@ def test_killed_in_the_middle_it_draws_the_same(ended: Batch, monkeypatch: pytes
 
 def test_no_audits_are_drawn_where_none_are_wanted(policy: Policy, make_batch: Callable[..., Batch]) -> None:
     batch = make_batch(2)
-    assert audits_follow() == 0  # it is still open
+    assert batches_follow() == 0  # it is still open
     Batch.objects.filter(pk=batch.pk).update(state="done")
-    assert audits_follow() == 0
+    assert [batches_follow(), batches_follow()] == [1, 0]
     batch.refresh_from_db()
-    assert batch.audits_drawn_at is not None
+    assert batch.followed_at is not None
     assert not Job.objects.exists()
 
 

@@ -24,6 +24,7 @@ from webapi.api.rounds import Rounds
 from webapi.api.snippets import Snippets
 from webapi.api.tasks import Tasks
 from webapi.api.tokens import Tokens
+from webapi.api.webhooks import Webhooks
 
 router = SimpleRouter(trailing_slash=False)
 router.register("policies", Policies, "policies")
@@ -41,6 +42,7 @@ router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")
 router.register("metrics", Metrics, "metrics")
+router.register("webhooks", Webhooks, "webhooks")
 router.register("tokens", Tokens, "tokens")
 router.register("me", Me, "me")
 router.register("errors", ErrorCodes, "errors")

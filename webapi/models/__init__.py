@@ -12,6 +12,7 @@ from webapi.models.queue import Batch, BatchKind, BatchState, Lease, LeaseState,
 from webapi.models.requests import IdempotentRequest
 from webapi.models.rounds import Round, RoundState, Stage, StageState
 from webapi.models.snippets import Pool, RoundSnippet, Score, Snippet, Source, SplitName
+from webapi.models.webhooks import DeliveryState, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "Annotator",
@@ -26,6 +27,7 @@ __all__ = [
     "ConsensusChange",
     "Corpus",
     "DatasetSnapshot",
+    "DeliveryState",
     "Evaluation",
     "Gold",
     "IdempotentRequest",
@@ -55,4 +57,6 @@ __all__ = [
     "Task",
     "TaskState",
     "User",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

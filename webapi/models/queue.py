@@ -85,8 +85,8 @@ class Batch(Row):
     )
     """The vendor that may pull from this batch; empty: everybody who labels."""
     finished_at = models.DateTimeField(null=True, blank=True)
-    audits_drawn_at = models.DateTimeField(null=True, blank=True)
-    """When a share of its snippets was drawn for audits, or found to need none."""
+    followed_at = models.DateTimeField(null=True, blank=True)
+    """When what follows its end was queued: webhooks, audits."""
     priority = models.SmallIntegerField(default=0)
     """Batches of a higher priority are leased first."""
     config = models.JSONField(default=dict, blank=True)
