@@ -32,6 +32,13 @@ class Forged(AdapterError):
         super().__init__(message, permanent=True)
 
 
+class NoCallbacks(AdapterError):
+    """This vendor never calls."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} takes no callbacks", permanent=True)
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingBatch:
     """The tasks that go out together: a vendor's project, file or queue."""
@@ -91,6 +98,14 @@ class IncomingLabel:
     note: str = ""
 
 
+class RefusedLabel(NamedTuple):
+    """An answer that a vendor brings and that cannot be taken."""
+
+    task_id: str
+    """As the vendor names it; may be empty or anything."""
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A request that a vendor made to our callback address, as it came."""
@@ -127,8 +142,11 @@ class LabelingAdapter(Protocol):
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
         """Labels given to these tasks so far, those collected before among them."""
 
-    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
-        """The labels that a callback brings or announces, once it is verified. Raises Forged where it is not."""
+    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> Sequence[IncomingLabel | RefusedLabel]:
+        """The labels that a callback brings or announces, once it is verified. Raises Forged where it is not.
+
+        Where the callback lists them they keep its order, those that cannot be taken among them.
+        """
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """Launches, pauses, resumes or cancels the batch at the vendor."""
@@ -146,6 +164,8 @@ class Settings(NamedTuple):
 class InHouse:
     """The parts of the protocol that mean nothing to an adapter whose tasks never leave the house."""
 
+    name: str
+
     def open(self, batch: OutgoingBatch) -> str:
         """Nothing to make."""
         return batch.batch_id
@@ -160,7 +180,7 @@ class InHouse:
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """Nobody calls back."""
-        raise AdapterError("this adapter takes no callbacks", permanent=True)
+        raise NoCallbacks(self.name)
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """The batch's own state is all there is."""

@@ -1,8 +1,8 @@
 """Label Studio's ML-backend contract as pure translations: what it asks a classifier, and what it wants to hear.
 
-`GET /health`, `POST /setup`, `POST /predict` and `POST /webhook`, as Label Studio 1.23 sends them. Endpoints and the
-classifier are elsewhere; here are only the shapes. A prediction shows annotators the classifier's opinion, so a policy
-whose labels are blind must not be asked for one.
+`GET /health` and `/versions`, `POST /setup`, `/predict` and `/webhook`, as Label Studio 1.23 sends them. Endpoints and
+the classifier are elsewhere; here are only the shapes. A prediction shows annotators the classifier's opinion, so a
+policy whose labels are blind must not be asked for one.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ def predictions(
     return {"results": [prediction(policy, score, threshold, version, *tags) for score in scores]}
 
 
+def versions(*known: str) -> dict[str, list[str]]:
+    """The answer to `/versions`, which Label Studio lists for the predictions that a project shows."""
+    return {"versions": list(known)}
+
+
 def webhook() -> dict[str, str]:
     """The answer to `/webhook`, which tells of annotations and asks for training: rounds do that here."""
     return {"result": "ignored"}
@@ -114,7 +119,14 @@ def _snippet(data: dict[str, Any], position: int) -> Snippet:
     prompt, completion = data.get(PROMPT, ""), data.get(COMPLETION, data.get("text"))
     if not isinstance(prompt, str) or not isinstance(completion, str) or not completion.strip():
         raise BadInput(f"wants a text as {COMPLETION!r}, and one as {PROMPT!r} or none", where=f"tasks.{position}.data")
+    if not (_is_text(prompt) and _is_text(completion)):
+        raise BadInput("holds half a surrogate pair", where=f"tasks.{position}.data")
     return Snippet(prompt, completion)
+
+
+def _is_text(text: str) -> bool:
+    """JSON can hold what no tokenizer takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _probability(logit: float) -> float:

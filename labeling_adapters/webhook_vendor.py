@@ -14,7 +14,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, HttpUrl, ValidationError
@@ -30,6 +30,7 @@ from labeling_adapters.base import (
     OutgoingBatch,
     OutgoingTask,
     Pushed,
+    RefusedLabel,
     Settings,
 )
 from labeling_adapters.choices import as_choice
@@ -66,21 +67,6 @@ class WebhookVendorConfig(Config):
     poll_seconds: float = Field(300.0, ge=1)
     """Between two looks for labels that no callback brought; only with a `status_url`."""
     timeout_s: float = Field(30.0, gt=0)
-
-
-class RefusedLabel(NamedTuple):
-    """A label of a callback that was not taken: its place in the list, its task if it names one, and why."""
-
-    position: int
-    task_id: str
-    reason: str
-
-
-class Received(NamedTuple):
-    """What a callback brought: the good labels, and the others."""
-
-    labels: list[IncomingLabel]
-    refused: list[RefusedLabel]
 
 
 class WebhookVendor:
@@ -123,15 +109,12 @@ class WebhookVendor:
         wanted = {task.task_id: task for task in tasks}
         for held in self._status(batch) if wanted else ():
             task = wanted.get(held.id)
-            labels = labels_in([{"task": held.id, **one} for one in held.labels], batch).labels
-            yield from (one for one in labels if task and one.annotator not in task.answered_by)
+            labels = labels_in([{"task": held.id, **one} for one in held.labels], batch)
+            good = [one for one in labels if isinstance(one, IncomingLabel)]
+            yield from (one for one in good if task and one.annotator not in task.answered_by)
 
-    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
-        """The good labels of a callback. Raises Forged for a forged or an old one."""
-        return self.received(batch, delivery).labels
-
-    def received(self, batch: OutgoingBatch, delivery: Delivery) -> Received:
-        """As `receive`, with what was not taken and why, for the answer to the vendor. Raises as `receive` does."""
+    def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel | RefusedLabel]:
+        """The labels of a callback, the bad ones with why they are bad. Raises Forged for a forged or an old one."""
         try:
             verify(self._secret, delivery.body, delivery.headers)
         except SignatureError as error:
@@ -142,7 +125,7 @@ class WebhookVendor:
             raise AdapterError(f"{NAME}: a callback whose body is no JSON", permanent=True) from None
         message = answered(_Message, body, where=f"{NAME}: callback")
         if message.type != "labels.created":
-            return Received([], [])
+            return []
         return labels_in(answered(_Labels, message.data, where=f"{NAME}: callback: data").labels, batch)
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
@@ -232,23 +215,20 @@ def message_id(kind: str, data: Mapping[str, Any]) -> str:
     return f"msg_{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
 
 
-def labels_in(labels: Sequence[object], batch: OutgoingBatch) -> Received:
+def labels_in(labels: Sequence[object], batch: OutgoingBatch) -> list[IncomingLabel | RefusedLabel]:
     """Labels one by one: the good are taken, whatever the others are."""
-    good, refused = [], []
-    for position, raw in enumerate(labels):
-        task_id = str(raw.get("task", "")) if isinstance(raw, dict) else ""
-        try:
-            one = _Label.model_validate(raw)
-        except ValidationError as error:
-            refused.append(RefusedLabel(position, task_id, problems(error)))
-            continue
-        choice = as_choice(one.choice, batch.policy.choices)
-        if choice not in batch.policy.choices:
-            reason = f"choice: not one of {', '.join(batch.policy.choices)}"
-            refused.append(RefusedLabel(position, task_id, reason))
-            continue
-        good.append(IncomingLabel(one.task, one.annotator, choice, one.seconds, one.id, one.note))
-    return Received(good, refused)
+    return [_label(raw, batch.policy.choices) for raw in labels]
+
+
+def _label(raw: object, choices: Sequence[str]) -> IncomingLabel | RefusedLabel:
+    try:
+        one = _Label.model_validate(raw)
+    except ValidationError as error:
+        return RefusedLabel(str(raw.get("task", "")) if isinstance(raw, dict) else "", problems(error))
+    choice = as_choice(one.choice, choices)
+    if choice not in choices:
+        return RefusedLabel(one.task, f"choice: not one of {', '.join(choices)}")
+    return IncomingLabel(one.task, one.annotator, choice, one.seconds, one.id, one.note)
 
 
 def _batch(batch: OutgoingBatch) -> dict[str, Any]:

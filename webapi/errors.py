@@ -64,7 +64,9 @@ ERROR_CODES: Mapping[str, Meaning] = {
     # Vendors' callbacks
     "forged_callback": Meaning(401, "Forged callback", "The signature or secret is missing, wrong or too old."),
     "callback_refused": Meaning(400, "Callback refused", "It says nothing about this batch that can be taken."),
-    "vendor_unavailable": Meaning(503, "Vendor unavailable", "Asked back, the vendor did not answer; call again."),
+    "vendor_unavailable": Meaning(
+        503, "Vendor unavailable", "The vendor could not be asked back; make the same callback again."
+    ),
     "webhook_inactive": Meaning(409, "Webhook inactive", "Switch the endpoint on first."),
     # Rounds, classifiers, jobs
     "round_not_running": Meaning(409, "Round not running", "Only a running round can be paused."),
@@ -128,15 +130,25 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """A service's refusal: a code of `ERROR_CODES`, a message for people, and nothing changed."""
+    """A service's refusal: a code of `ERROR_CODES`, a message for people, and nothing changed.
+
+    `retry_after`: seconds after which it is worth another try.
+    """
 
     def __init__(
-        self, code: str, message: str, *, status: int | None = None, errors: Sequence[FieldError] = ()
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        errors: Sequence[FieldError] = (),
+        retry_after: float | None = None,
     ) -> None:
         self.code = code
         self.message = message
         self.status = status or (ERROR_CODES[code].status if code in ERROR_CODES else 400)
         self.errors = tuple(errors)
+        self.retry_after = retry_after
         super().__init__(message)
 
 

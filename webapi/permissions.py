@@ -5,12 +5,13 @@ What one may not see is answered 404; what one may see but not do, 403.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 from django.db.models import Model, Q, QuerySet
 
-from webapi.models import ApiToken, Lease, LeaseState, Role, User
+from webapi.models import Annotator, ApiToken, Lease, LeaseState, Role, User
 
 RowType = TypeVar("RowType", bound=Model)
 PULL = "pull"
@@ -62,6 +63,12 @@ def pull_vendor(user: User) -> str:
     return f"pull:{user.pk}"
 
 
+def vendor_of(annotator: Annotator) -> uuid.UUID | None:
+    """The user whom the annotator answers as, or who named them when leasing; None for those of an adapter."""
+    prefix, _, key = annotator.vendor.partition(":")
+    return uuid.UUID(key) if prefix == PULL and key else annotator.user_id
+
+
 def _own_labels(actor: Actor) -> Q:
     return own_annotators(actor.user, "annotator__")
 
@@ -69,6 +76,10 @@ def _own_labels(actor: Actor) -> Q:
 def _held_tasks(actor: Actor) -> Q:
     held = Lease.objects.filter(own_annotators(actor.user, "annotator__"), state=LeaseState.LIVE)
     return Q(pk__in=held.values("task"))
+
+
+def _own_webhooks(actor: Actor) -> Q:
+    return Q(owner=actor.user.pk, role=actor.role)
 
 
 def _own_tokens(actor: Actor) -> Q:
@@ -150,7 +161,10 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "metrics": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
-    "webhooks": {Role.RESEARCHER: _rights(*_WEBHOOK_MOVES)},
+    "webhooks": {
+        Role.RESEARCHER: _rights(*_WEBHOOK_MOVES),
+        Role.VENDOR: _rights(*_WEBHOOK_MOVES, sees=_own_webhooks),
+    },
     "tokens": {role: _rights("create", "revoke", sees=_own_tokens) for role in Role},
     "me": dict.fromkeys(Role, _READS),
 }

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from webapi.models import Batch, BatchKind, BatchState, Task
 from webapi.models.queue import new_place
+from webapi.permissions import PULL
 from workers.jobs import JobRun, chunked, enqueue
 from workers.webhooks import tell
 
@@ -22,22 +23,27 @@ def batches_follow() -> int:
 
     Any number of workers may call it at once: each batch is marked by one of them, in the job's own transaction.
     """
-    ended = Batch.objects.filter(state=BatchState.DONE, followed_at=None)
+    ended = Batch.objects.filter(state__in=(BatchState.DONE, BatchState.CANCELLED), followed_at=None)
     followed = 0
     for batch in ended.select_related("policy")[:100]:
         with transaction.atomic():
             if not Batch.objects.filter(pk=batch.pk, followed_at=None).update(followed_at=timezone.now()):
                 continue
             followed += 1
-            about = {
-                "batch": str(batch.pk),
-                "kind": batch.kind,
-                "round": str(batch.round_id) if batch.round_id else None,
-            }
-            tell("batch.finished", f"{batch.pk} {batch.finished_at}", {**about, "policy": str(batch.policy_id)})
-            if batch.kind == BatchKind.LABEL and batch.policy.rules.quality.audit_rate:
+            _tell_end(batch)
+            audits = batch.policy.rules.quality.audit_rate and batch.state == BatchState.DONE
+            if audits and batch.kind == BatchKind.LABEL:
                 enqueue("draw_audits", {"batch": str(batch.pk)})
     return followed
+
+
+def _tell_end(batch: Batch) -> None:
+    """The vendor that pulled it learns what it sees of a batch over the API: not what it is for."""
+    seen = {"batch": str(batch.pk), "policy": str(batch.policy_id), "state": batch.state}
+    more = {"name": batch.name, "kind": batch.kind, "round": str(batch.round_id) if batch.round_id else None}
+    pulls = batch.vendor_user_id if batch.adapter == PULL else None
+    vendors = {pulls: seen} if pulls else {}
+    tell("batch.finished", f"{batch.pk} {batch.finished_at}", {**seen, **more}, vendors=vendors)
 
 
 def draw_audits(run: JobRun) -> dict[str, Any]:

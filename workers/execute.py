@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
@@ -34,6 +34,12 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "deliver_webhook": webhooks.deliver_webhook,
 }
 
+
+AFTER: dict[str, Callable[[Job], None]] = {
+    "export_rows": transfer.export_ended,
+    "deliver_webhook": webhooks.delivery_ended,
+}
+"""What follows the end of a job, by kind, in the transaction that ends it."""
 
 _at_hand: dict[uuid.UUID, Job] = {}
 
@@ -94,8 +100,18 @@ def _run(run: JobRun) -> None:
         _failed(job, f"{type(error).__name__}: {error}", permanent=isinstance(error, OSError | ValueError))
     else:
         run.final_progress()
-        if job.succeed(result) and job.stage is not None:
+        if _end(job, lambda: job.succeed(result)) and job.stage is not None:
             rounds.advance(job.stage.round_id)
+
+
+def _end(job: Job, move: Callable[[], bool]) -> bool:
+    """Ends the job, with what follows. False if it was not ours any more."""
+    with transaction.atomic():
+        ended = move()
+        if ended and job.kind in AFTER:
+            job.refresh_from_db()
+            AFTER[job.kind](job)
+    return ended
 
 
 def _failed(job: Job, error: str, *, permanent: bool) -> None:
@@ -106,5 +122,5 @@ def _failed(job: Job, error: str, *, permanent: bool) -> None:
 
 
 def _give_up(job: Job, error: str) -> None:
-    if job.fail(error) and job.stage is not None:
+    if _end(job, lambda: job.fail(error)) and job.stage is not None:
         rounds.fail(job.stage, error)

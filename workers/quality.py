@@ -27,6 +27,7 @@ from webapi.models import (
     TaskState,
 )
 from webapi.models.base import locked
+from webapi.permissions import vendor_of
 from workers.jobs import enqueue
 from workers.webhooks import tell
 
@@ -110,9 +111,17 @@ def pause(standing: Standing, reason: str) -> bool:
             live = Lease.objects.filter(annotator=standing.annotator_id, state=LeaseState.LIVE)
             keys = live.filter(task__batch__policy=standing.policy_id).values_list("pk", flat=True)
             Lease.end_all(list(keys), LeaseState.RELEASED)
-            about = {"annotator": str(standing.annotator_id), "policy": str(standing.policy_id), "reason": reason}
-            tell("annotator.paused", str(uuid.uuid4()), about)
+            _tell_pause(standing, reason)
     return moved
+
+
+def _tell_pause(standing: Standing, reason: str) -> None:
+    """A vendor learns of its own workers, by the name it gave them, what they are told when they ask for tasks."""
+    annotator, why = standing.annotator, {"policy": str(standing.policy_id), "reason": reason}
+    about = {"annotator": str(annotator.pk), "name": str(annotator), **why}
+    vendor = vendor_of(annotator)
+    vendors = {vendor: {"worker": annotator.external_id, **why}} if vendor else {}
+    tell("annotator.paused", str(uuid.uuid4()), about, vendors=vendors)
 
 
 class PutBack(NamedTuple):

@@ -33,6 +33,7 @@ from workers.aggregate import Votes, posteriors
 from workers.feedback import is_told
 from workers.quality import judge
 from workers.votes import Voted
+from workers.webhooks import tell_labels
 
 Outcome = Literal["recorded", "duplicate", "surplus", "unknown_choice"]
 SIDES = ("left", "right", Preferred.EQUALLY_GOOD.value, Preferred.EQUALLY_BAD.value)
@@ -108,6 +109,7 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
         full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
         for key in sorted(full):
             full[key].finish_if_complete()
+        tell_labels(writing.new)
     return recorded
 
 
@@ -139,7 +141,8 @@ class _Writing:
         self.gold: list[Answer] = []
         self.votes: dict[uuid.UUID, dict[uuid.UUID, Voted]] = defaultdict(dict)
         """Snippet -> annotator -> their vote, as it stands after these answers."""
-        self._new: list[Given] = []
+        self.new: list[Given] = []
+        """What is written, in the order of the answers."""
         self._ended: dict[LeaseState, list[uuid.UUID]] = defaultdict(list)
         leases = Lease.objects.filter(task__in=tasks, annotator__in=staff)
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
@@ -190,7 +193,7 @@ class _Writing:
             made.revision, made.counted = before.revision + 1, before.counted
         else:
             made.counted = self._place(task, lease, answer)
-        self._new.append(made)
+        self.new.append(made)
         self._latest[key] = made
         if isinstance(made, Label):
             self._vote(made, staff=self._staff[answer.annotator_id])
@@ -200,8 +203,8 @@ class _Writing:
 
     def write(self) -> None:
         """Labels, preferences and ended leases; one statement each."""
-        Label.objects.bulk_create([row for row in self._new if isinstance(row, Label)])
-        Preference.objects.bulk_create([row for row in self._new if isinstance(row, Preference)])
+        Label.objects.bulk_create([row for row in self.new if isinstance(row, Label)])
+        Preference.objects.bulk_create([row for row in self.new if isinstance(row, Preference)])
         for state, keys in self._ended.items():
             Lease.objects.filter(pk__in=keys).update(state=state)
 

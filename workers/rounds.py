@@ -96,7 +96,7 @@ def advance(round_id: uuid.UUID) -> None:
             return
     with transaction.atomic():
         if round_.succeed():
-            _tell_end(round_, "succeeded", "")
+            tell_end(round_, "succeeded")
 
 
 def _step(stage: Stage) -> bool:
@@ -125,11 +125,11 @@ def fail(stage: Stage, error: str) -> None:
     with transaction.atomic():
         said = f"{stage.name}: {error}"
         if stage.fail(error) and stage.round.fail(said):
-            _tell_end(stage.round, "failed", said)
+            tell_end(stage.round, "failed", said)
 
 
-def _tell_end(round_: Round, state: str, error: str) -> None:
-    """A round that failed may be retried, and then ends again."""
+def tell_end(round_: Round, state: str, error: str = "") -> None:
+    """Tells of a round's end. One that failed may be retried, and then ends again."""
     runs = sum(round_.stages.values_list("runs", flat=True))
     tell("round.finished", f"{round_.pk} {state} {runs}", {"round": str(round_.pk), "state": state, "error": error})
 

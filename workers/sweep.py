@@ -1,7 +1,8 @@
 """The sweeper: finds what stopped and starts it again. It runs in every worker; the database decides who wins.
 
 What it does each second: gives back jobs whose worker died and tasks whose annotator left; announces jobs that are due
-and were not announced, or whose message got lost; looks whether a running round can go on.
+and were not announced, or whose message got lost; looks whether a running round can go on; forgets what nobody will
+ask for again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from workers.execute import execute, jobs_at_hand
 from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
 from workers.rounds import advance
+from workers.webhooks import messages_forget
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def sweep() -> int:
     )
     leases_expire(now)
     answers_forget(now)
+    messages_forget(now)
     labels_follow(now)
     for batch in Batch.objects.filter(state=BatchState.OPEN):
         batch.finish_if_complete()

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from engine.errors import BadInput, UnknownName
 from engine.snippets import Refusal
-from webapi.models import Policy, Source
+from webapi.models import Job, Policy, Source
 from workers.artifacts import writing
 from workers.export_tables import EXPORTS, export_query, export_values
 from workers.jobs import JobRun, chunked
@@ -125,8 +125,13 @@ def export_rows(run: JobRun) -> dict[str, Any]:
         count = write_lines(temporary, file_format, columns, rows)
         size, digest = temporary.stat().st_size, _sha256(temporary)
     run.progress(count, count)
-    tell("export.finished", str(run.job.pk), {"export": str(run.job.pk), "what": what, "rows": count})
     return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}
+
+
+def export_ended(job: Job) -> None:
+    """Tells of an export that has come to an end, well or not."""
+    about = {"export": str(job.pk), "what": job.args["what"], "state": job.state}
+    tell("export.finished", str(job.pk), {**about, "rows": job.result.get("rows"), "error": job.error})
 
 
 def _with_progress(rows: Iterable[list[Any]], run: JobRun, total: int) -> Iterator[list[Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -21,6 +22,7 @@ from labeling_adapters.base import (
     Move,
     OutgoingBatch,
     OutgoingTask,
+    RefusedLabel,
 )
 from labeling_adapters.sending import persistently, send
 from webapi.models import Annotator, Batch, BatchState, Job, JobState, Label, Task, TaskState
@@ -31,8 +33,17 @@ logger = logging.getLogger(__name__)
 CHUNK = 250
 SHOWN = 3
 """Refusals that an error message repeats."""
+NAME_CHARS = 200
+"""Longest name of an annotator, and of an answer, that is kept."""
 SOON = 2.0
 """Seconds until a move looks again whether its batch was sent."""
+
+
+class Taken(NamedTuple):
+    """What became of a vendor's answers: how many by outcome, and those that were not taken, by their place."""
+
+    counts: dict[str, int]
+    refused: dict[int, RefusedLabel]
 
 
 def adapter_of(batch: Batch) -> LabelingAdapter:
@@ -181,8 +192,8 @@ def _troubles(batch: Batch) -> Iterator[None]:
         Batch.objects.filter(pk=batch.pk, vendor_error=batch.vendor_error).update(vendor_error="")
 
 
-def take_callback(batch: Batch, delivery: Delivery) -> dict[str, int]:
-    """Records what a vendor brings or announces at the batch's callback address, and counts it by outcome.
+def take_callback(batch: Batch, delivery: Delivery) -> Taken:
+    """Records what a vendor brings or announces at the batch's callback address: the good, whatever the others are.
 
     Asks the vendor once, where the adapter asks back, and waits for it. Raises AdapterError, or Forged.
     """
@@ -234,20 +245,51 @@ def answers_from(incoming: Sequence[IncomingLabel], adapter: LabelingAdapter) ->
     ]
 
 
-def _record(batch: Batch, labels: Iterable[IncomingLabel], adapter: LabelingAdapter) -> dict[str, int]:
-    """Records a vendor's answers to this batch's tasks, and counts them by outcome. What a vendor sends is data: an
-    answer to another task than ours is left out, one that is no choice of the policy is logged."""
+def _record(batch: Batch, labels: Iterable[IncomingLabel | RefusedLabel], adapter: LabelingAdapter) -> Taken:
+    """Records a vendor's answers to this batch's tasks. What a vendor sends is data: what is none of this batch's, or
+    cannot be kept, is left out and logged, and so is what is no choice of the policy."""
     given = list(labels)
     known = batch.tasks.filter(pk__in=_keys(given)).values_list("pk", flat=True)
     mine = {str(pk) for pk in known}
-    recorded = record_labels(answers_from([label for label in given if label.task_id in mine], adapter))
-    counts: Counter[str] = Counter(one.outcome for one in recorded)
-    if counts["unknown_choice"] or len(mine) < len({label.task_id for label in given}):
-        logger.warning("%s, batch %s: answers that are none of ours: %s", batch.adapter, batch.pk, dict(counts))
-    return dict(counts)
+    looked_at = [_fit(one, mine) for one in given]
+    good = [one for one in looked_at if isinstance(one, IncomingLabel)]
+    refused = {place: one for place, one in enumerate(looked_at) if isinstance(one, RefusedLabel)}
+    counts: Counter[str] = Counter(one.outcome for one in record_labels(answers_from(good, adapter)))
+    if refused:
+        counts["refused"] = len(refused)
+    if refused or counts["unknown_choice"]:
+        reasons = "; ".join(sorted({one.reason for one in refused.values()})[:SHOWN])
+        logger.warning("%s, batch %s: not all answers could be taken: %s %s", adapter.name, batch.pk, +counts, reasons)
+    return Taken(dict(+counts), refused)
 
 
-def _keys(labels: Iterable[IncomingLabel]) -> set[uuid.UUID]:
+def _fit(label: IncomingLabel | RefusedLabel, tasks: set[str]) -> IncomingLabel | RefusedLabel:
+    """The label, or why it cannot be kept: one that the database refuses would take those beside it along."""
+    if isinstance(label, RefusedLabel):
+        return label
+    named = {"annotator": label.annotator, "id": label.external_id}
+    texts = {**named, "note": label.note}
+    if label.task_id not in tasks:
+        reason = "task: none of this batch"
+    elif not label.annotator:
+        reason = "annotator: nobody is named"
+    elif long := next((name for name, text in named.items() if len(text) > NAME_CHARS), ""):
+        reason = f"{long}: longer than {NAME_CHARS} characters"
+    elif broken := next((name for name, text in texts.items() if not _is_text(text)), ""):
+        reason = f"{broken}: holds a null character or half a surrogate pair"
+    elif label.seconds is not None and not math.isfinite(label.seconds):
+        reason = "seconds: not a number of seconds"
+    else:
+        return label
+    return RefusedLabel(label.task_id, reason)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a database can keep it."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _keys(labels: Iterable[IncomingLabel | RefusedLabel]) -> set[uuid.UUID]:
     """The task keys that are keys at all."""
     keys = set()
     for label in labels:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -89,8 +91,11 @@ class HttpServer:
 
 
 @contextmanager
-def http_server(answer: Callable[[Request], Reply]) -> Iterator[HttpServer]:
-    """Serves on a free port until the block ends. Requests are answered one at a time, so `answer` needs no lock."""
+def http_server(answer: Callable[[Request], Reply], *, certificate: Path | None = None) -> Iterator[HttpServer]:
+    """Serves on a free port until the block ends. Requests are answered one at a time, so `answer` needs no lock.
+
+    `certificate`: a file with a key and its certificate; then it speaks TLS.
+    """
     server = HttpServer(answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,7 +135,11 @@ def http_server(answer: Callable[[Request], Reply]) -> Iterator[HttpServer]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
-    server.base_url = f"http://127.0.0.1:{http.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+    server.base_url = f"http{'s' if certificate else ''}://127.0.0.1:{http.server_port}"
     thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -10,7 +10,7 @@ from scipy.special import expit
 from engine.errors import BadInput
 from engine.policies import load_policy
 from engine.snippets import Snippet
-from labeling_adapters.label_studio_backend import Asked, Tags, asked, health, predictions, setup, webhook
+from labeling_adapters.label_studio_backend import Asked, Tags, asked, health, predictions, setup, versions, webhook
 from labeling_adapters.label_studio_shapes import label_config
 
 POLICY = load_policy("injury")
@@ -61,6 +61,7 @@ def test_setup_names_the_version_and_health_answers() -> None:
     }
     assert setup(POLICY, request, "classifier-7") == {"model_version": "classifier-7"}
     assert health("classifier-7") == {"status": "UP", "model_class": "classifier-7"}
+    assert versions("classifier-7") == {"versions": ["classifier-7"]}
     assert webhook() == {"result": "ignored"}
 
 
@@ -82,6 +83,9 @@ def test_another_projects_tags_are_found_by_their_choices() -> None:
         (predict({"completion": "  "}), r"tasks.0.data: wants a text"),
         (predict({"completion": ["x"]}), r"tasks.0.data: wants a text"),
         (predict({"completion": "x", "prompt": None}), r"tasks.0.data: wants a text"),
+        (predict({"completion": "x\ud800"}), r"tasks.0.data: holds half a surrogate pair"),
+        (predict({"completion": "x", "prompt": "\udfff"}), r"tasks.0.data: holds half a surrogate pair"),
+        (predict({"text": "x"}, config="<View>\ud800</View>"), "label_config: "),
         (predict({"text": "x"}, config="<View>"), "label_config: no XML"),
         (predict({"text": "x"}, config="<View/>"), "label_config: no Choices with 'Yes' and 'No'"),
         (predict({"text": "x"}, config=CONFIG.replace('name="answer"', "")), "label_config: no Choices"),

@@ -23,6 +23,7 @@ from webapi.api.health import CHECKS
 from webapi.api.urls import router
 from webapi.models import ApiToken, Job, Policy, Role, User
 from webapi.permissions import TOKEN_ROLES
+from workers.webhooks import BACKOFF_SECONDS, EVENTS, PING, TIMEOUT_SECONDS
 
 Api = Callable[..., APIClient]
 
@@ -132,6 +133,16 @@ def test_every_changing_operation_takes_an_idempotency_key(schema: dict[str, Any
         takes = any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
         changes = name.startswith("post") and not name.endswith("/score")
         assert takes == changes, name
+
+
+def test_every_event_of_webhooks_is_described(schema: dict[str, Any]) -> None:
+    """What they say is checked against it where they are told: `tests/workers/test_webhook_events.py`."""
+    assert schema["webhooks"].keys() == {*EVENTS, PING}
+    text = schema["webhooks"]["round.finished"]["post"]["description"]
+    waits = [f"{wait} s" if wait < 60 else f"{wait // 60} min" for wait in BACKOFF_SECONDS if wait < 3600]
+    waits += [f"{wait // 3600} h" for wait in BACKOFF_SECONDS if wait >= 3600]
+    assert f"after {', '.join(waits[:-1])} and {waits[-1]}," in " ".join(text.split())
+    assert f"within {TIMEOUT_SECONDS} s" in text
 
 
 def test_operations_are_named_once(schema: dict[str, Any]) -> None:

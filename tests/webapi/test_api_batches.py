@@ -10,7 +10,20 @@ import pytest
 from rest_framework.test import APIClient
 
 from tests.labeling_adapters.webhook_vendor_harness import WebhookVendorHarness
-from webapi.models import Batch, Job, Label, Policy, Snippet, User
+from webapi.models import (
+    Annotator,
+    Batch,
+    Consensus,
+    Corpus,
+    Job,
+    Label,
+    Policy,
+    Round,
+    RoundSnippet,
+    Snippet,
+    Task,
+    User,
+)
 from workers.execute import execute
 
 Api = Callable[..., APIClient]
@@ -50,6 +63,85 @@ def test_a_batch_goes_out_is_launched_once_and_its_labels_come_in(
     assert (shown["state"], shown["vendor"]["state"], shown["vendor"]["sent"]) == ("done", "launched", 2)
     assert list(Label.objects.values_list("choice", "annotator__external_id")) == [("Yes", "ann")] * 2
     assert api(rita).post(f"{path}/pause").json()["code"] == "batch_finished"
+
+
+TO_COMPARE = "kind: a batch to compare is labelled here: its adapter is pull"
+
+
+def test_a_batch_to_compare_has_each_pair_once(
+    alice: User, rita: User, api: Api, make_snippets: Callable[..., list[Snippet]], tmp_path: Path
+) -> None:
+    one, two, other = make_snippets(3)
+    Snippet.objects.filter(pk=two.pk).update(prompt=one.prompt)
+    keys = [str(row.pk) for row in (one, two, other)]
+    body = {"policy": "harm", "name": "n", "kind": "compare"}
+    made = api(rita).post("/api/v1/batches", {**body, "pairs": [keys[:2], keys[1::-1]], "overlap": 2})
+    assert (made.status_code, made.json()["kind"]) == (201, "compare")
+    assert list(Task.objects.values_list("snippet", "rival", "wanted")) == [(one.pk, two.pk, 2)]
+    wrong = {
+        "snippets.0": {"pairs": [[keys[0], keys[2]]]},
+        "pairs.0": {"pairs": [keys]},
+        "snippets": {"snippets": keys},
+    }
+    for where, change in wrong.items():
+        refused = api(rita).post("/api/v1/batches", {**body, **change})
+        assert refused.status_code == 400
+        assert ".".join(map(str, refused.json()["errors"][0]["loc"])) == where
+    same = api(rita).post("/api/v1/batches", {**body, "pairs": [[keys[0], keys[0]]]})
+    assert (same.status_code, Batch.objects.count()) == (400, 1)
+    vendors = {"adapter": "csv_dropbox", "config": {"folder": str(tmp_path)}}
+    refused = api(rita).post("/api/v1/batches", {**body, "pairs": [keys[:2]], **vendors})
+    assert (refused.status_code, refused.json()["detail"]) == (400, TO_COMPARE)
+    assert Batch.objects.count() == 1
+    (task,) = api(alice).post("/api/v1/tasks/lease", {"kind": "compare"}).json()["tasks"]
+    assert (task["kind"], {task["completion"], task["rival"]}) == ("compare", {one.completion, two.completion})
+
+
+def test_a_batch_to_audit_goes_to_who_is_trusted_alone(
+    alice: User, bob: User, rita: User, api: Api, make_snippets: Callable[..., list[Snippet]], tmp_path: Path
+) -> None:
+    (snippet,) = make_snippets(1)
+    body = {"policy": "harm", "name": "n", "kind": "audit", "snippets": [str(snippet.pk)]}
+    vendors = {"adapter": "csv_dropbox", "config": {"folder": str(tmp_path)}}
+    refused = api(rita).post("/api/v1/batches", {**body, **vendors})
+    assert (refused.status_code, refused.json()["detail"]) == (400, TO_COMPARE.replace("compare", "audit"))
+    assert api(rita).post("/api/v1/batches", body).json()["kind"] == "audit"
+    leased = [len(api(who).post("/api/v1/tasks/lease", {}).json()["tasks"]) for who in (alice, bob)]
+    assert leased == [0, 1]
+
+
+def test_a_filter_finds_the_oldest_of_what_it_names(
+    rita: User, api: Api, policy: Policy, make_batch: Callable[..., Batch], make_snippets: Callable[..., list[Snippet]]
+) -> None:
+    rows = make_snippets(6)
+    Snippet.objects.filter(pk__in=[row.pk for row in rows[:4]]).update(source="rewrite", split="train")
+    Snippet.objects.filter(pk=rows[0].pk).update(split="test")
+    task = Task.objects.create(batch=make_batch(), snippet=rows[1], wanted=1)
+    annotator = Annotator.objects.create(name="ann")
+    Label.objects.create(task=task, snippet=rows[1], annotator=annotator, choice="Yes")
+    Label.objects.create(snippet=rows[2], annotator=annotator, choice="No", counted=False)
+    Consensus.objects.create(snippet=rows[1], choice="Yes", rule="majority", labels=1)
+    corpus = Corpus.objects.create(name="books", path="/nowhere")
+    round_ = Round.objects.create(name="one", policy=policy, corpus=corpus)
+    for row in rows[3:]:
+        RoundSnippet.objects.create(round=round_, snippet=row, pool="initial")
+    wanted = {
+        (0, 1, 2, 3): {"source": "rewrite"},
+        (1, 2, 3): {"source": "rewrite", "split": "train"},
+        (2, 3): {"source": "rewrite", "split": "train", "unlabelled": True},
+        (2,): {"source": "rewrite", "split": "train", "unlabelled": True, "limit": 1},
+        (1,): {"consensus": "Yes"},
+        (3, 4, 5): {"round": str(round_.pk)},
+    }
+    for numbers, chosen in wanted.items():
+        made = api(rita).post("/api/v1/batches", {"policy": "harm", "name": "n", "filter": chosen})
+        tasks = Task.objects.filter(batch=made.json()["id"])
+        assert set(tasks.values_list("snippet", flat=True)) == {rows[number].pk for number in numbers}
+    before = Batch.objects.count()
+    for nothing in ({"consensus": "No"}, {"source": "nonsense"}, {"limit": 0}, {"colour": "red"}):
+        refused = api(rita).post("/api/v1/batches", {"policy": "harm", "name": "n", "filter": nothing})
+        assert refused.status_code == 400
+    assert Batch.objects.count() == before
 
 
 @pytest.mark.parametrize(

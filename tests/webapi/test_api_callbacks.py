@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -17,6 +20,8 @@ from labeling_adapters.base import Delivery
 from tests.labeling_adapters.harness import Harness
 from tests.labeling_adapters.http_server import FAULTS, Fault
 from tests.labeling_adapters.test_contract import HARNESSES
+from tests.labeling_adapters.test_webhook_vendor import breaches
+from tests.labeling_adapters.webhook_vendor_server import delivery as signed
 from webapi.models import Batch, Job, Label, Policy, Snippet
 from webapi.services.batches import BatchOrder, batch_create
 from workers.execute import execute
@@ -40,6 +45,15 @@ class Bench(NamedTuple):
         """As the vendor posts it."""
         headers = {"content-type": "application/json", **delivery.headers}
         return httpx2.post(address or self.address, content=delivery.body, headers=headers, timeout=10)
+
+    def begin(self, *lines: str, path: str = "") -> socket.socket:
+        """A post whose head is sent, and no body yet."""
+        url = urlsplit(self.address)
+        assert url.hostname
+        caller = socket.create_connection((url.hostname, url.port or 80), timeout=5)
+        head = [f"POST {path or url.path} HTTP/1.1", f"Host: {url.netloc}", "Connection: close", *lines]
+        caller.sendall("\r\n".join([*head, "", ""]).encode())
+        return caller
 
 
 @pytest.fixture(params=CALLING)
@@ -78,13 +92,58 @@ def test_an_answer_is_taken_once_however_often_it_is_told(bench: Bench) -> None:
     delivery = announced(bench)
     answers = [bench.post(delivery) for _ in range(3)]
     assert [(one.status_code, one.json()) for one in answers] == [
-        (200, {"counts": {"recorded": 1}}),
-        (200, {"counts": {"duplicate": 1}}),
-        (200, {"counts": {"duplicate": 1}}),
+        (200, {"counts": {"recorded": 1}, "refused": []}),
+        (200, {"counts": {"duplicate": 1}, "refused": []}),
+        (200, {"counts": {"duplicate": 1}, "refused": []}),
     ]
     (label,) = Label.objects.select_related("annotator")
     assert (label.choice, label.annotator.external_id) == (choice, bench.vendor.id_of("ann"))
     assert (label.annotator.vendor, label.counted) == (bench.batch.adapter, True)
+
+
+def test_the_same_callback_many_times_at_once_is_one_label(bench: Bench) -> None:
+    bench.vendor.answer(bench.task, "ann", bench.batch.policy.rules.failure)
+    delivery = announced(bench)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: bench.post(delivery), range(4)))
+    assert [one.status_code for one in answers] == [200] * 4
+    counts = [one.json()["counts"] for one in answers]
+    assert sorted(counts, key=str) == [{"duplicate": 1}] * 3 + [{"recorded": 1}]
+    assert Label.objects.count() == 1
+
+
+@pytest.mark.parametrize("bench", ["webhook_vendor"], indirect=True)
+def test_good_labels_are_taken_and_the_bad_beside_them_listed(bench: Bench) -> None:
+    good = {"task": bench.task, "annotator": "ann", "choice": "Yes", "id": "L1"}
+    bad: list[tuple[object, str]] = [
+        ({**good, "choice": "Maybe"}, "choice: not one of Yes, Unsure, No"),
+        ({**good, "annotator": "bo", "note": "a\0b"}, "note: holds a null character or half a surrogate pair"),
+        ({**good, "annotator": "b\0"}, "annotator: holds a null character or half a surrogate pair"),
+        ({**good, "annotator": "bo", "id": "\0"}, "id: holds a null character or half a surrogate pair"),
+        ({**good, "task": "0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e"}, "task: none of this batch"),
+        ({**good, "task": "\ud800"}, "task: Input should be a valid string"),
+        ("a label", "all: Input should be a valid dictionary"),
+    ]
+    labels = [one for one, _ in bad] + [good]
+    answer = bench.post(signed({"type": "labels.created", "data": {"labels": labels}}))
+    assert answer.status_code == 200
+    assert answer.json()["counts"] == {"recorded": 1, "refused": len(bad)}
+    assert breaches("Taken", answer.json()) == []
+    for place, (shown, (label, reason)) in enumerate(zip(answer.json()["refused"], bad, strict=True)):
+        assert shown["index"] == place
+        assert shown["reason"].startswith(reason)
+        assert shown["task"] == (label["task"].replace("\ud800", "?") if isinstance(label, dict) else "")
+    assert list(Label.objects.values_list("annotator__external_id", "choice")) == [("ann", "Yes")]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_what_a_callback_calls_itself_is_not_looked_at(bench: Bench, kind: str) -> None:
+    bench.vendor.answer(bench.task, "ann", bench.batch.policy.rules.failure)
+    delivery = announced(bench)
+    headers = {**delivery.headers, "content-type": kind, "accept": "text/html"}
+    answer = bench.post(replace(delivery, headers=headers))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == {"counts": {"recorded": 1}, "refused": []}
 
 
 def test_forged_callbacks_are_refused_and_nobody_logs_the_secret(
@@ -100,6 +159,11 @@ def test_forged_callbacks_are_refused_and_nobody_logs_the_secret(
         nowhere = bench.post(announced(bench), bench.address.replace(str(bench.batch.pk), bench.task))
     assert [(one.status_code, one.json()["code"]) for one in (wrong, nowhere)] == [(404, "not_found")] * 2
     assert wrong.json() == nowhere.json()
+    with caplog.at_level(logging.INFO):
+        near = [f"{bench.address}/", f"{bench.address}/x", bench.address.replace(str(bench.batch.pk), "batch")]
+        assert [bench.post(announced(bench), address).json() for address in near] == [wrong.json()] * 3
+        verbs = [httpx2.request(verb, bench.address).status_code for verb in ("GET", "PUT", "DELETE", "OPTIONS")]
+    assert verbs == [405] * 4
     assert not Label.objects.exists()
     said = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx2")]
     assert not [line for line in said if secret in line]
@@ -114,13 +178,59 @@ def test_what_is_too_large_or_no_json_is_refused(bench: Bench, settings: Any) ->
     assert not Label.objects.exists()
 
 
+def test_a_strangers_body_is_not_waited_for(bench: Bench) -> None:
+    path = urlsplit(bench.address).path
+    with bench.begin("Content-Length: 1000", path=path[:-1] + ("0" if path[-1] != "0" else "1")) as stranger:
+        assert stranger.recv(4096).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_sender_that_stalls_holds_nobody_up_and_brings_nothing(bench: Bench) -> None:
+    bench.vendor.answer(bench.task, "ann", bench.batch.policy.rules.failure)
+    delivery = announced(bench)
+    lines = [f"{name}: {value}" for name, value in delivery.headers.items()]
+    with bench.begin(*lines, f"Content-Length: {len(delivery.body)}") as stalling:
+        stalling.sendall(delivery.body[:-1])
+        assert bench.post(delivery).json()["counts"] == {"recorded": 1}
+        Label.objects.all().delete()
+        stalling.shutdown(socket.SHUT_WR)
+        answer = stalling.recv(4096)
+    assert answer.partition(b"\r\n")[0].split()[1] in (b"400", b"401")
+    assert not Label.objects.exists()
+
+
+@pytest.mark.parametrize("bench", ["surge"], indirect=True)
+@pytest.mark.parametrize("adapter", ["pull", "csv_dropbox"])
+def test_vendors_that_never_call_have_no_address(bench: Bench, adapter: str, tmp_path: Path) -> None:
+    Batch.objects.update(adapter=adapter, config={"folder": str(tmp_path)} if adapter == "csv_dropbox" else {})
+    answer = bench.post(Delivery(b"{}", {}))
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_what_this_server_lacks_is_not_the_vendors_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.vendor.answer(bench.task, "ann", bench.batch.policy.rules.failure)
+    delivery = announced(bench)
+    with monkeypatch.context() as patched:
+        patched.delenv(bench.vendor.key_variable)
+        answer = bench.post(delivery)
+        assert (answer.status_code, answer.json()["code"]) == (503, "vendor_unavailable")
+        assert bench.vendor.key_variable not in answer.text
+    assert bench.post(delivery).json()["counts"] == {"recorded": 1}
+
+
 @pytest.mark.parametrize("bench", [name for name in CALLING if name != "webhook_vendor"], indirect=True)
-@pytest.mark.parametrize("fault", ["server error", "stall", "drop"])
+@pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_a_vendor_that_fails_when_asked_back_is_told_to_call_again(bench: Bench, fault: str) -> None:
     bench.vendor.answer(bench.task, "ann", bench.batch.policy.rules.failure)
     delivery = announced(bench)
     bench.vendor.server.faults.append(Fault(FAULTS[fault]))
     away = bench.post(delivery)
     assert (away.status_code, away.json()["code"]) == (503, "vendor_unavailable")
+    assert away.headers.get("Retry-After") == FAULTS[fault].headers.get("Retry-After")
     assert not Label.objects.exists()
-    assert bench.post(delivery).json() == {"counts": {"recorded": 1}}
+    assert bench.post(delivery).json()["counts"] == {"recorded": 1}
+
+
+@pytest.mark.parametrize("bench", ["surge"], indirect=True)
+def test_a_task_that_the_vendor_does_not_have_is_refused_for_good(bench: Bench) -> None:
+    answer = bench.post(Delivery(b'{"id": "0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e"}', {}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "callback_refused")

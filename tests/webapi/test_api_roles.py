@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ READS = {
     "metrics/labels": (404, 404, 200, 200, 404, 200),
     "metrics/queue": (404, 404, 200, 200, 404, 200),
     "metrics/rounds": (404, 404, 200, 200, 404, 200),
-    "webhooks": (404, 404, 200, 404, 404, 200),
+    "webhooks": (404, 404, 200, 404, 200, 200),
     "tokens": (200, 200, 200, 200, 200, 200),
     "me": (200, 200, 200, 200, 200, 200),
     "me/gold": (200, 200, 200, 200, 200, 200),
@@ -67,7 +68,7 @@ CHANGES = {
     "rounds": (404, 404, 400, 403, 404, 400),
     "imports": (404, 404, 400, 403, 404, 400),
     "exports": (404, 404, 400, 403, 404, 400),
-    "webhooks": (404, 404, 400, 404, 404, 400),
+    "webhooks": (404, 404, 400, 404, 400, 400),
     "tokens": (400, 400, 400, 400, 400, 400),
 }
 
@@ -135,6 +136,40 @@ def test_only_who_may_cancels_a_round(people: dict[str, User], things: dict[str,
         round_.refresh_from_db()
         assert round_.state == "pending"
     assert api(people["rita"]).post(f"/api/v1/rounds/{round_.pk}/cancel").json()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("move", ["launch", "pause", "resume", "cancel"])
+@pytest.mark.parametrize(
+    ("adapter", "expected"),
+    [("pull", (403, 403, 200, 403, 404, 200)), ("csv_dropbox", (404, 404, 200, 403, 404, 200))],
+)
+def test_only_who_may_moves_a_batch(
+    people: dict[str, User],
+    api: Api,
+    make_batch: Callable[..., Batch],
+    tmp_path: Path,
+    move: str,
+    adapter: str,
+    expected: tuple[int, ...],
+) -> None:
+    asked = {"resume": "pause", "pause": "launch"}.get(move, "")
+    for name, status in zip(NAMES, expected, strict=True):
+        batch = make_batch(1, adapter=adapter, asked=asked, config={"folder": str(tmp_path)})
+        assert api(people[name]).post(f"/api/v1/batches/{batch.pk}/{move}").status_code == status, name
+        batch.refresh_from_db()
+        assert batch.asked == (move if status == 200 else asked)
+        assert batch.state == ("cancelled" if (move, status) == ("cancel", 200) else "open")
+        assert Job.objects.filter(kind="move_batch", args__batch=str(batch.pk)).exists() == (status == 200)
+
+
+def test_a_vendors_account_sees_its_own_batch_and_does_not_move_it(
+    acme: User, api: Api, make_batch: Callable[..., Batch]
+) -> None:
+    batch = make_batch(1, vendor_user=acme)
+    for move in ("launch", "pause", "resume", "cancel"):
+        assert api(acme).post(f"/api/v1/batches/{batch.pk}/{move}").status_code == 403
+    batch.refresh_from_db()
+    assert (batch.asked, batch.state) == ("", "open")
 
 
 @pytest.mark.parametrize("resource", ["rounds", "classifiers", "evaluations", "corpora", "jobs"])

@@ -33,6 +33,7 @@ PAGES: dict[str, set[str]] = {
     "/compare/": LABELERS,
     "/me/": LABELERS,
     "/settings/tokens/": EVERYBODY,
+    "/settings/webhooks/": {"rita", "acme", "ada"},
 }
 
 

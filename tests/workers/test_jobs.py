@@ -172,6 +172,22 @@ def test_later_puts_a_job_back_without_an_error(monkeypatch: pytest.MonkeyPatch)
     assert run_due_job() is False
 
 
+def test_a_job_that_waits_for_people_uses_up_no_attempts(monkeypatch: pytest.MonkeyPatch, settings: object) -> None:
+    settings.JOB_MAX_ATTEMPTS = 2  # type: ignore[attr-defined]
+    job = queued()
+    outcomes = [GeneratorError("unreachable", permanent=False), Later(0), Later(0), Later(0)]
+    for attempts, error in zip([1, 0, 0, 0], outcomes, strict=True):
+        failing(monkeypatch, error)
+        Job.objects.update(not_before=timezone.now())
+        assert execute(job.pk) is True
+        job.refresh_from_db()
+        assert (job.state, job.attempts) == (JobState.QUEUED, attempts)
+    failing(monkeypatch, GeneratorError("unreachable", permanent=False))
+    assert execute(job.pk) is True
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1), "the failure before the waiting is forgotten"
+
+
 def test_an_unknown_kind_fails_with_the_known_ones() -> None:
     job = queued("mine")
     execute(job.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_a_vendor_that_was_away_is_told_again_when_asked_again(batch: Batch, ven
     assert run("move_batch").state == JobState.SUCCEEDED
     batch.refresh_from_db()
     assert (batch.told, batch.vendor_error, vendor.state()) == ("launch", "", "in_progress")
+
+
+def test_answers_that_cannot_be_kept_do_not_hold_up_the_others(batch: Batch, vendor: WebhookVendorHarness) -> None:
+    run("send_batch")
+    one, other, _ = vendor.holds()
+    vendor.answer(one, "a\0", "Yes")
+    vendor.answer(other, "ann", "Yes")
+    for _ in range(2):
+        assert run("collect_labels").state == JobState.QUEUED
+        assert list(Label.objects.values_list("annotator__external_id", "task")) == [("ann", uuid.UUID(other))]
 
 
 def test_a_vendor_that_is_away_is_asked_again_at_the_next_look(batch: Batch, vendor: WebhookVendorHarness) -> None:

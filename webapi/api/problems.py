@@ -61,7 +61,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _domain(error: DomainError) -> Problem:
-    return Problem(error.code, error.message, error.status, error.errors)
+    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return Problem(error.code, error.message, error.status, error.errors, headers)
 
 
 def _fields(error: exceptions.ValidationError) -> Problem:

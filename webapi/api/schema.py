@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicP
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import Serializer
 
+from webapi.api.webhook_events import describe_events
 from webapi.errors import ERROR_CODES, FIELD_CODES, PROBLEM_TYPE, problem
 from webapi.services.labels import MAX_LABELS
 from webapi.services.leases import MAX_LEASES
@@ -90,9 +91,10 @@ def one_of(name: str, *shapes: type[Serializer[Any]], many: bool = False) -> Any
 
 
 def add_problems(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]:
-    """Every operation may answer with a problem; the description lists every code."""
+    """Every operation may answer with a problem; the description lists every code, and what webhooks say."""
     result["info"]["description"] = describe()
     result["components"].setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+    result["webhooks"] = describe_events()
     answer = {
         "description": "A problem (RFC 9457)",
         "content": {
@@ -145,7 +147,9 @@ filter by field; an unknown parameter is an error.
 
 **Changing requests** take `Idempotency-Key`: the same key and body give the same answer for seven days (with the header
 `Idempotency-Replayed: true`), another body under the key is 409. A request that was refused changed nothing and leaves
-its key free. A new token's secret is shown once: a repetition has `token: null`.
+its key free. A new token's or webhook's secret is shown once: a repetition has `null` in its place.
+
+**Webhooks.** `POST /webhooks` has your server told of what happens; what each message says is under `webhooks`.
 
 **Long work** is answered 202 with a job; watch `GET /jobs/{id}` or the server-sent events of `GET /jobs/{id}/events`.
 Each event holds the whole state, so that a client who comes back with `Last-Event-ID` has missed nothing.

@@ -49,7 +49,7 @@ router.register("errors", ErrorCodes, "errors")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
-    path("callbacks/<uuid:batch>/<str:secret>", Callbacks.as_view(), name="callback"),
-    path("ml/<uuid:classifier>/<str:asked>", MlBackend.as_view(), name="ml-backend"),
+    path("callbacks/<path:address>", Callbacks.as_view(), name="callback"),
+    path("ml/<uuid:key>/<str:asked>", MlBackend.as_view(), name="ml-backend"),
     re_path("", Nothing.as_view(), name="nothing"),
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,17 +22,20 @@ from webapi.services.webhooks import (
     webhook_ping,
     webhook_rotate,
 )
-from workers.webhooks import EVENTS
+from workers.webhooks import EVENTS, VENDOR_EVENTS
 
 
 class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
-    """An endpoint, without its secret. `trouble`: why it was switched off, where nobody did it by hand."""
+    """An endpoint, without its secret. `trouble`: why it was switched off, where nobody did it by hand.
+
+    `role`: what it is told is what this role may know. `silent_since`: nobody answers there since then.
+    """
 
     events = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = WebhookEndpoint
-        fields = ["id", "url", "events", "active", "trouble", "owner", "created_at"]
+        fields = ["id", "url", "events", "active", "trouble", "silent_since", "owner", "role", "created_at"]
         read_only_fields = fields
 
 
@@ -49,23 +54,15 @@ class WebhookInput(StrictSerializer):
 
     url = serializers.URLField(max_length=1000, help_text="http or https; no redirects are followed.")
     events = serializers.ListField(
-        child=serializers.ChoiceField([event for event in EVENTS if event != "ping"]), min_length=1
+        child=serializers.ChoiceField(EVENTS), min_length=1, help_text="Vendors: " + ", ".join(VENDOR_EVENTS) + "."
     )
-
-    def validate_url(self, value: str) -> str:
-        """Web addresses only. Raises ValidationError."""
-        if not value.lower().startswith(("http://", "https://")):
-            raise serializers.ValidationError("Must be an http or https address.")
-        return value
 
 
 class WebhookChange(WebhookInput):
     """What is to be otherwise."""
 
     url = serializers.URLField(max_length=1000, required=False)
-    events = serializers.ListField(
-        child=serializers.ChoiceField([event for event in EVENTS if event != "ping"]), min_length=1, required=False
-    )
+    events = serializers.ListField(child=serializers.ChoiceField(EVENTS), min_length=1, required=False)
     active = serializers.BooleanField(required=False)
 
 
@@ -83,19 +80,15 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
         read_only_fields = fields
 
 
-class RedeliverInput(StrictSerializer):
-    """Which message."""
-
-    delivery = serializers.UUIDField()
-
-
 ASKED = {"url": "https://dashboard.example/gauntlet", "events": ["round.finished", "batch.finished"]}
 ROW: dict[str, Any] = {
     "id": EXAMPLE_ID,
     **ASKED,
     "active": True,
     "trouble": "",
+    "silent_since": None,
     "owner": EXAMPLE_ID,
+    "role": "researcher",
     "created_at": EXAMPLE_TIME,
 }
 SECRET = {**ROW, "secret": "whsec_…"}
@@ -145,7 +138,7 @@ class Webhooks(Resource[WebhookEndpoint]):
     def create(self, request: Request) -> Response:
         """Has an address told of events from now on. Keep the secret: it is shown this once."""
         return Response(
-            NewWebhookSerializer(webhook_create(owner=self.user, **self.input(WebhookInput))).data, status=201
+            NewWebhookSerializer(webhook_create(actor=self.actor, **self.input(WebhookInput))).data, status=201
         )
 
     @extend_schema(
@@ -190,18 +183,13 @@ class Webhooks(Resource[WebhookEndpoint]):
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
 
     @extend_schema(
-        request=RedeliverInput,
+        request=None,
         responses=DeliverySerializer,
-        examples=[*example({"delivery": EXAMPLE_ID}), *example(DELIVERY, status=200)],
+        parameters=[OpenApiParameter("delivery", OpenApiTypes.UUID, OpenApiParameter.PATH)],
+        examples=example({**DELIVERY, "state": "pending", "attempts": 0}, status=200),
     )
-    @action(detail=True, methods=["post"])
-    def redeliver(self, request: Request, pk: str) -> Response:
-        """Sends a message again, with the same id."""
-        rows = self.get_object().deliveries.select_related("endpoint")
-        wanted = self.input(RedeliverInput)["delivery"]
-        found = rows.filter(pk=wanted).first()
-        if found is None:
-            raise serializers.ValidationError(
-                {"delivery": serializers.ErrorDetail("This endpoint has no such message.", "does_not_exist")}
-            )
+    @action(detail=True, methods=["post"], url_path="deliveries/(?P<delivery>[0-9a-f-]{36})/redeliver")
+    def redeliver(self, request: Request, pk: str, delivery: str) -> Response:
+        """Sends a message again at once, with the same id: one that arrived, was given up, or waits for its time."""
+        found = get_object_or_404(self.get_object().deliveries.select_related("endpoint", "job"), pk=delivery)
         return Response(DeliverySerializer(delivery_repeat(delivery=found)).data)

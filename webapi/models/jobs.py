@@ -120,6 +120,11 @@ class Job(Row):
         fields = {"attempts": 0, "published_at": None, "lease_expires_at": None}
         return self._move(state=JobState.QUEUED, not_before=not_before, **fields)
 
+    def hurry(self) -> bool:
+        """Queued stays so, but is due now. False if it runs or has ended."""
+        queued = Job.objects.filter(pk=self.pk, state=JobState.QUEUED)
+        return bool(queued.update(not_before=timezone.now(), published_at=None))
+
     def hand_back(self) -> bool:
         """running under this lease -> queued and due, this attempt uncounted: its worker stops, nothing went wrong."""
         fields = {"published_at": None, "lease_token": None, "lease_expires_at": None}

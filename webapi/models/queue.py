@@ -105,6 +105,7 @@ class Batch(Row):
         constraints = [
             models.UniqueConstraint(fields=["round", "name"], condition=~Q(round=None), name="batch_once_per_round")
         ]
+        indexes = [models.Index(fields=["id"], condition=Q(followed_at=None), name="batch_to_follow")]
 
     def __str__(self) -> str:
         return self.name

@@ -47,7 +47,9 @@ NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
     NavLink("Annotators", "annotators", "annotators", "", frozenset({"annotators", "annotator"}), WATCHERS),
-    NavLink("Settings", "tokens", "tokens", "", frozenset({"tokens"}), frozenset({Role.CONTRACTOR})),
+    NavLink(
+        "Settings", "tokens", "tokens", "", frozenset({"tokens", "webhooks", "webhook"}), frozenset({Role.CONTRACTOR})
+    ),
 )
 
 register.filter("amount", figures.amount)
@@ -76,6 +78,12 @@ def navigation(context: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "links": [{"title": link.title, "url": reverse(link.url_name), "current": here in link.pages} for link in mine]
     }
+
+
+@register.inclusion_tag("parts/settings_tabs.html", takes_context=True)
+def settings_tabs(context: Mapping[str, Any], here: str) -> dict[str, Any]:
+    """The pages under Settings, for those who have more than one."""
+    return {"here": here, "has_webhooks": is_open_to(context["request"].user, "webhooks")}
 
 
 @register.filter

@@ -19,6 +19,7 @@ from webapi.pages import (
     snippet,
     snippets,
     tokens,
+    webhooks,
 )
 
 urlpatterns: list[URLPattern] = [
@@ -50,4 +51,9 @@ urlpatterns: list[URLPattern] = [
     path("classifiers/<uuid:key>/", classifiers.classifier, name="classifier"),
     path("settings/tokens/", tokens.tokens, name="tokens"),
     path("settings/tokens/<uuid:key>/revoke", tokens.revoke, name="token-revoke"),
+    path("settings/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("settings/webhooks/<uuid:key>/", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<uuid:key>/rotate", webhooks.rotate, name="webhook-rotate"),
+    path("settings/webhooks/<uuid:key>/<str:name>", webhooks.move, name="webhook-move"),
+    path("settings/webhooks/<uuid:key>/<uuid:delivery>/redeliver", webhooks.redeliver, name="webhook-redeliver"),
 ]

@@ -59,7 +59,10 @@ def round_retry(*, round_: Round) -> Round:
 
 def round_cancel(*, round_: Round) -> Round:
     """Ends the round for good and takes its open tasks back; labels and scores stay."""
-    moved = round_.cancel()
+    with transaction.atomic():
+        moved = round_.cancel()
+        if moved:
+            rounds.tell_end(round_, "cancelled")
     cancel_queued(round_.pk)
     for batch in round_.batches.filter(state=BatchState.OPEN) if moved else ():
         batch_move(batch=batch, move="cancel")
