@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from webapi.models import Batch, Corpus, Job, JobState, Policy, Round, Snippet, Stage, User
+from webapi.models import Annotator, Batch, Corpus, Job, JobState, Label, Policy, Round, Snippet, Stage, User
 from workers.execute import execute
 
 Api = Callable[..., APIClient]
@@ -99,6 +99,17 @@ def test_a_file_may_be_larger_than_a_request(rita: User, api: Api, policy: Polic
     assert Job.objects.count() == 1
 
 
+def exported(client: APIClient, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of an export as JSONL, as a client gets them."""
+    response = client.post("/api/v1/exports", asked, format="json")
+    assert response.status_code == 202, response.content
+    execute(response.json()["id"])
+    done = client.get(f"/api/v1/exports/{response.json()['id']}").json()
+    assert done["state"] == "succeeded", done["error"]
+    body = b"".join(client.get(done["download"]).streaming_content)
+    return [json.loads(line) for line in body.decode().splitlines()]
+
+
 def test_rows_are_exported_and_downloaded(
     rita: User, vera: User, api: Api, make_snippets: Callable[..., list[Snippet]]
 ) -> None:
@@ -134,9 +145,8 @@ def test_an_export_whose_file_was_cleared_away_says_so(rita: User, api: Api, pol
     ("body", "code"),
     [
         ({"what": "secrets"}, "invalid"),
-        ({"what": "snippets", "filters": {"colour": "red"}}, "unknown_name"),
-        ({"what": "snippets", "filters": {"policy": "x"}}, "bad_input"),
-        ({"what": "labels", "filters": {"since": "yesterday"}}, "bad_input"),
+        ({"what": "snippets", "filters": {"colour": "red"}}, "invalid"),
+        ({"what": "snippets", "filters": {"counted": True}}, "unknown_name"),
         ({"what": "scores"}, "bad_input"),
         ({"what": "snippets", "format": "xls"}, "invalid"),
     ],
@@ -145,6 +155,49 @@ def test_an_export_that_is_wrong_makes_no_job(rita: User, api: Api, body: dict[s
     response = api(rita).post("/api/v1/exports", body, format="json")
     assert (response.status_code, response.json()["code"]) == (400, code)
     assert Job.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("policy", "none", "does_not_exist"),
+        ("batch", "x", "invalid"),
+        ("since", "yesterday", "invalid"),
+        ("counted", "perhaps", "invalid"),
+        ("counted", None, "null"),
+        ("flagged", [], "invalid"),
+        ("choice", "", "blank"),
+    ],
+)
+def test_a_filters_wrong_value_is_named(rita: User, api: Api, name: str, value: Any, code: str) -> None:
+    response = api(rita).post("/api/v1/exports", {"what": "labels", "filters": {name: value}}, format="json")
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+    assert [(error["loc"], error["code"]) for error in response.json()["errors"]] == [(["filters", name], code)]
+    assert Job.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("counted", True, ["alice", "ben"]),
+        ("counted", False, ["cleo"]),
+        ("counted", "true", ["alice", "ben"]),
+        ("counted", "false", ["cleo"]),
+        ("flagged", True, ["ben"]),
+        ("flagged", False, ["alice", "cleo"]),
+        ("flagged", "true", ["ben"]),
+        ("flagged", "false", ["alice", "cleo"]),
+        ("policy", "harm", ["alice", "ben", "cleo"]),
+    ],
+)
+def test_labels_are_exported_by_truth_and_by_name(
+    rita: User, api: Api, make_snippets: Callable[..., list[Snippet]], name: str, value: Any, expected: list[str]
+) -> None:
+    (row,) = make_snippets(1)
+    for who, fields in (("alice", {}), ("ben", {"flagged": True}), ("cleo", {"counted": False})):
+        Label.objects.create(snippet=row, annotator=Annotator.objects.create(name=who), choice="Yes", **fields)
+    rows = exported(api(rita), what="labels", filters={name: value})
+    assert [row["annotator_name"] for row in rows] == expected
 
 
 def test_a_jobs_pace(rita: User, api: Api) -> None:

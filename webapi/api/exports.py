@@ -14,20 +14,37 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from webapi.api.base import Resource, StrictSerializer
+from webapi.api.fields import PolicyField
 from webapi.api.jobs import ROW, JobFilter, JobSerializer
 from webapi.api.schema import EXAMPLE_ID, example
-from webapi.models import Job, JobState
+from webapi.models import Job, JobState, Source, SplitName
 from webapi.services.transfers import EXPORT, export_create, export_file
 from workers.export_tables import EXPORTS
 from workers.table_files import WRITERS
+
+
+class ExportFilters(StrictSerializer):
+    """Which rows are meant; each kind of rows knows some of these."""
+
+    policy = PolicyField(required=False)
+    batch = serializers.UUIDField(required=False)
+    round = serializers.UUIDField(required=False)
+    annotator = serializers.UUIDField(required=False)
+    classifier = serializers.UUIDField(required=False)
+    source = serializers.ChoiceField(Source.choices, required=False)  # type: ignore[assignment]
+    split = serializers.ChoiceField(SplitName.choices, required=False)
+    choice = serializers.CharField(required=False)
+    consensus = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False, help_text="Rows made from this time on.")
+    counted = serializers.BooleanField(required=False, help_text="Whether the answer is a vote.")
+    flagged = serializers.BooleanField(required=False, help_text="Whether the annotator asks for somebody to look.")
 
 
 class ExportInput(StrictSerializer):
     """What is to be exported."""
 
     what = serializers.ChoiceField(list(EXPORTS))
-    filters = serializers.DictField(
-        child=serializers.CharField(),
+    filters = ExportFilters(
         default=dict,
         help_text="; ".join(f"{what}: {', '.join(export.filters)}" for what, export in EXPORTS.items())
         + ". Scores need a classifier.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Model
 
 from engine.errors import BadInput
 from webapi.errors import DomainError
@@ -52,11 +53,9 @@ def import_create(
 
 def export_create(*, what: str, filters: Mapping[str, Any], file_format: str, created_by: User) -> Job:
     """A job that writes rows to a file. Raises UnknownName or BadInput for what cannot be exported so."""
-    try:
-        export_query(what, filters)
-    except (ValidationError, ValueError, TypeError) as error:
-        raise BadInput("a filter's value is not of the right kind", where="filters") from error
-    return _enqueue(EXPORT, {"what": what, "filters": dict(filters), "format": file_format}, created_by)
+    plain = {name: _plain(value) for name, value in filters.items()}
+    export_query(what, plain)
+    return _enqueue(EXPORT, {"what": what, "filters": plain, "format": file_format}, created_by)
 
 
 def export_file(job: Job) -> Path:
@@ -67,6 +66,15 @@ def export_file(job: Job) -> Path:
     if not path.is_file():
         raise DomainError("export_gone", "The file is no longer in the store.")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """As a job's arguments hold it: rows by key, times as ISO 8601."""
+    if isinstance(value, Model):
+        return str(value.pk)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _store(upload: IO[bytes], file_format: str) -> str:
