@@ -18,7 +18,9 @@ from workers.jobs import chunked
 Format = Literal["jsonl", "csv", "parquet"]
 MAX_LINE = 1 << 20
 """Bytes of one line or field; a longer one is malformed, and never read whole."""
-BATCH = 1000
+BATCH = 1024
+ROW_GROUP, ROW_GROUP_BYTES = 64 * BATCH, 64 << 20
+"""A row group of Parquet is written when it has so many rows, or takes so much memory."""
 
 
 class Line(NamedTuple):
@@ -156,11 +158,24 @@ def _write_parquet(path: Path, columns: Sequence[Column], rows: Iterable[Sequenc
     schema = pa.schema([(column.name, column.type) for column in columns])
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for chunk in chunked(rows, BATCH):
-            count += len(chunk)
-            arrays = [pa.array(values, c.type) for values, c in zip(zip(*chunk, strict=True), columns, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+        for group in _row_groups(rows, schema):
+            count += group.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP)
     return count
+
+
+def _row_groups(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for chunk in chunked(rows, BATCH):
+        arrays = [pa.array(values, kind) for values, kind in zip(zip(*chunk, strict=True), schema.types, strict=True)]
+        batches.append(pa.record_batch(arrays, schema=schema))
+        size += batches[-1].nbytes
+        if len(batches) * BATCH >= ROW_GROUP or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(batches)
+            batches, size = [], 0
+    if batches:
+        yield pa.Table.from_batches(batches)
 
 
 def _plain(value: Any) -> Any:

@@ -104,7 +104,11 @@ class Exports(Resource[Job]):
         examples=[*example(ASKED), *example(QUEUED, status=202)],
     )
     def create(self, request: Request) -> Response:
-        """Writes snippets, labels, consensus or scores to a JSONL, CSV or Parquet file."""
+        """A job that writes the rows of one kind, as they are when it begins, to one JSONL, CSV or Parquet file.
+
+        Rows come in the order of their keys; what came later is not among them. `download` is there once the job
+        has succeeded.
+        """
         data = self.input(ExportInput)
         job = export_create(
             what=data["what"], filters=data["filters"], file_format=data["format"], created_by=self.user

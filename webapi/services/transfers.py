@@ -18,7 +18,7 @@ from webapi.errors import DomainError
 from webapi.models import Job, JobState, Policy, User
 from webapi.services.corpora import server_path
 from workers.artifacts import writing
-from workers.export_tables import export_query
+from workers.export_tables import export_of
 from workers.jobs import enqueue
 
 IMPORT, EXPORT = "import_snippets", "export_rows"
@@ -54,7 +54,7 @@ def import_create(
 def export_create(*, what: str, filters: Mapping[str, Any], file_format: str, created_by: User) -> Job:
     """A job that writes rows to a file. Raises UnknownName or BadInput for what cannot be exported so."""
     plain = {name: _plain(value) for name, value in filters.items()}
-    export_query(what, plain)
+    export_of(what, plain)
     return _enqueue(EXPORT, {"what": what, "filters": plain, "format": file_format}, created_by)
 
 
