@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,6 +39,11 @@ class From(NamedTuple):
     convert: Callable[[Any], Any] | None = None
 
 
+def key(lookup: str) -> From:
+    """A column of keys."""
+    return From(lookup, TEXT, str)
+
+
 def of_table(
     rows: Callable[[], QuerySet[Any]],
     *,
@@ -69,14 +73,13 @@ def in_chunks(query: QuerySet[Any], fields: Sequence[str]) -> Iterator[list[tupl
         chunk = list(rows.filter(pk__gt=chunk[-1][0])[:CHUNK]) if len(chunk) == CHUNK else []
 
 
-def _values(query: QuerySet[Any], columns: Sequence[From]) -> Iterator[list[Any]]:
-    """The values of each row's columns, keys as text."""
+def _values(query: QuerySet[Any], columns: Sequence[From]) -> Iterator[Sequence[Any]]:
+    """The values of each row's columns."""
     for chunk in in_chunks(query, [column.lookup for column in columns]):
-        for _, *row in chunk:
-            yield [_value(column, value) for column, value in zip(columns, row, strict=True)]
+        _, *found = zip(*chunk, strict=True)
+        yield from zip(*map(_converted, columns, found), strict=True)
 
 
-def _value(column: From, value: Any) -> Any:
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    return column.convert(value) if column.convert and value is not None else value
+def _converted(column: From, values: Sequence[Any]) -> Sequence[Any]:
+    convert = column.convert
+    return values if convert is None else [None if value is None else convert(value) for value in values]

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from engine.errors import BadInput, UnknownName
 from webapi.models import Consensus, ConsensusChange, Label, Preference, Score, Snippet
-from workers.export_reading import REAL, TEXT, TIME, TRUTH, WHOLE, Export, From, of_table
+from workers.export_reading import REAL, TEXT, TIME, TRUTH, WHOLE, Export, From, key, of_table
 
 
 def _as_json(value: Any) -> str:
@@ -31,12 +31,12 @@ _SNIPPET = {
     "content_hash": From("snippet__content_hash", TEXT),
 }
 _ANNOTATOR = {
-    "annotator": From("annotator_id", TEXT),
+    "annotator": key("annotator_id"),
     "annotator_name": From("annotator__name", TEXT),
     "staff": From("annotator__staff", TRUTH),
     "simulated": From("annotator__simulated", TRUTH),
 }
-_LABEL = {"id": From("id", TEXT), "snippet": From("snippet_id", TEXT), **_SNIPPET, **_ANNOTATOR}
+_LABEL = {"id": key("id"), "snippet": key("snippet_id"), **_SNIPPET, **_ANNOTATOR}
 _ANSWER = {
     "revision": From("revision", WHOLE),
     "seconds": From("seconds", REAL),
@@ -45,7 +45,7 @@ _ANSWER = {
     "flagged": From("flagged", TRUTH),
 }
 _CAME = {
-    "batch": From("task__batch_id", TEXT),
+    "batch": key("task__batch_id"),
     "external_id": From("external_id", TEXT),
     "created_at": From("created_at", TIME),
 }
@@ -63,14 +63,14 @@ EXPORTS: Mapping[str, Export] = {
     "snippets": of_table(
         Snippet.objects.all,
         columns={
-            "id": From("id", TEXT),
+            "id": key("id"),
             "policy": From("policy__name", TEXT),
             "prompt": From("prompt", TEXT),
             "completion": From("completion", TEXT),
             "content_hash": From("content_hash", TEXT),
             "source": From("source", TEXT),
             "split": From("split", TEXT),
-            "parent": From("parent_id", TEXT),
+            "parent": key("parent_id"),
             "root_hash": From("root_hash", TEXT),
             "story": From("story__name", TEXT),
             "external_id": From("external_id", TEXT),
@@ -110,9 +110,9 @@ EXPORTS: Mapping[str, Export] = {
     "preferences": of_table(
         Preference.objects.all,
         columns={
-            "id": From("id", TEXT),
-            "first": From("snippet_id", TEXT),
-            "second": From("rival_id", TEXT),
+            "id": key("id"),
+            "first": key("snippet_id"),
+            "second": key("rival_id"),
             "prompt": From("snippet__prompt", TEXT),
             "first_completion": From("snippet__completion", TEXT),
             "second_completion": From("rival__completion", TEXT),
@@ -127,7 +127,7 @@ EXPORTS: Mapping[str, Export] = {
     "consensus": of_table(
         Consensus.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             **_SNIPPET,
             "choice": From("choice", TEXT),
             "rule": From("rule", TEXT),
@@ -140,7 +140,7 @@ EXPORTS: Mapping[str, Export] = {
     "consensus_history": of_table(
         ConsensusChange.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             "content_hash": From("snippet__content_hash", TEXT),
             "choice": From("choice", TEXT),
             "rule": From("rule", TEXT),
@@ -153,9 +153,9 @@ EXPORTS: Mapping[str, Export] = {
     "scores": of_table(
         Score.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             **_SNIPPET,
-            "classifier": From("classifier_id", TEXT),
+            "classifier": key("classifier_id"),
             "logit": From("logit", REAL),
             "score": From("logit", REAL, _sigmoid),
         },

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,27 +130,23 @@ def _read_parquet(path: Path) -> Iterator[Line]:
 
 def _write_jsonl(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
     names = [column.name for column in columns]
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     count = 0
     with path.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            count += 1
-            values = dict(zip(names, map(_plain, row), strict=True))
-            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
+        for chunk in _plain(columns, rows):
+            count += len(chunk)
+            stream.writelines(encode(dict(zip(names, row, strict=True))) + "\n" for row in chunk)
     return count
 
 
 def _write_csv(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        return _write_csv_to(stream, [column.name for column in columns], rows)
-
-
-def _write_csv_to(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    writer = csv.writer(stream)
-    writer.writerow(names)
     count = 0
-    for row in rows:
-        count += 1
-        writer.writerow(["" if value is None else _plain(value) for value in row])
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([column.name for column in columns])
+        for chunk in _plain(columns, rows):
+            count += len(chunk)
+            writer.writerows(chunk)
     return count
 
 
@@ -178,9 +174,16 @@ def _row_groups(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> Iterator[pa
         yield pa.Table.from_batches(batches)
 
 
-def _plain(value: Any) -> Any:
-    """Times as ISO 8601 with a Z; the rest as it is."""
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+def _plain(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows in chunks, times as ISO 8601 with a Z."""
+    for chunk in chunked(rows, BATCH):
+        values = zip(columns, zip(*chunk, strict=True), strict=True)
+        plain = [map(_iso, cells) if pa.types.is_timestamp(column.type) else cells for column, cells in values]
+        yield list(zip(*plain, strict=True))
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[Line]]] = {
