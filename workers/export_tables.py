@@ -103,9 +103,10 @@ EXPORTS: Mapping[str, Export] = {
             "choice": From("choice", TEXT),
             "right_choice": From("task__gold__choice", TEXT),
             **_ANSWER,
-            "created_at": From("created_at", TIME),
+            "withdrawn_at": From("withdrawn_at", TIME),
+            **_CAME,
         },
-        filters={name: _ANSWER_FILTERS[name] for name in ("policy", "annotator", "since")},
+        filters=_ANSWER_FILTERS,
     ),
     "preferences": of_table(
         Preference.objects.all,
@@ -122,7 +123,7 @@ EXPORTS: Mapping[str, Export] = {
             **_ANSWER,
             **_CAME,
         },
-        filters={name: _ANSWER_FILTERS[name] for name in ("policy", "batch", "annotator", "since", "counted")},
+        filters=_ANSWER_FILTERS,
     ),
     "consensus": of_table(
         Consensus.objects.all,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import BadInput
+from labeling_adapters.csv_tables import formula_proof
 from workers.jobs import chunked
 
 Format = Literal["jsonl", "csv", "parquet"]
@@ -61,8 +62,20 @@ def count_lines(path: Path, file_format: Format) -> int:
         raise BadInput(f"not a Parquet file: {error}", where=path.name) from error
 
 
-def write_lines(path: Path, file_format: Format, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
-    """Writes the rows, each with a value for every column. Returns how many. Memory does not grow with them."""
+def write_lines(
+    path: Path,
+    file_format: Format,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Any]],
+    *,
+    spreadsheet_safe: bool = False,
+) -> int:
+    """Writes the rows, each with a value for every column. Returns how many. Memory does not grow with them.
+
+    `spreadsheet_safe` is for CSV: no text becomes a formula. What is written so is not read again as it was.
+    """
+    if spreadsheet_safe:
+        return _write_csv_for_spreadsheets(path, columns, rows)
     return WRITERS[file_format](path, columns, rows)
 
 
@@ -139,15 +152,21 @@ def _write_jsonl(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[
     return count
 
 
-def _write_csv(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
+def _write_csv(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]], encoding: str = "utf-8") -> int:
     count = 0
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with path.open("w", encoding=encoding, newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([column.name for column in columns])
         for chunk in _plain(columns, rows):
             count += len(chunk)
             writer.writerows(chunk)
     return count
+
+
+def _write_csv_for_spreadsheets(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
+    """With a byte-order mark, without which they take UTF-8 for something else."""
+    safe = ([formula_proof(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return _write_csv(path, columns, safe, encoding="utf-8-sig")
 
 
 def _write_parquet(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:

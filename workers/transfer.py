@@ -110,7 +110,8 @@ def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Ta
 def export_rows(run: JobRun) -> dict[str, Any]:
     """Job `export_rows`: writes `args["what"]` filtered by `args["filters"]` as `args["format"]` into the store.
 
-    The file appears whole under `exports/` or not at all; run again it takes the place of the first.
+    With `args["spreadsheet_safe"]`, as a table in which no text becomes a formula. The file appears whole under
+    `exports/` or not at all; run again it takes the place of the first.
     """
     what, file_format = run.args["what"], run.args["format"]
     if file_format not in WRITERS:
@@ -122,7 +123,9 @@ def export_rows(run: JobRun) -> dict[str, Any]:
     columns = [Column(name, kind) for name, kind in export.columns.items()]
     path = Path(settings.GAUNTLET_HOME) / "exports" / f"{run.job.pk}.{file_format}"
     with writing(path) as temporary:
-        count = write_lines(temporary, file_format, columns, _with_progress(rows, run, total))
+        safe = run.args.get("spreadsheet_safe", False)
+        rows = _with_progress(rows, run, total)
+        count = write_lines(temporary, file_format, columns, rows, spreadsheet_safe=safe)
         size, digest = temporary.stat().st_size, _sha256(temporary)
     run.progress(count, count)
     return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}

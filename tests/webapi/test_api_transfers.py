@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,22 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from webapi.models import Annotator, Batch, Corpus, Job, JobState, Label, Policy, Round, Snippet, Stage, User
+from webapi.models import (
+    Annotator,
+    Batch,
+    Corpus,
+    Gold,
+    Job,
+    JobState,
+    Label,
+    Policy,
+    Preference,
+    Round,
+    Snippet,
+    Stage,
+    Task,
+    User,
+)
 from workers.execute import execute
 
 Api = Callable[..., APIClient]
@@ -99,15 +115,71 @@ def test_a_file_may_be_larger_than_a_request(rita: User, api: Api, policy: Polic
     assert Job.objects.count() == 1
 
 
-def exported(client: APIClient, **asked: Any) -> list[dict[str, Any]]:
-    """The rows of an export as JSONL, as a client gets them."""
+def downloaded(client: APIClient, **asked: Any) -> bytes:
+    """The file of an export, as a client gets it."""
     response = client.post("/api/v1/exports", asked, format="json")
     assert response.status_code == 202, response.content
     execute(response.json()["id"])
     done = client.get(f"/api/v1/exports/{response.json()['id']}").json()
     assert done["state"] == "succeeded", done["error"]
-    body = b"".join(client.get(done["download"]).streaming_content)
-    return [json.loads(line) for line in body.decode().splitlines()]
+    return b"".join(client.get(done["download"]).streaming_content)
+
+
+def exported(client: APIClient, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of an export as JSONL."""
+    return [json.loads(line) for line in downloaded(client, **asked).decode().splitlines()]
+
+
+@pytest.fixture
+def judged(policy: Policy, make_snippets: Callable[..., list[Snippet]]) -> dict[str, Any]:
+    """Alice's answers in a round's batch, ben's in another: each a label, a comparison and an answer to gold."""
+    rows = make_snippets(6)
+    round_ = Round.objects.create(name="r", policy=policy, corpus=Corpus.objects.create(name="c"))
+    when = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for n, (who, batch) in enumerate(
+        (
+            ("alice", Batch.objects.create(policy=policy, name="in", round=round_)),
+            ("ben", Batch.objects.create(policy=policy, name="out")),
+        )
+    ):
+        mine = {"annotator": Annotator.objects.create(name=who), "flagged": who == "ben", "counted": who == "alice"}
+        task, pair = (Task.objects.create(batch=batch, snippet=rows[n], rival=rival) for rival in (None, rows[5]))
+        gold = Gold.objects.create(policy=policy, snippet=rows[n + 2], choice="Yes")
+        test = Task.objects.create(batch=batch, snippet=gold.snippet, gold=gold)
+        choice = "Yes" if who == "alice" else "No"
+        Label.objects.create(task=task, snippet=rows[n], choice=choice, **mine)
+        Label.objects.create(task=test, snippet=gold.snippet, choice=choice, withdrawn_at=when, **mine)
+        preferred = "first" if who == "alice" else "second"
+        Preference.objects.create(task=pair, snippet=rows[n], rival=rows[5], choice=preferred, **mine)
+    return {"round": str(round_.pk), "batch": str(Batch.objects.get(name="in").pk)}
+
+
+@pytest.mark.parametrize("what", ["labels", "gold_answers", "preferences"])
+def test_answers_of_every_kind_are_filtered_alike(rita: User, api: Api, judged: dict[str, Any], what: str) -> None:
+    alice = str(Annotator.objects.get(name="alice").pk)
+    choice = "first" if what == "preferences" else "Yes"
+    for filters in (
+        {"batch": judged["batch"]},
+        {"round": judged["round"]},
+        {"choice": choice},
+        {"flagged": False},
+        {"counted": True},
+        {"annotator": alice},
+    ):
+        rows = exported(api(rita), what=what, filters={"policy": "harm", **filters})
+        assert [row["annotator_name"] for row in rows] == ["alice"], filters
+    assert [row["batch"] for row in rows] == [judged["batch"]]
+    for filters in ({}, {"since": "2026-01-01T00:00:00Z"}):
+        assert len(exported(api(rita), what=what, filters=filters)) == 2
+    assert exported(api(rita), what=what, filters={"since": "2100-01-01T00:00:00Z"}) == []
+
+
+def test_answers_to_gold_tell_when_they_were_withdrawn(rita: User, api: Api, judged: dict[str, Any]) -> None:
+    found = exported(api(rita), what="gold_answers")
+    assert [(row["choice"], row["right_choice"], row["withdrawn_at"]) for row in found] == [
+        ("Yes", "Yes", "2026-03-02T12:00:00Z"),
+        ("No", "Yes", "2026-03-02T12:00:00Z"),
+    ]
 
 
 def test_rows_are_exported_and_downloaded(
@@ -198,6 +270,30 @@ def test_labels_are_exported_by_truth_and_by_name(
         Label.objects.create(snippet=row, annotator=Annotator.objects.create(name=who), choice="Yes", **fields)
     rows = exported(api(rita), what="labels", filters={name: value})
     assert [row["annotator_name"] for row in rows] == expected
+
+
+def test_notes_are_no_formulas_where_a_spreadsheet_is_to_open_them(
+    rita: User, api: Api, make_snippets: Callable[..., list[Snippet]]
+) -> None:
+    notes = ["=HYPERLINK(1)", "+1", "-1", "@a", "\tb", "\rc", "\u00e9", "a=b", ""]
+    rows = make_snippets(len(notes))
+    annotator = Annotator.objects.create(name="=cmd")
+    for row, note in zip(rows, notes, strict=True):
+        Label.objects.create(snippet=row, annotator=annotator, choice="Yes", note=note, seconds=-1.5)
+    client = api(rita)
+    found = {}
+    for safe in (True, False):
+        asked = {"what": "labels", "format": "csv", "spreadsheet_safe": safe}
+        body = downloaded(client, **asked)
+        assert body.startswith(b"\xef\xbb\xbf") == safe
+        found[safe] = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+    assert [row["note"] for row in found[False]] == notes
+    assert [row["note"] for row in found[True]] == [f"'{note}" for note in notes[:6]] + notes[6:]
+    assert {row["annotator_name"] for row in found[True]} == {"'=cmd"}
+    assert {row["seconds"] for row in found[True]} == {"-1.5"}
+    refused = client.post("/api/v1/exports", {"what": "labels", "format": "jsonl", "spreadsheet_safe": True})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (400, ["spreadsheet_safe"])
+    assert Job.objects.count() == 2
 
 
 def test_a_jobs_pace(rita: User, api: Api) -> None:

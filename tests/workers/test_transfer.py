@@ -38,13 +38,15 @@ from webapi.models import (
     Preference,
     Score,
     Snippet,
+    Source,
     Task,
 )
 from workers import export_reading, table_files, transfer
 from workers.execute import execute
 from workers.export_tables import EXPORTS
 from workers.jobs import JobRun
-from workers.snippet_rows import SnippetInput
+from workers.snippet_rows import SnippetInput, prepare
+from workers.snippet_rows import write as write_rows
 from workers.table_files import MAX_LINE, READERS, WRITERS, Column, count_lines, read_lines, write_lines
 
 pytestmark = pytest.mark.django_db
@@ -370,7 +372,7 @@ def test_an_export_run_again_is_the_same_file(labelled: list[Snippet]) -> None:
 
 
 def test_an_export_that_is_killed_leaves_no_half_file(labelled: list[Snippet], monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*args: Any) -> int:
+    def die(*args: Any, **kwargs: Any) -> int:
         path: Path = args[0]
         path.write_text("half")
         raise OSError(28, "No space left on device")
@@ -379,6 +381,22 @@ def test_an_export_that_is_killed_leaves_no_half_file(labelled: list[Snippet], m
     with pytest.raises(OSError, match="No space"):
         export("labels", "jsonl")
     assert list(transfer._stored("exports").iterdir()) == []
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "'quoted", "plain = text", ""]
+
+
+@pytest.mark.parametrize("file_format", WRITERS)
+def test_texts_that_look_like_formulas_come_back_as_they_were(policy: Policy, run: Any, file_format: str) -> None:
+    rows = [SnippetInput(prompt=text, completion=f"{text} ended.") for text in FORMULAS]
+    made = write_rows(policy, [found.row for found in prepare(policy, rows, source=Source.MANUAL) if found.row])
+    assert len(made) == len(FORMULAS)
+    before = sorted(Snippet.objects.values_list("content_hash", "prompt", "completion"))
+    path, _ = export("snippets", file_format)
+    assert [row["prompt"] for row in read(path)] == FORMULAS
+    Snippet.objects.all().delete()
+    assert transfer.import_snippets(run(path))["created"] == len(FORMULAS)
+    assert sorted(Snippet.objects.values_list("content_hash", "prompt", "completion")) == before
 
 
 @pytest.mark.parametrize("rows", range(7))

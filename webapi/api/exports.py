@@ -50,6 +50,11 @@ class ExportInput(StrictSerializer):
         + ". Scores need a classifier.",
     )
     format = serializers.ChoiceField(list(WRITERS), default="jsonl")
+    spreadsheet_safe = serializers.BooleanField(
+        default=False,
+        help_text="CSV for people's spreadsheets: `'` stands before a text that would be a formula, and a byte-order "
+        "mark before all. Leave it false where a program reads the file.",
+    )
 
 
 class ExportSerializer(JobSerializer):
@@ -111,7 +116,11 @@ class Exports(Resource[Job]):
         """
         data = self.input(ExportInput)
         job = export_create(
-            what=data["what"], filters=data["filters"], file_format=data["format"], created_by=self.user
+            what=data["what"],
+            filters=data["filters"],
+            file_format=data["format"],
+            spreadsheet_safe=data["spreadsheet_safe"],
+            created_by=self.user,
         )
         return Response(self.get_serializer(job).data, status=202)
 

@@ -51,11 +51,16 @@ def import_create(
     return _enqueue(IMPORT, args, created_by)
 
 
-def export_create(*, what: str, filters: Mapping[str, Any], file_format: str, created_by: User) -> Job:
+def export_create(
+    *, what: str, filters: Mapping[str, Any], file_format: str, created_by: User, spreadsheet_safe: bool = False
+) -> Job:
     """A job that writes rows to a file. Raises UnknownName or BadInput for what cannot be exported so."""
+    if spreadsheet_safe and file_format != "csv":
+        raise BadInput("only CSV is opened by spreadsheets as text", where="spreadsheet_safe")
     plain = {name: _plain(value) for name, value in filters.items()}
     export_of(what, plain)
-    return _enqueue(EXPORT, {"what": what, "filters": plain, "format": file_format}, created_by)
+    args = {"what": what, "filters": plain, "format": file_format, "spreadsheet_safe": spreadsheet_safe}
+    return _enqueue(EXPORT, args, created_by)
 
 
 def export_file(job: Job) -> Path:
