@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 CHUNK = 2000
 TEXT, TIME = pa.string(), pa.timestamp("us", tz="UTC")
-REAL, WHOLE, TRUTH = pa.float64(), pa.int32(), pa.bool_()
+REAL, WHOLE, COUNT, TRUTH = pa.float64(), pa.int32(), pa.int64(), pa.bool_()
 
 
 class Reading(NamedTuple):
@@ -64,13 +64,16 @@ def of_table(
     return Export({name: column.type for name, column in columns.items()}, tuple(filters), read, required)
 
 
-def in_chunks(query: QuerySet[Any], fields: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+def in_chunks(
+    query: QuerySet[Any], fields: Sequence[str], *, size: int | None = None
+) -> Iterator[list[tuple[Any, ...]]]:
     """These fields of each row after its key, in the order of the keys. One query a chunk, none open between them."""
+    size = size or CHUNK
     rows = query.order_by("pk").values_list("pk", *fields)
-    chunk = list(rows[:CHUNK])
+    chunk = list(rows[:size])
     while chunk:
         yield chunk
-        chunk = list(rows.filter(pk__gt=chunk[-1][0])[:CHUNK]) if len(chunk) == CHUNK else []
+        chunk = list(rows.filter(pk__gt=chunk[-1][0])[:size]) if len(chunk) == size else []
 
 
 def _values(query: QuerySet[Any], columns: Sequence[From]) -> Iterator[Sequence[Any]]:

@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from engine.errors import BadInput, UnknownName
 from webapi.models import Consensus, ConsensusChange, Label, Preference, Score, Snippet
+from workers.export_figures import AGREEMENT, ANNOTATORS
 from workers.export_reading import REAL, TEXT, TIME, TRUTH, WHOLE, Export, From, key, of_table
 
 
@@ -163,6 +164,8 @@ EXPORTS: Mapping[str, Export] = {
         filters={"classifier": "classifier", "round": "snippet__memberships__round"},
         required=("classifier",),
     ),
+    "agreement": AGREEMENT,
+    "annotators": ANNOTATORS,
 }
 """What can be exported."""
 

@@ -15,6 +15,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from webapi.api.schema import EXAMPLE_ID
 from webapi.models import (
     Annotator,
     Batch,
@@ -31,6 +32,8 @@ from webapi.models import (
     Task,
     User,
 )
+from webapi.services.policies import policy_create
+from workers import export_figures
 from workers.execute import execute
 
 Api = Callable[..., APIClient]
@@ -179,6 +182,98 @@ def test_answers_to_gold_tell_when_they_were_withdrawn(rita: User, api: Api, jud
     assert [(row["choice"], row["right_choice"], row["withdrawn_at"]) for row in found] == [
         ("Yes", "Yes", "2026-03-02T12:00:00Z"),
         ("No", "Yes", "2026-03-02T12:00:00Z"),
+    ]
+
+
+STATISTIC = ("estimate", "low", "high", "level", "method", "failures", "n")
+
+
+@pytest.fixture
+def disputed(policy: Policy, make_snippets: Callable[..., list[Snippet]]) -> list[Policy]:
+    """Labels of ann and ben on 24 snippets of one policy, the half of them generated; and two labels of another's."""
+    people = [Annotator.objects.create(name="ann"), Annotator.objects.create(name="=ben", vendor="acme")]
+    rows = make_snippets(12, source="corpus") + make_snippets(12, first=12, source="generated")
+    for n, row in enumerate(rows):
+        for who, choice in zip(people, ("Yes" if n % 3 else "No", "Yes" if n % 4 else "No"), strict=True):
+            Label.objects.create(snippet=row, annotator=who, choice=choice, seconds=3)
+    other = policy_create(spec={**policy.spec, "name": "other"})
+    (row,) = make_snippets(1, first=30)
+    Snippet.objects.filter(pk=row.pk).update(policy=other)
+    Label.objects.create(snippet=row, annotator=people[1], choice="Yes")
+    return [policy, other]
+
+
+def test_agreement_is_exported_as_the_api_gives_it(rita: User, api: Api, disputed: list[Policy]) -> None:
+    client, policy = api(rita), disputed[0]
+    rows = exported(client, what="agreement", filters={"policy": "harm", "by": "source"})
+    told = client.get("/api/v1/metrics/agreement?policy=harm&by=source").json()
+    expected = {}
+    for of, part in (("all", {"key": "", **told}), *(("source", part) for part in told["parts"])):
+        overall = part["overall"]
+        expected[of, part["key"], "unanimous", ""] = part["unanimous"]
+        for name in ("percent", "alpha", "fleiss", "ac1", "ac2"):
+            expected[of, part["key"], name, ""] = overall[name]
+        for choice, value in overall["per_choice"].items():
+            expected[of, part["key"], "specific agreement", choice] = value
+    (pair,) = told["pairs"]
+    expected["pair", "", "kappa", ""] = {
+        **{"estimate": pair["kappa"], "low": pair["low"], "high": pair["high"], "level": 0.95},
+        **{"method": "Cohen's kappa, bootstrap of items", "n": 24},
+    }
+    found = {(row["of"], row["key"], row["statistic"], row["choice"]): row for row in rows}
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        assert [found[key][name] for name in STATISTIC] == [value.get(name) for name in STATISTIC], key
+    assert {(row["policy"], row["policy_name"]) for row in rows} == {(str(policy.pk), "harm v1")}
+    # Both said Yes on 13 of 24 (not a multiple of 3 or 4 below 24: 12) and No on the 2 multiples of 12.
+    whole = found["all", "", "unanimous", ""]
+    assert (whole["failures"], whole["n"], found["all", "", "percent", ""]["estimate"]) == (14, 24, 14 / 24)
+    assert {(rows[-1]["a_name"], rows[-1]["b_name"])} <= {("ann", "=ben"), ("=ben", "ann")}
+    assert {rows[-1]["a"], rows[-1]["b"]} == {str(row.pk) for row in Annotator.objects.all()}
+
+
+def test_agreement_is_filtered_and_given_of_every_policy(rita: User, api: Api, disputed: list[Policy]) -> None:
+    client = api(rita)
+
+    def judged(**filters: Any) -> list[tuple[str, int]]:
+        rows = exported(client, what="agreement", filters=filters)
+        return [(row["policy_name"], row["n"]) for row in rows if (row["of"], row["statistic"]) == ("all", "unanimous")]
+
+    assert judged() == [("other v1", 0), ("harm v1", 24)]
+    assert judged(policy="harm", source="generated") == [("harm v1", 12)]
+    assert judged(policy="harm", vendor="acme") == [("harm v1", 0)]
+    assert judged(policy="harm", until="2020-01-01T00:00:00Z") == [("harm v1", 0)]
+    assert judged(policy="harm", since="2020-01-01T00:00:00Z") == [("harm v1", 24)]
+    annotator = str(Annotator.objects.get(name="ann").pk)
+    assert judged(policy="harm", annotator=annotator) == [("harm v1", 24)]
+    assert judged(policy="harm", batch=EXAMPLE_ID, round=EXAMPLE_ID) == [("harm v1", 0)]
+
+
+def test_annotators_are_exported_as_the_api_gives_them(
+    rita: User, api: Api, disputed: list[Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_figures, "ANNOTATORS_AT_ONCE", 1)
+    client = api(rita)
+    rows = exported(client, what="annotators")
+    assert [(row["policy_name"], row["annotator_name"], row["labels"]) for row in rows] == [
+        ("other v1", "=ben", 1),
+        ("harm v1", "ann", 24),
+        ("harm v1", "=ben", 24),
+    ]
+    told = {row["id"]: row for row in client.get("/api/v1/annotators?policy=harm").json()["results"]}
+    for row in rows[1:]:
+        same = told[row["annotator"]]
+        for name in ("vendor", "staff", "simulated", "state", "reason", "labels", "seconds", "last"):
+            assert row[name] == same[name], name
+        for rate in ("gold", "others", "audits", "unsure"):
+            assert {name: row[f"{rate}_{name}"] for name in STATISTIC} == same[rate]
+    assert (rows[1]["others_failures"], rows[1]["others_n"], rows[1]["seconds"]) == (14, 24, 3.0)
+    job = Job.objects.latest("pk")
+    assert (job.done, job.total, job.result["rows"]) == (3, 3, 3)
+    assert len(exported(client, what="annotators", filters={"policy": "other"})) == 1
+    assert [row["annotator_name"] for row in exported(client, what="annotators", filters={"vendor": "acme"})] == [
+        "=ben",
+        "=ben",
     ]
 
 

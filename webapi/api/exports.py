@@ -18,6 +18,7 @@ from webapi.api.fields import PolicyField
 from webapi.api.jobs import ROW, JobFilter, JobSerializer
 from webapi.api.schema import EXAMPLE_ID, example
 from webapi.models import Job, JobState, Source, SplitName
+from webapi.selectors.agreement_filter import PARTS
 from webapi.services.transfers import EXPORT, export_create, export_file
 from workers.export_tables import EXPORTS
 from workers.table_files import WRITERS
@@ -35,9 +36,12 @@ class ExportFilters(StrictSerializer):
     split = serializers.ChoiceField(SplitName.choices, required=False)
     choice = serializers.CharField(required=False)
     consensus = serializers.CharField(required=False)
-    since = serializers.DateTimeField(required=False, help_text="Rows made from this time on.")
+    vendor = serializers.CharField(required=False, max_length=64)
+    since = serializers.DateTimeField(required=False, help_text="Rows made, or labels given, from this time on.")
+    until = serializers.DateTimeField(required=False, help_text="Labels given before this time.")
     counted = serializers.BooleanField(required=False, help_text="Whether the answer is a vote.")
     flagged = serializers.BooleanField(required=False, help_text="Whether the annotator asks for somebody to look.")
+    by = serializers.ChoiceField(list(PARTS), required=False, help_text="What parts are told apart by (`day`).")
 
 
 class ExportInput(StrictSerializer):
@@ -47,7 +51,7 @@ class ExportInput(StrictSerializer):
     filters = ExportFilters(
         default=dict,
         help_text="; ".join(f"{what}: {', '.join(export.filters)}" for what, export in EXPORTS.items())
-        + ". Scores need a classifier.",
+        + ". Scores need a classifier; without a policy, figures are given of each.",
     )
     format = serializers.ChoiceField(list(WRITERS), default="jsonl")
     spreadsheet_safe = serializers.BooleanField(
@@ -111,8 +115,9 @@ class Exports(Resource[Job]):
     def create(self, request: Request) -> Response:
         """A job that writes the rows of one kind, as they are when it begins, to one JSONL, CSV or Parquet file.
 
-        Rows come in the order of their keys; what came later is not among them. `download` is there once the job
-        has succeeded.
+        `agreement` has a row for each figure of `GET /metrics/agreement`, `annotators` one for each annotator and
+        policy, as `GET /annotators` tells of them. The other kinds' rows come in the order of their keys; what came
+        later is not among them. `download` is there once the job has succeeded.
         """
         data = self.input(ExportInput)
         job = export_create(
