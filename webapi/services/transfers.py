@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.db import transaction
 from django.db.models import Model
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from engine.errors import BadInput
 from webapi.errors import DomainError
@@ -23,6 +26,7 @@ from workers.jobs import enqueue
 
 IMPORT, EXPORT = "import_snippets", "export_rows"
 """Kinds of job."""
+_SIGNER = TimestampSigner(salt="export")
 
 
 def import_create(
@@ -71,6 +75,22 @@ def export_file(job: Job) -> Path:
     if not path.is_file():
         raise DomainError("export_gone", "The file is no longer in the store.")
     return path
+
+
+def export_signature(job: Job) -> str:
+    """What opens the export's file without a token, for `EXPORT_LINK_SECONDS`."""
+    return _SIGNER.sign(str(job.pk)).removeprefix(f"{job.pk}:")
+
+
+def export_signed(*, key: uuid.UUID, signature: str) -> Job:
+    """The export that the signature opens. Raises Http404, and DomainError `link_expired` for what was right once."""
+    try:
+        _SIGNER.unsign(f"{key}:{signature}", max_age=settings.EXPORT_LINK_SECONDS)
+    except SignatureExpired as error:
+        raise DomainError("link_expired", "The link has expired; read the export again for a new one.") from error
+    except BadSignature as error:
+        raise Http404 from error
+    return get_object_or_404(Job, pk=key, kind=EXPORT)
 
 
 def _plain(value: Any) -> Any:
