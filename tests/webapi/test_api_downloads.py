@@ -11,8 +11,9 @@ from unittest import mock
 
 import pytest
 from django.core.signing import TimestampSigner
-from rest_framework.test import APIClient
+from rest_framework.test import APIClient, APIRequestFactory
 
+from webapi.api.exports import ExportFile
 from webapi.models import Job, JobState, User
 from workers.execute import execute
 
@@ -131,6 +132,11 @@ def test_conditions(get: Any) -> None:
 def test_only_the_head(get: Any) -> None:
     response = get("head", range="bytes=0-1")
     assert (response.status_code, response["Content-Length"], response["ETag"]) == (200, str(SIZE), ETAG)
+
+
+def test_the_head_has_no_body_that_a_server_would_have_to_drop(done: Done) -> None:
+    response = ExportFile.as_view()(APIRequestFactory().head(done.download_url), key=done.job.pk)
+    assert (response["Content-Length"], body(response)) == (str(SIZE), b"")
 
 
 def test_an_empty_file_has_no_range(get: Any, done: Done) -> None:

@@ -41,7 +41,10 @@ def file_answer(request: Request, path: Path, *, name: str, etag: str) -> HttpRe
     size = path.stat().st_size
     span = _asked(request, headers["ETag"], size)
     if span is None:
-        return FileResponse(path.open("rb"), as_attachment=True, filename=name, headers=headers)
+        whole = FileResponse(path.open("rb"), as_attachment=True, filename=name, headers=headers)
+        if request.method == "HEAD":
+            whole.streaming_content = ()
+        return whole
     headers |= {
         "Content-Range": f"bytes {span.first}-{span.last}/{size}",
         "Content-Length": str(span.last - span.first + 1),
