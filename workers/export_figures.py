@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from engine.evaluation.rates import Rate
 from webapi.models import Annotator, Policy
 from webapi.selectors.agreement import AgreementFigures, Person, agreement_figures, policies_with_labels
-from webapi.selectors.agreement_filter import AgreementFilter
+from webapi.selectors.agreement_filter import NO_VENDOR, AgreementFilter
 from webapi.selectors.annotators import AnnotatorRecord, annotator_records, annotators_under
 from workers.export_reading import COUNT, REAL, TEXT, TIME, TRUTH, Export, Reading, in_chunks
 
@@ -50,7 +50,10 @@ def _annotators(given: Mapping[str, Any]) -> Reading:
 
 
 def _people(policy: Policy, given: Mapping[str, Any]) -> QuerySet[Annotator]:
-    return annotators_under(policy).filter(**{name: given[name] for name in ("vendor",) if name in given})
+    people = annotators_under(policy)
+    if "vendor" not in given:
+        return people
+    return people.filter(vendor="" if given["vendor"] == NO_VENDOR else given["vendor"])
 
 
 def _annotator_rows(found: Iterable[tuple[Policy, QuerySet[Annotator]]]) -> Iterator[Sequence[Any]]:

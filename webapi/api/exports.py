@@ -48,7 +48,9 @@ class ExportFilters(StrictSerializer):
     split = serializers.ChoiceField(SplitName.choices, required=False)
     choice = serializers.CharField(required=False)
     consensus = serializers.CharField(required=False)
-    vendor = serializers.CharField(required=False, max_length=64)
+    vendor = serializers.CharField(
+        required=False, max_length=64, help_text="The annotators' vendor; `none`: people with an account here."
+    )
     since = serializers.DateTimeField(required=False, help_text="Rows made, or labels given, from this time on.")
     until = serializers.DateTimeField(required=False, help_text="Labels given before this time.")
     counted = serializers.BooleanField(required=False, help_text="Whether the answer is a vote.")
