@@ -38,15 +38,13 @@ from webapi.models import (
     Preference,
     Score,
     Snippet,
-    Source,
     Task,
 )
 from workers import export_reading, table_files, transfer
 from workers.execute import execute
 from workers.export_tables import EXPORTS
 from workers.jobs import JobRun
-from workers.snippet_rows import SnippetInput, prepare
-from workers.snippet_rows import write as write_rows
+from workers.snippet_rows import SnippetInput
 from workers.table_files import MAX_LINE, READERS, WRITERS, Column, count_lines, read_lines, write_lines
 
 pytestmark = pytest.mark.django_db
@@ -389,13 +387,12 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "'quo
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
-def test_texts_that_look_like_formulas_come_back_as_they_were(policy: Policy, run: Any, file_format: str) -> None:
-    rows = [SnippetInput(prompt=text, completion=f"{text} ended.") for text in FORMULAS]
-    made = write_rows(policy, [found.row for found in prepare(policy, rows, source=Source.MANUAL) if found.row])
-    assert len(made) == len(FORMULAS)
+def test_texts_that_look_like_formulas_come_back_as_they_were(run: Any, tmp_path: Path, file_format: str) -> None:
+    given = write(tmp_path / "s.jsonl", [{"prompt": text, "completion": f"{text} ended."} for text in FORMULAS])
+    assert transfer.import_snippets(run(given))["created"] == len(FORMULAS)
     before = sorted(Snippet.objects.values_list("content_hash", "prompt", "completion"))
     path, _ = export("snippets", file_format)
-    assert [row["prompt"] for row in read(path)] == FORMULAS
+    assert sorted(row["prompt"] for row in read(path)) == sorted(FORMULAS)
     Snippet.objects.all().delete()
     assert transfer.import_snippets(run(path))["created"] == len(FORMULAS)
     assert sorted(Snippet.objects.values_list("content_hash", "prompt", "completion")) == before
