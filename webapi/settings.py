@@ -208,6 +208,8 @@ MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 2_000_000_000)
 """Largest file that `POST /imports` takes."""
 DATA_ROOTS = env_list("DATA_ROOTS", "")
 """Folders that requests may name paths in, besides `GAUNTLET_HOME`. Embedded and empty: all the server can read."""
+EXPORT_LINK_SECONDS = env_int("EXPORT_LINK_SECONDS", 3600)
+"""How long the link to an export's file works without a token."""
 EVENTS_SECONDS = env_int("EVENTS_SECONDS", 300)
 """How long one stream of events stays open; clients come back by themselves."""
 MIDDLEWARE.insert(0, "webapi.api.prometheus.TimeRequests")

@@ -7,16 +7,10 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from webapi.models import Batch, BatchState, Label, Pool, RoundSnippet, Stage, Task
-from webapi.models.queue import new_place
+from webapi.models.queue import BATCHES, new_place
 from workers.jobs import JobRun, chunked, enqueue
 from workers.round_settings import round_settings
 from workers.vendors import adapter_of, send_batch
-
-BATCHES: dict[str, tuple[str, ...]] = {
-    "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
-    "label": ("selected", "held_out_attack"),
-}
-"""The batches that each labeling stage sends out and waits for."""
 
 
 def send_first(run: JobRun) -> dict[str, Any]:
