@@ -40,7 +40,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     others = RateSerializer(help_text="Answers equal to the majority of the others on the same snippet.")
     audits = RateSerializer(source="staff_rate", help_text="Answers equal to a trusted labeler's on the same snippet.")
     unsure = RateSerializer(help_text="Answers between the first choice and the last.")
-    seconds = serializers.FloatField(allow_null=True, help_text="Mean time of an answer; breaks left out.")
+    seconds = serializers.FloatField(
+        allow_null=True, help_text="Median time of an answer; breaks of over ten minutes left out."
+    )
     last = serializers.DateTimeField(allow_null=True)
 
 
