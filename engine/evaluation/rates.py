@@ -16,7 +16,7 @@ from scipy import optimize, stats
 
 from engine.errors import BadInput
 
-Floats = np.float64 | NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 class RateDict(TypedDict):
@@ -71,7 +71,7 @@ def clopper_pearson_each(failures: Sequence[int], n: Sequence[int], *, level: fl
     """`clopper_pearson` of many pairs of counts, in order, with one call of scipy's. O(pairs)."""
     for count, of in zip(failures, n, strict=True):
         _check_counts(count, of, level)
-    low, high = _beta_limits(np.array(failures, np.float64), np.array(n, np.float64), level)
+    low, high = _beta_limits(failures, n, level)
     return [
         Rate(count / of if of else None, lowest, highest, level, "Clopper-Pearson", count, of)
         for count, of, lowest, highest in zip(failures, n, low.tolist(), high.tolist(), strict=True)
@@ -148,7 +148,7 @@ def clustered(hits: ArrayLike, clusters: ArrayLike | None, *, level: float = 0.9
     if sizes.size == n:
         return clopper_pearson(failures, n, level=level)
     effective = _effective_n(sizes, sums)
-    low, high = _beta_limits(np.float64(failures * effective / n), np.float64(effective), level)
+    low, high = _beta_limits(failures * effective / n, effective, level)
     method = f"Clopper-Pearson on effective n {effective:.1f} (Korn-Graubard, {sizes.size} clusters)"
     return Rate(failures / n, float(low), float(high), level, method, failures, n)
 
@@ -175,11 +175,11 @@ def _effective_n(sizes: NDArray[np.float64], sums: NDArray[np.float64]) -> float
     return max(1.0, n / design_effect * freedom)
 
 
-def _beta_limits(failures: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
+def _beta_limits(failures: ArrayLike, n: ArrayLike, level: float) -> tuple[Floats, Floats]:
     """Scipy has no number where a parameter is 0: there the interval ends at 0 or 1."""
-    tail = (1 - level) / 2
-    low = np.where(failures > 0, stats.beta.ppf(tail, failures, n - failures + 1), 0.0)
-    high = np.where(failures < n, stats.beta.ppf(1 - tail, failures + 1, n - failures), 1.0)
+    count, of, tail = np.asarray(failures, np.float64), np.asarray(n, np.float64), (1 - level) / 2
+    low = np.where(count > 0, stats.beta.ppf(tail, count, of - count + 1), 0.0)
+    high = np.where(count < of, stats.beta.ppf(1 - tail, count + 1, of - count), 1.0)
     return low, high
 
 
