@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -103,6 +105,23 @@ def test_the_time_of_an_answer_is_the_median_without_breaks(people: dict[str, An
     shown = api(rita).get(AT, {"policy": "harm"}).json()["results"]
     found = {one["name"]: one["seconds"] for one in shown}
     assert found == {"ann": 3.0, "ben": 302.5, "sam": 8.0, "dan": None}
+
+
+def test_everybody_comes_as_csv(people: dict[str, Annotator], rita: User, api: Api) -> None:
+    Annotator.objects.filter(pk=people["ben"].pk).update(name="=ben")
+    answer = api(rita).get(AT, {"policy": "harm", "format": "csv", "page_size": 1})
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="annotators.csv"'
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))}
+    assert {row["name"] for row in rows.values()} == {"ann", "'=ben", "sam", "dan"}
+    ann = rows[str(people["ann"].pk)]
+    shown = api(rita).get(f"{AT}/{people['ann'].pk}", {"policy": "harm"}).json()
+    for rate in ("gold", "others", "audits", "unsure"):
+        for name, value in shown[rate].items():
+            whole = name in ("failures", "n") and value is not None
+            assert ann[f"{rate}_{name}"] == ("" if value is None else str(int(value) if whole else value))
+    assert [ann[name] for name in ("labels", "seconds", "staff", "state")] == ["4", "10.0", "False", "qualified"]
+    assert (ann["others_failures"], ann["others_n"]) == ("2", "3")
+    assert api(rita).get(AT, {"policy": "harm", "format": "xml"}).status_code == 400
 
 
 def test_one_is_paused_and_comes_back(people: dict[str, Annotator], rita: User, api: Api, policy: Policy) -> None:
