@@ -18,7 +18,7 @@ from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.api.snippets import SnippetOutcomesSerializer
 from webapi.errors import DomainError, FieldError
 from webapi.models import Annotator, Gold, Policy
-from webapi.services.gold import GoldInput, GoldOutcome, gold_create, gold_retire
+from webapi.services.gold import GoldInput, GoldOutcome, gold_create, gold_restore, gold_retire
 from webapi.services.leases import annotator_for
 from webapi.services.snippets import MAX_SNIPPETS
 
@@ -147,6 +147,12 @@ class GoldResource(Resource[Gold]):
     def retire(self, request: Request, pk: str) -> Response:
         """Gives it to nobody any more. What was answered to it still counts."""
         return Response(self.get_serializer(gold_retire(row=self.get_object())).data)
+
+    @extend_schema(request=None, responses=GoldSerializer, examples=example(ROW, status=200))
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Gives retired gold out again, to those who have not answered it."""
+        return Response(self.get_serializer(gold_restore(row=self.get_object())).data)
 
     def _create_many(self, data: dict[str, Any]) -> Response:
         author = annotator_for(actor=self.actor)
