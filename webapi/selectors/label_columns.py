@@ -63,7 +63,7 @@ class Columns(NamedTuple):
     keys: Keys
     """(labels,), 16 bytes each."""
     times: Moments
-    """(labels,), when each was given, in milliseconds since 1970. Not what its key says: keys made fast run ahead."""
+    """(labels,), when each was given, in milliseconds since 1970. Not what its key says: that is when it was begun."""
     items: Codes
     """(labels,), codes of snippets."""
     annotators: Codes
