@@ -20,6 +20,8 @@ from webapi.selectors.label_columns import COLUMNS, Columns
 
 BREAK_SECONDS = 600
 """An answer that took longer was interrupted, and says nothing of the annotator's speed."""
+FEW = 1000
+"""Annotators up to this many are asked for by key."""
 Counts = NDArray[np.int64]
 
 
@@ -86,7 +88,7 @@ def annotator_records(policy: Policy, annotators: Sequence[Annotator]) -> list[A
     same = np.bincount(who[checked & (trusted == table.answers)], minlength=len(keys))
     last = np.zeros(len(keys), np.int64)
     np.maximum.at(last, who[mine], times[mine])
-    standings = {row.annotator_id: row for row in Standing.objects.filter(policy=policy, annotator__in=keys)}
+    standings = {row.annotator_id: row for row in Standing.objects.filter(_among(keys), policy=policy)}
     gold, seconds = _gold(policy, keys), _seconds(columns, policy, places, len(keys))
     labels = answers.sum(axis=1)
     rates = [
@@ -129,13 +131,18 @@ def _trusted(table: VoteTable, keys: Sequence[uuid.UUID]) -> Counts:
     return np.where(theirs, NO_MAJORITY, said[table.items])
 
 
+def _among(keys: Sequence[uuid.UUID]) -> Q:
+    """Databases take only so many parameters."""
+    return Q(annotator__in=keys) if len(keys) <= FEW else Q()
+
+
 def _gold(policy: Policy, keys: Sequence[uuid.UUID]) -> list[tuple[int, int]]:
     """Right answers and all answers to gold, of each annotator."""
     newer = Label.objects.filter(
         snippet=OuterRef("snippet"), annotator=OuterRef("annotator"), revision__gt=OuterRef("revision")
     )
     clean = Standing.objects.filter(annotator=OuterRef("annotator"), policy=policy, since__gt=OuterRef("created_at"))
-    answers = Label.objects.filter(~Exists(newer), ~Exists(clean), annotator__in=keys, task__gold__policy=policy)
+    answers = Label.objects.filter(~Exists(newer), ~Exists(clean), _among(keys), task__gold__policy=policy)
     rows = (
         answers.order_by()
         .values("annotator")
