@@ -105,7 +105,7 @@ LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
 LABELING_CONTACT = os.environ.get("LABELING_CONTACT") or "the researchers who run this project"
 """Whom labelers are told to ask, e.g. a name and an address."""
 AGREEMENT_LABELS = env_int("AGREEMENT_LABELS", 5_000_000)
-"""How many labels a process holds in memory for the figures of agreement, the newest; about 70 bytes each."""
+"""How many labels a process holds in memory for the figures of agreement, the newest; about 80 bytes each."""
 WEBHOOKS_TO_PRIVATE = env_bool("WEBHOOKS_TO_PRIVATE", False)
 """Whether webhooks may go to addresses of this network where other people's rounds run too."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")

@@ -16,7 +16,7 @@ from webapi.models import Job, Policy, Source
 from workers.artifacts import writing
 from workers.export_tables import export_of
 from workers.jobs import JobRun, chunked
-from workers.snippet_rows import SnippetInput, parse, prepare, write
+from workers.snippet_rows import SnippetInput, TokenCounter, parse, prepare, token_counter_of, write
 from workers.table_files import READERS, WRITERS, Column, Line, count_lines, read_lines, write_lines
 from workers.webhooks import tell
 
@@ -65,11 +65,12 @@ def import_snippets(run: JobRun) -> dict[str, Any]:
     total = count_lines(path, file_format)
     stop = run.args.get("on_error", "stop") == "stop"
     passes = (False, True) if stop else (True,)
+    count_tokens = token_counter_of(policy)
     for number, writes in enumerate(passes):
         tally = _Tally()
         for chunk in chunked(read_lines(path, file_format), CHUNK):
             tally.rows += len(chunk)
-            _import_chunk(chunk, policy, run, tally, writes=writes)
+            _import_chunk(chunk, policy, count_tokens, run, tally, writes=writes)
             if stop and tally.errors:
                 first = tally.errors[0]
                 raise BadInput(f"{first['message']} ({first['code']}); nothing was imported", where=_where(run, first))
@@ -82,7 +83,15 @@ def _where(run: JobRun, error: Mapping[str, Any]) -> str:
     return f"{run.args.get('name') or Path(run.args['path']).name}, line {error['line']}"
 
 
-def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Tally, *, writes: bool) -> None:
+def _import_chunk(
+    chunk: Sequence[Line],
+    policy: Policy,
+    count_tokens: TokenCounter | None,
+    run: JobRun,
+    tally: _Tally,
+    *,
+    writes: bool,
+) -> None:
     inputs: dict[int, SnippetInput] = {}
     refused: dict[int, Refusal] = {}
     for line in chunk:
@@ -94,7 +103,8 @@ def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Ta
             inputs[line.number] = parsed
     rows = []
     source = Source(run.args.get("source") or Source.MANUAL)
-    for number, found in zip(inputs, prepare(policy, list(inputs.values()), source=source), strict=True):
+    prepared = prepare(policy, list(inputs.values()), source=source, count_tokens=count_tokens)
+    for number, found in zip(inputs, prepared, strict=True):
         if found.row:
             found.row.details = {"import": str(run.job.pk), "line": number}
             rows.append(found.row)

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from workers import export_reading, table_files, transfer
 from workers.execute import execute
 from workers.export_tables import EXPORTS
 from workers.jobs import JobRun
-from workers.snippet_rows import SnippetInput
+from workers.snippet_rows import SnippetInput, token_counter_of
 from workers.table_files import MAX_LINE, READERS, WRITERS, Column, count_lines, read_lines, write_lines
 
 pytestmark = pytest.mark.django_db
@@ -188,6 +189,50 @@ def test_an_error_in_the_last_chunk_leaves_nothing(run: Any, tmp_path: Path, mon
     with pytest.raises(BadInput, match="line 6"):
         transfer.import_snippets(run(path))
     assert Snippet.objects.count() == 0
+
+
+def test_what_has_more_tokens_than_the_policy_allows_is_refused_with_its_line(
+    run: Any, policy: Policy, tmp_path: Path
+) -> None:
+    """By hand: [CLS], the words, the full stop and [SEP]; with a prompt another [SEP] between."""
+    policy.spec["snippet_rules"]["max_tokens"] = 8
+    policy.save()
+    texts = [
+        {"completion": "one two three four five."},
+        {"completion": "one two three four five six."},
+        {"prompt": "one.", "completion": "two three."},
+        {"prompt": "one two.", "completion": "three four."},
+    ]
+    path = write(tmp_path / "s.jsonl", texts)
+    result = transfer.import_snippets(run(path, on_error="skip"))
+    assert result["errors"] == [
+        {"line": 2, "code": "too_many_tokens", "message": "9 tokens, at most 8"},
+        {"line": 4, "code": "too_many_tokens", "message": "9 tokens, at most 8"},
+    ]
+    assert set(Snippet.objects.values_list("prompt", "completion")) == {
+        ("", texts[0]["completion"]),
+        ("one.", "two three."),
+    }
+    with pytest.raises(BadInput, match=r"9 tokens, at most 8 \(too_many_tokens\); nothing was imported") as error:
+        transfer.import_snippets(run(path, name="mine.jsonl"))
+    assert error.value.where == "mine.jsonl, line 2"
+
+
+def test_tokens_are_those_of_the_serving_classifier_else_the_newest_else_the_usual_encoder(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("workers.snippet_rows.token_counter", lambda encoder: asked.append(encoder) or len)
+    assert token_counter_of(policy) is None
+    policy.spec["snippet_rules"]["max_tokens"] = 8
+    token_counter_of(policy)
+    made = [Classifier.objects.create(policy=policy, name=n, condition=n, encoder=n) for n in ("a", "b", "c", "d")]
+    token_counter_of(policy)
+    for days, classifier in enumerate(made[1:3]):
+        classifier.promoted_at = timezone.now() - timedelta(days=days)
+        classifier.save()
+    token_counter_of(policy)
+    assert asked == ["minilm", "d", "b"]
 
 
 def test_errors_are_told_in_the_order_of_their_lines(run: Any, tmp_path: Path) -> None:
