@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from tests.driving import WorkerKilled, killed_at
 from webapi.models import Annotator, Batch, BatchKind, Consensus, Job, Label, Policy, Snippet, Task, User
 from webapi.services.policies import policy_create
 from workers.audits import batches_follow, draw_audits
@@ -59,18 +60,6 @@ def test_a_share_is_drawn_once_however_often_it_runs(ended: Batch) -> None:
     assert (audits.name, audits.priority, audits.round, audits.state) == ("first, audits", 3, None, "open")
 
 
-def killed_at(statement: int) -> Callable[..., Any]:
-    """An `execute_wrapper` under which the process dies at that statement, the first is 0."""
-    seen = itertools.count()
-
-    def dying(execute: Callable[..., Any], *call: Any) -> Any:
-        if next(seen) == statement:
-            raise KeyboardInterrupt
-        return execute(*call)
-
-    return dying
-
-
 def test_killed_at_any_statement_and_swept_it_draws_the_same(ended: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.audits.CHUNK", 3)
     Batch.objects.update(followed_at=timezone.now())
@@ -86,7 +75,7 @@ def test_killed_at_any_statement_and_swept_it_draws_the_same(ended: Batch, monke
         with connection.execute_wrapper(killed_at(statement)):
             try:
                 draw_audits(JobRun(Job(args=args)))
-            except KeyboardInterrupt:
+            except WorkerKilled:
                 died = True
         sweep()
         result = draw_audits(JobRun(Job(args=args)))
