@@ -18,6 +18,7 @@ from webapi.services.policies import policy_create
 from workers.audits import batches_follow, draw_audits
 from workers.execute import execute
 from workers.jobs import JobRun
+from workers.record import Answer, record_labels
 from workers.sweep import sweep
 
 Api = Callable[..., APIClient]
@@ -132,6 +133,37 @@ def test_what_no_trusted_labeler_may_take_is_not_drawn(ended: Batch, bob: User, 
         assert api(bob).post("/api/v1/labels", body).status_code == 201
     assert Batch.objects.get(kind=BatchKind.AUDIT).state == "done"
     assert draw_audits(JobRun(Job(args={"batch": str(ended.pk)}))) == {"audits": 25, "of": 25}
+
+
+def test_an_audit_that_was_answered_elsewhere_since_is_cancelled_and_its_batch_ends(
+    ended: Batch, bob: User, alice: User
+) -> None:
+    """Bob answers two of three snippets in another batch, alice the third; what is held, or was ordered for snippets
+    that bob had answered before, stays."""
+    trusted = Annotator.objects.create(name="bob", user=bob, staff=True)
+    other = Annotator.objects.create(name="alice", user=alice)
+    three = [task.snippet for task in ended.tasks.order_by("pk")[:3]]
+    again = Batch.objects.create(policy=ended.policy, name="again")
+    Label.objects.create(snippet=three[0], annotator=trusted, choice="No")
+    ordered, drawn_ = (Batch.objects.create(policy=ended.policy, name=n, kind="audit") for n in ("ordered", "drawn"))
+    Task.objects.create(batch=ordered, snippet=three[0])
+    audits = [Task.objects.create(batch=drawn_, snippet=snippet) for snippet in three[1:]]
+    held = Task.objects.create(batch=ordered, snippet=three[1], taken=1)
+    for snippet, who in ((three[1], trusted), (three[2], other)):
+        task = Task.objects.create(batch=again, snippet=snippet)
+        assert [one.outcome for one in record_labels([Answer(task.pk, who.pk, "Yes")])] == ["recorded"]
+    follow = {"kind": "follow_labels", "args": {"policy": str(ended.policy_id)}}
+    for _ in range(2):
+        assert execute(Job.objects.create(**follow).pk)
+        sweep()
+        assert [Task.objects.get(pk=task.pk).state for task in audits] == ["cancelled", "open"]
+        assert set(ordered.tasks.values_list("state", flat=True)) == {"open"}
+        assert Task.objects.get(pk=held.pk).taken == 1
+        assert Batch.objects.get(pk=drawn_.pk).state == "open"
+    Label.objects.create(snippet=three[2], annotator=trusted, choice="No")
+    assert execute(Job.objects.create(**follow).pk)
+    sweep()
+    assert Batch.objects.get(pk=drawn_.pk).state == "done"
 
 
 def test_what_one_trusted_labeler_wrote_another_audits(ended: Batch, bob: User, rita: User) -> None:
