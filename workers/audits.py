@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from webapi.models import Batch, BatchKind, BatchState, Label, Task, User
+from webapi.models import Batch, BatchKind, BatchState, Label, Task, TaskState, User
+from webapi.models.base import locked
 from webapi.models.queue import new_place
 from webapi.permissions import PULL, STAFF
 from workers.jobs import JobRun, chunked, enqueue
@@ -79,6 +81,31 @@ def _to_check(batch: Batch, audits: Batch) -> QuerySet[Task]:
     if len(users) == 1:
         tasks = tasks.exclude(snippet__author__user=users[0])
     return tasks.order_by("pk")
+
+
+def audits_answered(snippets: Iterable[uuid.UUID]) -> int:
+    """Cancels what an audit still asks for where a trusted labeler has answered the snippet elsewhere since.
+
+    Nobody judges a snippet twice: where no other trusted labeler comes, the audits would never end. What somebody holds
+    stays. Returns how many tasks.
+    """
+    elsewhere = Label.objects.filter(
+        snippet=OuterRef("snippet"), annotator__staff=True, created_at__gt=OuterRef("created_at")
+    ).exclude(task__batch=OuterRef("batch"))
+    waiting = Task.objects.filter(
+        Exists(elsewhere),
+        batch__kind=BatchKind.AUDIT,
+        state=TaskState.OPEN,
+        taken=F("labelled"),
+        wanted=F("labelled") + 1,
+    )
+    cancelled = 0
+    for chunk in chunked(snippets, CHUNK):
+        with transaction.atomic():
+            keys = list(locked(waiting.filter(snippet__in=chunk)).values_list("pk", flat=True))
+            still = Task.objects.filter(pk__in=keys, state=TaskState.OPEN, taken=F("labelled"))
+            cancelled += still.update(state=TaskState.CANCELLED)
+    return cancelled
 
 
 def _share(batch: Batch, content: str) -> float:

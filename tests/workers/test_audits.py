@@ -12,11 +12,13 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from tests.driving import WorkerKilled, killed_at
 from webapi.models import Annotator, Batch, BatchKind, Consensus, Job, Label, Policy, Snippet, Task, User
 from webapi.services.policies import policy_create
 from workers.audits import batches_follow, draw_audits
 from workers.execute import execute
 from workers.jobs import JobRun
+from workers.record import Answer, record_labels
 from workers.sweep import sweep
 
 Api = Callable[..., APIClient]
@@ -59,18 +61,6 @@ def test_a_share_is_drawn_once_however_often_it_runs(ended: Batch) -> None:
     assert (audits.name, audits.priority, audits.round, audits.state) == ("first, audits", 3, None, "open")
 
 
-def killed_at(statement: int) -> Callable[..., Any]:
-    """An `execute_wrapper` under which the process dies at that statement, the first is 0."""
-    seen = itertools.count()
-
-    def dying(execute: Callable[..., Any], *call: Any) -> Any:
-        if next(seen) == statement:
-            raise KeyboardInterrupt
-        return execute(*call)
-
-    return dying
-
-
 def test_killed_at_any_statement_and_swept_it_draws_the_same(ended: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.audits.CHUNK", 3)
     Batch.objects.update(followed_at=timezone.now())
@@ -86,7 +76,7 @@ def test_killed_at_any_statement_and_swept_it_draws_the_same(ended: Batch, monke
         with connection.execute_wrapper(killed_at(statement)):
             try:
                 draw_audits(JobRun(Job(args=args)))
-            except KeyboardInterrupt:
+            except WorkerKilled:
                 died = True
         sweep()
         result = draw_audits(JobRun(Job(args=args)))
@@ -143,6 +133,37 @@ def test_what_no_trusted_labeler_may_take_is_not_drawn(ended: Batch, bob: User, 
         assert api(bob).post("/api/v1/labels", body).status_code == 201
     assert Batch.objects.get(kind=BatchKind.AUDIT).state == "done"
     assert draw_audits(JobRun(Job(args={"batch": str(ended.pk)}))) == {"audits": 25, "of": 25}
+
+
+def test_an_audit_that_was_answered_elsewhere_since_is_cancelled_and_its_batch_ends(
+    ended: Batch, bob: User, alice: User
+) -> None:
+    """Bob answers two of three snippets in another batch, alice the third; what is held, or was ordered for snippets
+    that bob had answered before, stays."""
+    trusted = Annotator.objects.create(name="bob", user=bob, staff=True)
+    other = Annotator.objects.create(name="alice", user=alice)
+    three = [task.snippet for task in ended.tasks.order_by("pk")[:3]]
+    again = Batch.objects.create(policy=ended.policy, name="again")
+    Label.objects.create(snippet=three[0], annotator=trusted, choice="No")
+    ordered, drawn_ = (Batch.objects.create(policy=ended.policy, name=n, kind="audit") for n in ("ordered", "drawn"))
+    Task.objects.create(batch=ordered, snippet=three[0])
+    audits = [Task.objects.create(batch=drawn_, snippet=snippet) for snippet in three[1:]]
+    held = Task.objects.create(batch=ordered, snippet=three[1], taken=1)
+    for snippet, who in ((three[1], trusted), (three[2], other)):
+        task = Task.objects.create(batch=again, snippet=snippet)
+        assert [one.outcome for one in record_labels([Answer(task.pk, who.pk, "Yes")])] == ["recorded"]
+    follow = {"kind": "follow_labels", "args": {"policy": str(ended.policy_id)}}
+    for _ in range(2):
+        assert execute(Job.objects.create(**follow).pk)
+        sweep()
+        assert [Task.objects.get(pk=task.pk).state for task in audits] == ["cancelled", "open"]
+        assert set(ordered.tasks.values_list("state", flat=True)) == {"open"}
+        assert Task.objects.get(pk=held.pk).taken == 1
+        assert Batch.objects.get(pk=drawn_.pk).state == "open"
+    Label.objects.create(snippet=three[2], annotator=trusted, choice="No")
+    assert execute(Job.objects.create(**follow).pk)
+    sweep()
+    assert Batch.objects.get(pk=drawn_.pk).state == "done"
 
 
 def test_what_one_trusted_labeler_wrote_another_audits(ended: Batch, bob: User, rita: User) -> None:
