@@ -71,6 +71,10 @@ class OutgoingTask:
     """The right answer, where the task tests the annotator. Only for the vendor's own gold feature: never shown."""
     score: float | None = None
     """The classifier's score in [0, 1]; given only under a policy that is not blind."""
+    total: int = 0
+    """Of a task to be deepened: how many answers the vendor should come to in all, what it gave so far among them."""
+    more: int = 0
+    """How many of these it was not asked for yet, as far as we know."""
 
 
 class Pushed(NamedTuple):
@@ -126,6 +130,8 @@ class LabelingAdapter(Protocol):
     simulated: bool
     poll_seconds: float | None
     """How long to wait between two looks for labels; None: labels come in by themselves."""
+    deepens: bool
+    """Whether it must be told when a task that it holds comes to want more answers: then `deepen` is asked."""
 
     def open(self, batch: OutgoingBatch) -> str:
         """The vendor's id of the batch, which is made if the vendor has none with our `batch_id`."""
@@ -137,6 +143,13 @@ class LabelingAdapter(Protocol):
         """Sends tasks that the vendor does not hold yet, and says what became of each.
 
         One with a `remote_id` is there already, without its gold answer: only that is sent.
+        """
+
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Asks for as many answers to tasks that the vendor holds as come to `total`; says what became of each.
+
+        The further ones are by nobody of `answered_by`. Whoever asks twice for the same total gets it once: an adapter
+        looks at what the vendor was asked for before it asks, or the vendor can tell a repeat.
         """
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
@@ -165,6 +178,7 @@ class InHouse:
     """The parts of the protocol that mean nothing to an adapter whose tasks never leave the house."""
 
     name: str
+    deepens = False
 
     def open(self, batch: OutgoingBatch) -> str:
         """Nothing to make."""
@@ -177,6 +191,10 @@ class InHouse:
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
         """Nothing to send: the tasks are where they are answered."""
         return [Pushed(task.task_id, task.task_id) for task in tasks]
+
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Nothing to ask: what a task wants is seen where it is answered."""
+        return [Pushed(task.task_id, task.remote_id) for task in tasks]
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """Nobody calls back."""

@@ -24,7 +24,7 @@ class LabelStudioHarness(Harness):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.fake, self.server = self.stack.enter_context(label_studio_server())
-        self.fake.users = ["ann", "bob", "cleo"]
+        self.fake.users = ["ann", "bob", "cleo", "dora"]
         self.config = {
             "url": self.server.base_url,
             "auth": "legacy",
@@ -43,6 +43,14 @@ class LabelStudioHarness(Harness):
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         self.fake.annotate(self.task(task_id), annotator, choice)
+
+    def wants(self, task_id: str) -> int:
+        task = self.task(task_id)
+        return task["total_annotations"] if task["is_labeled"] else task["overlap"]
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        pk = self.task(task_id)["id"]
+        return {self.id_of(user) for user in self.fake.users if pk not in self.fake.next_for(user)}
 
     def id_of(self, annotator: str) -> str:
         return str(self.fake.users.index(annotator) + 1)

@@ -42,6 +42,13 @@ class WebhookVendorHarness(Harness):
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         self.fake.label(task_id, annotator, choice)
 
+    def wants(self, task_id: str) -> int:
+        task = self.fake.tasks[task_id]
+        return int(task.get("total", task["wanted"]))
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        return set(self.fake.tasks[task_id]["answered_by"])
+
     def state(self) -> str:
         (state,) = self.fake.states.values()
         return state

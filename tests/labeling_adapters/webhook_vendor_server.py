@@ -57,6 +57,9 @@ class WebhookVendorServer:
             self.batches[batch] = data["batch"]
             results = [self.take_task(batch, task) for task in data["tasks"]]
             return Reply(204) if self.plain else Reply(200, {"results": results})
+        if kind == "tasks.deepened":
+            results = [self.deepen(task) for task in data["tasks"]]
+            return Reply(204) if self.plain else Reply(200, {"results": results})
         after = {
             ("batch.launched", "unlaunched"): "in_progress",
             ("batch.paused", "in_progress"): "paused",
@@ -72,6 +75,15 @@ class WebhookVendorServer:
         remote = self.tasks.get(task["id"], {}).get("remote_id") or f"T-{1001 + len(self.tasks)}"
         self.tasks[task["id"]] = {**task, "batch": batch, "remote_id": remote}
         return {"id": task["id"], "status": status, "remote_id": remote}
+
+    def deepen(self, task: dict[str, Any]) -> dict[str, Any]:
+        held = self.tasks.get(task["id"])
+        if held is None:
+            return {"id": task["id"], "status": "refused", "error": "no such task"}
+        status = "accepted" if task["total"] > held.get("total", held["wanted"]) else "duplicate"
+        held["total"] = max(task["total"], held.get("total", held["wanted"]))
+        held["answered_by"] = task["answered_by"]
+        return {"id": task["id"], "status": status}
 
     def status(self, request: Request) -> Reply:
         start = int(request.query.get("cursor", ["0"])[0])
