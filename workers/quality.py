@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Exists, F, OuterRef, PositiveSmallIntegerField, Q, QuerySet, Subquery, When
 from django.utils import timezone
 
 from engine.aggregation.gold import verdict
@@ -157,7 +157,14 @@ def put_back(standing: Standing) -> PutBack:
         )
         still = Q(batch__in=[batch for batch in held if batch.state == BatchState.OPEN], labelled__gt=0)
         reopened = Task.objects.filter(still, pk__in=tasks, state__in=(TaskState.OPEN, TaskState.DONE)).update(
-            labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN
+            labelled=F("labelled") - 1,
+            taken=F("taken") - 1,
+            asked_for=Case(
+                When(asked_for__gt=0, then=F("asked_for") - 1),
+                default=F("asked_for"),
+                output_field=PositiveSmallIntegerField(),
+            ),
+            state=TaskState.OPEN,
         )
         if withdrawn:
             enqueue("follow_labels", {"policy": str(standing.policy_id), "withdrawn_by": str(standing.annotator_id)})
