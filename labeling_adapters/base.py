@@ -39,6 +39,14 @@ class NoCallbacks(AdapterError):
         super().__init__(f"{name} takes no callbacks", permanent=True)
 
 
+class Said(NamedTuple):
+    """An answer of a vendor's as it was taken last."""
+
+    external_id: str
+    choice: str
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingBatch:
     """The tasks that go out together: a vendor's project, file or queue."""
@@ -65,6 +73,8 @@ class OutgoingTask:
     wanted: int
     answered_by: frozenset[str] = frozenset()
     """The vendor's annotators who judged this snippet before and must not again."""
+    said: frozenset[Said] = frozenset()
+    """Their answers to this task."""
     remote_id: str = ""
     """The vendor's own id of it, once it was sent."""
     gold: str | None = None
@@ -98,8 +108,16 @@ class IncomingLabel:
     choice: str
     seconds: float | None = None
     external_id: str = ""
-    """The vendor's own id of the answer: each is taken once."""
+    """The vendor's own id of the answer: each is taken once, and again where the same person changes what it says."""
     note: str = ""
+
+
+def is_new(label: IncomingLabel, task: OutgoingTask) -> bool:
+    """Whether the answer is of somebody who did not judge the text before, or says otherwise than it did."""
+    if label.annotator not in task.answered_by:
+        return True
+    before = {said.external_id: said for said in task.said}.get(label.external_id)
+    return before is not None and (label.choice, label.note) != (before.choice, before.note)
 
 
 class RefusedLabel(NamedTuple):
@@ -153,7 +171,10 @@ class LabelingAdapter(Protocol):
         """
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
-        """Labels given to these tasks so far, those collected before among them."""
+        """Labels given to these tasks so far, those collected before among them, but of nobody in `answered_by`.
+
+        Where the vendor's people may change their answers, a changed one is among them: see `is_new`.
+        """
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> Sequence[IncomingLabel | RefusedLabel]:
         """The labels that a callback brings or announces, once it is verified. Raises Forged where it is not.

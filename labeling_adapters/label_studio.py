@@ -30,6 +30,7 @@ from labeling_adapters.base import (
     OutgoingTask,
     Pushed,
     Settings,
+    is_new,
 )
 from labeling_adapters.http import HttpRefusal, JsonClient, key_in
 from labeling_adapters.shapes import Answer, Config, answered
@@ -133,7 +134,10 @@ class LabelStudio:
         return [self._deepened(task, there.get(task.remote_id)) for task in tasks]
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """Each user's latest annotation of these tasks, but of those who judged the text before.
+        """Each user's latest annotation of these tasks; of those who judged the text before, only what they changed.
+
+        A change is seen here while its task still wants answers, since such a task is read whole anyway; one to a task
+        that has what it wants comes by webhook alone.
 
         One request for a hundred tasks, whatever the project holds; a task whose remote id is not known costs a walk
         through all that are answered.
@@ -142,7 +146,7 @@ class LabelStudio:
         for query in _answered_among(tasks):
             for found in self._tasks(batch, fields="all", query=query):
                 if task := wanted.get(found.task_id):
-                    yield from (one for one in shapes.labels_of(found) if one.annotator not in task.answered_by)
+                    yield from (one for one in shapes.labels_of(found) if is_new(one, task))
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """The labels of the task that a webhook names, as Label Studio has them when asked again: it signs nothing."""

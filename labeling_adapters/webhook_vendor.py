@@ -32,6 +32,7 @@ from labeling_adapters.base import (
     Pushed,
     RefusedLabel,
     Settings,
+    is_new,
 )
 from labeling_adapters.choices import as_choice
 from labeling_adapters.http import JsonClient, key_in
@@ -106,13 +107,13 @@ class WebhookVendor:
         return self._tell("tasks.deepened", {"batch": {"id": batch.batch_id}, "tasks": deeper}, tasks)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """The labels that the vendor reports where it can be asked, but of those who judged the text before."""
+        """The labels that the vendor reports where it can be asked; of who judged the text before, only changes."""
         wanted = {task.task_id: task for task in tasks}
         for held in self._status(batch) if wanted else ():
             task = wanted.get(held.id)
             labels = labels_in([{"task": held.id, **one} for one in held.labels], batch)
             good = [one for one in labels if isinstance(one, IncomingLabel)]
-            yield from (one for one in good if task and one.annotator not in task.answered_by)
+            yield from (one for one in good if task and is_new(one, task))
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel | RefusedLabel]:
         """The labels of a callback, the bad ones with why they are bad. Raises Forged for a forged or an old one."""

@@ -22,6 +22,7 @@ from labeling_adapters.base import (
     OutgoingBatch,
     OutgoingTask,
     Pushed,
+    Said,
 )
 from labeling_adapters.sending import persistently, send
 from webapi.models import Batch, BatchState, Job, JobState, Label, Task, TaskState
@@ -116,11 +117,14 @@ def open_tasks(batch: Batch) -> list[Task]:
 def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
     """Tasks as an adapter takes them: never a snippet's source, score or target."""
     judged: dict[uuid.UUID, set[str]] = defaultdict(set)
+    said: dict[uuid.UUID | None, dict[str, Said]] = defaultdict(dict)
     depths: dict[uuid.UUID, _Depth] = {}
     for chunk in chunked(tasks, 1000):
         labels = Label.objects.filter(snippet__in=[t.snippet_id for t in chunk], annotator__vendor=adapter.name)
-        for snippet_id, annotator in labels.values_list("snippet_id", "annotator__external_id"):
+        fields = ("snippet_id", "annotator__external_id", "task_id", "external_id", "choice", "note")
+        for snippet_id, annotator, task_id, *answer in labels.order_by("revision").values_list(*fields):
             judged[snippet_id].add(annotator)
+            said[task_id][annotator] = Said(*answer)
         depths |= _depths(chunk)
     return [
         OutgoingTask(
@@ -128,6 +132,7 @@ def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTa
             snippet=task.snippet.text,
             wanted=depths[task.pk].wanted,
             answered_by=frozenset(judged[task.snippet_id]),
+            said=frozenset(said[task.pk].values()),
             remote_id=task.remote_id,
             gold=task.gold.choice if task.gold else None,
             total=depths[task.pk].total,

@@ -15,7 +15,15 @@ from engine.policies import load_policy
 from engine.snippets import Snippet
 from labeling_adapters import adapter_named
 from labeling_adapters import label_studio_backend as backend
-from labeling_adapters.base import AdapterError, Delivery, IncomingLabel, LabelingAdapter, OutgoingBatch, OutgoingTask
+from labeling_adapters.base import (
+    AdapterError,
+    Delivery,
+    IncomingLabel,
+    LabelingAdapter,
+    OutgoingBatch,
+    OutgoingTask,
+    Said,
+)
 from labeling_adapters.sending import send
 from tests.acceptance.label_studio import Running, label_studio, missing
 from tests.labeling_adapters.http_server import Reply, Request, http_server
@@ -127,8 +135,13 @@ def test_changed_and_skipped_answers_and_a_second_person(running: Running, adapt
         (tasks[0].task_id, "Unsure", str(first)),
         (tasks[0].task_id, "No", str(second)),
     ]
-    again = [replace(tasks[0], answered_by=frozenset({found[0][1]}))]
-    assert [label for *_, label in seen(adapter, batch, again)] == [str(second)]
+    again = replace(tasks[0], answered_by=frozenset({found[0][1]}))
+    assert [label for *_, label in seen(adapter, batch, [again])] == [str(second)]
+    taken = [replace(again, said=frozenset({Said(str(first), choice)})) for choice in ("Yes", "Unsure")]
+    assert [[label for *_, label in seen(adapter, batch, [one])] for one in taken] == [
+        [str(first), str(second)],
+        [str(second)],
+    ]
 
 
 def next_task(running: Running, token: str, batch: OutgoingBatch) -> str | None:

@@ -24,6 +24,8 @@ class Harness:
     """The vendor has a gold feature of its own: `golds` is asked."""
     moves: ClassVar[bool] = False
     """A batch has a state at the vendor, launched by wish alone: `state` is asked."""
+    changes: ClassVar[bool] = False
+    """People may change what they answered: `change` is asked."""
     refuses: ClassVar[str] = ""
     """A task whose completion holds this is refused, alone, by the vendor. Empty: it takes everything."""
     http: ClassVar[bool] = False
@@ -64,6 +66,10 @@ class Harness:
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         """A person at the vendor answers the task. Each answers a task once."""
+        raise NotImplementedError
+
+    def change(self, task_id: str, annotator: str, choice: str) -> None:
+        """Who answered the task answers it otherwise."""
         raise NotImplementedError
 
     def wants(self, task_id: str) -> int:

@@ -53,12 +53,23 @@ class LabelStudioServer:
             "was_cancelled": False,
             "ground_truth": False,
             "lead_time": 2.5,
-            "updated_at": self.clock.isoformat().replace("+00:00", "Z"),
+            "created_at": self.now(),
+            "updated_at": self.now(),
             **more,
         }
         task["annotations"].append(one)
         self.look_at(task)
         return one
+
+    def change(self, task: dict[str, Any], user: str, choice: str) -> None:
+        """The user's annotation is edited and keeps its id."""
+        self.clock += timedelta(seconds=1)
+        (one,) = (one for one in task["annotations"] if one["completed_by"] == self.users.index(user) + 1)
+        one["result"] = [{**one["result"][0], "value": {"choices": [choice]}}]
+        one["updated_at"] = self.now()
+
+    def now(self) -> str:
+        return self.clock.isoformat().replace("+00:00", "Z")
 
     def look_at(self, task: dict[str, Any]) -> None:
         """Counts its annotations, as happens when one is made: then alone it is seen whether it is done."""

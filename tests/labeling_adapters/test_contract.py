@@ -27,6 +27,7 @@ from labeling_adapters.base import (
     OutgoingBatch,
     OutgoingTask,
     Pushed,
+    Said,
 )
 from labeling_adapters.sending import ATTEMPTS, deepen, send
 from tests.labeling_adapters.dropbox_folder import DropboxHarness
@@ -194,6 +195,26 @@ def test_whoever_answered_is_not_counted_again(bench: Bench) -> None:
     assert not set(before) & {label.annotator for label in again}
     if bench.vendor.sends:
         assert [label.annotator for label in again] == [bench.vendor.id_of("bob")]
+
+
+@over(having(lambda kind: kind.changes))
+def test_a_changed_answer_comes_again_under_its_id(bench: Bench) -> None:
+    bench.open()
+    bench.send(TASKS)
+    for annotator in ("ann", "bob"):
+        bench.vendor.answer("task-0", annotator, "Yes")
+    first = bench.labels()
+    known = frozenset(Said(label.external_id, label.choice, label.note) for label in first)
+    answered = replace(TASKS[0], answered_by=frozenset(label.annotator for label in first), said=known)
+    assert bench.labels([answered]) == []
+    bench.vendor.change("task-0", "ann", "Unsure")
+    changed = [replace(label, choice="Unsure") for label in first if label.annotator == bench.vendor.id_of("ann")]
+    assert bench.labels([answered]) == changed
+    announced = bench.vendor.announcement("task-0")
+    assert announced is not None
+    assert changed[0] in bench.adapter().receive(bench.batch, announced)
+    elsewhere = replace(answered, said=frozenset())  # they judged the text in another batch
+    assert bench.labels([elsewhere]) == []
 
 
 def deeper(sent: list[Pushed], annotators: list[str], total: int = 4) -> list[OutgoingTask]:

@@ -100,6 +100,11 @@ class WebhookVendorServer:
         one = {"annotator": annotator, "choice": choice, "seconds": 8.5, "id": f"L-{number}"}
         self.labels.setdefault(task_id, []).append(one)
 
+    def change(self, task_id: str, annotator: str, choice: str, **more: Any) -> None:
+        """The label keeps its id."""
+        (one,) = (one for one in self.labels[task_id] if one["annotator"] == annotator)
+        one.update(choice=choice, **more)
+
     def callback(self, task_id: str) -> Delivery:
         """Its labels, as it posts them."""
         labels = [{"task": task_id, **one} for one in self.labels[task_id]]

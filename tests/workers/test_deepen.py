@@ -180,9 +180,11 @@ def test_a_paused_annotators_answer_is_asked_for_again_once(batch: Batch, vendor
     mallory = Annotator.objects.create(vendor="webhook_vendor", external_id="mallory", name="mallory")
     Standing.objects.create(annotator=mallory, policy=batch.policy, state=StandingState.PAUSED)
     vendor.answer(str(task.pk), "mallory", "Yes")
-    for _ in range(2):
+    for choice in ("Yes", "Yes", "No"):
+        vendor.change(str(task.pk), "mallory", choice)
         run("collect_labels")
         assert depth(task) == ("open", 2, 0, 1)
+    assert list(Label.objects.values_list("choice", "counted")) == [("Yes", False), ("No", False)]
     batches_deepen()
     run("deepen_batch")
     assert told(vendor) == [[{"id": str(task.pk), "total": 3, "answered_by": ["mallory"]}]]
