@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils.crypto import salted_hmac
 
 from engine.errors import BadInput
@@ -17,6 +17,7 @@ from labeling_adapters import adapter_named
 from labeling_adapters.base import (
     AdapterError,
     Delivery,
+    IncomingLabel,
     LabelingAdapter,
     Move,
     OutgoingBatch,
@@ -30,6 +31,7 @@ from workers.jobs import JobRun, Later, chunked, enqueue
 from workers.vendor_answers import Taken, take
 
 CHUNK = 250
+"""Answers that are recorded together."""
 SHOWN = 3
 """Refusals that an error message repeats."""
 SOON = 2.0
@@ -110,8 +112,11 @@ def note_pushed(
 
 def open_tasks(batch: Batch) -> list[Task]:
     """The batch's tasks that still want answers."""
-    tasks = batch.tasks.filter(state=TaskState.OPEN, gold=None).select_related("snippet", "gold")
-    return list(tasks.order_by("place", "pk"))
+    return list(_open_tasks(batch).select_related("snippet", "gold").order_by("place", "pk"))
+
+
+def _open_tasks(batch: Batch) -> QuerySet[Task]:
+    return batch.tasks.filter(state=TaskState.OPEN, gold=None)
 
 
 def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
@@ -186,20 +191,21 @@ def send_tasks(run: JobRun) -> dict[str, Any]:
 def collect_labels(run: JobRun) -> dict[str, Any]:
     """Job `collect_labels`: fetches a vendor's answers to a batch's open tasks; comes back until none is open.
 
-    A vendor that is away for a while is asked again at the next look, for as long as it takes.
+    The vendor is asked once for all of them, for many list all that they hold at each asking. A vendor that is away for
+    a while is asked again at the next look, for as long as it takes.
     """
     batch = batch_of(run)
     adapter = adapter_of(batch)
     total = batch.tasks.filter(gold=None).count()
     waiting = open_tasks(batch) if batch.remote_id else []
-    done = total - len(waiting)
+    run.progress(total - len(waiting), total)
     pause = adapter.poll_seconds or 60.0
     try:
         with troubles(batch):
-            for tasks in chunked(waiting, CHUNK):
-                take(batch, adapter.collect(outgoing_batch(batch), outgoing(tasks, adapter)), adapter)
-                done += len(tasks)
-                run.progress(done, total)
+            answers = adapter.collect(outgoing_batch(batch), outgoing(waiting, adapter)) if waiting else ()
+            for chunk in _streamed(answers, run):
+                take(batch, chunk, adapter)
+                run.progress(total - _open_tasks(batch).count(), total)
     except AdapterError as error:
         if error.permanent:
             raise
@@ -208,6 +214,23 @@ def collect_labels(run: JobRun) -> dict[str, Any]:
     if batch.state == BatchState.OPEN:
         raise Later(pause)
     return {"tasks": total}
+
+
+def _streamed(answers: Iterable[IncomingLabel], run: JobRun) -> Iterator[list[IncomingLabel]]:
+    """Answers in chunks as they come. Those before a failure of the vendor's are not lost by it. Raises JobEnded if the
+    job is no longer ours."""
+    chunk: list[IncomingLabel] = []
+    try:
+        for answer in answers:
+            run.look()
+            chunk.append(answer)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except AdapterError:
+        yield chunk
+        raise
+    yield chunk
 
 
 def batch_of(run: JobRun) -> Batch:
