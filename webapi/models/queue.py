@@ -178,6 +178,9 @@ class Task(Row):
     wanted = models.PositiveSmallIntegerField(default=1)
     taken = models.PositiveSmallIntegerField(default=0)
     labelled = models.PositiveSmallIntegerField(default=0)
+    asked_for = models.PositiveSmallIntegerField(null=True, blank=True)
+    """How many answers that count its vendor was asked for: where these are fewer than `wanted`, it is to be asked for
+    more. Empty: nobody was, or the vendor sees by itself what is wanted."""
 
     class Meta(Row.Meta):
         constraints = [
@@ -196,6 +199,9 @@ class Task(Row):
                 fields=["batch", "place"], condition=Q(state="open", gold=None, taken__lt=F("wanted")), name="task_free"
             ),
             models.Index(fields=["batch"], condition=Q(state="open", gold=None), name="task_open"),
+            models.Index(
+                fields=["batch"], condition=Q(state="open", gold=None, asked_for__lt=F("wanted")), name="task_to_deepen"
+            ),
         ]
 
     def __str__(self) -> str:
