@@ -15,7 +15,7 @@ def note_what_was_asked(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapi', '0005_webhooks_of_vendors'),
+        ('webapi', '0006_batches_ended_before_followed'),
     ]
 
     operations = [
