@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.acquisition import ACQUISITION
-from engine.attacks import ATTACKS, PARAPHRASERS
+from engine.attacks import ATTACKS, PARAPHRASERS, check_paraphraser
 from engine.classifiers.recipe import Recipe
 from engine.config import checked
-from engine.generation import GENERATORS
+from engine.errors import BadInput
+from engine.generation import GENERATORS, check_generator
 from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
 from engine.simulation import judge_of
@@ -33,6 +34,15 @@ class Named(_Part):
 
     name: str
     config: dict[str, Any] = {}
+
+
+def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> Named:
+    """The entry, if its settings are such as it takes: better said now than when its stage comes, hours on."""
+    try:
+        check(value.name, value.config)
+    except BadInput as error:
+        raise ValueError(f"config of {error}") from None
+    return value
 
 
 class Sizes(_Part):
@@ -94,7 +104,7 @@ class Attack(_Part):
     @classmethod
     def _paraphraser(cls, value: Named) -> Named:
         _known(value.name, "paraphraser", PARAPHRASERS)
-        return value
+        return _suiting(value, check_paraphraser)
 
 
 class Selection(_Part):
@@ -144,7 +154,7 @@ class RoundSettings(_Part):
     @classmethod
     def _generator(cls, value: Named) -> Named:
         _known(value.name, "generator", GENERATORS)
-        return value
+        return _suiting(value, check_generator)
 
 
 def round_settings(data: Mapping[str, Any], *, where: str = "settings") -> RoundSettings:

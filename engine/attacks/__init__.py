@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from engine.attacks.base import Paraphraser
 from engine.attacks.paraphrase import Candidate, ParaphraseOutcome, ParaphraseSettings, SeedOutcome, paraphrase
-from engine.attacks.paraphrasers import PARAPHRASERS, make_paraphraser
+from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser, make_paraphraser
 
 __all__ = [
     "ATTACKS",
@@ -16,6 +16,7 @@ __all__ = [
     "ParaphraseSettings",
     "Paraphraser",
     "SeedOutcome",
+    "check_paraphraser",
     "make_paraphraser",
     "paraphrase",
 ]

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
+from engine.config import checked
 from engine.errors import UnknownName
 from engine.generation.base import Generator
 from engine.generation.rejection import Sampled, logit_cutoff, rejection_sample
+from engine.generation.settings import CausalLMSettings, NearestConfig
 from engine.policies import Policy
 from engine.snippets import Snippet
 
-__all__ = ["GENERATORS", "Generator", "Sampled", "logit_cutoff", "make_generator", "rejection_sample"]
+__all__ = [
+    "GENERATORS",
+    "Generator",
+    "Sampled",
+    "check_generator",
+    "logit_cutoff",
+    "make_generator",
+    "rejection_sample",
+]
 
 
 def _nearest_continuations(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
@@ -38,6 +50,27 @@ GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any], Iterable[Snippet]], G
     "openai": _openai,
 }
 """Name -> factory; each checks its config and raises BadInput naming the field. Heavy imports wait for the call."""
+
+
+def _endpoint_settings() -> type[BaseModel]:
+    from engine.endpoints.client import EndpointSettings
+
+    return EndpointSettings
+
+
+SETTINGS: dict[str, Callable[[], type[BaseModel]]] = {
+    "nearest_continuations": lambda: NearestConfig,
+    "causal_lm": lambda: CausalLMSettings,
+    "openai": _endpoint_settings,
+}
+"""Name -> what its config is checked against."""
+
+
+def check_generator(name: str, config: Mapping[str, Any]) -> None:
+    """Raises UnknownName, or BadInput naming each wrong field of `config`. Loads no model and looks for no key."""
+    if name not in GENERATORS:
+        raise UnknownName("generator", name, GENERATORS)
+    checked(SETTINGS[name](), config, where=f"generator {name}")
 
 
 def make_generator(

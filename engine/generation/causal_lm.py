@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,23 +22,9 @@ from engine.config import checked
 from engine.errors import MissingModel
 from engine.generation.chance import child_seed
 from engine.generation.filling import fill
+from engine.generation.settings import CausalLMSettings
 from engine.progress import Progress, silent
 from engine.snippets import SnippetRules
-
-
-class CausalLMSettings(BaseModel):
-    """Which model, and how it samples."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(min_length=1)
-    """Name on the Hugging Face hub, or a folder."""
-    temperature: float = Field(0.9, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(32, ge=1)
-    batch_size: int = Field(32, ge=1)
-    """Completions sampled side by side."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

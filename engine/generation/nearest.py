@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from engine.config import checked
 from engine.embeddings.neighbours import NearestNeighbours
@@ -27,6 +26,7 @@ from engine.embeddings.token_mean import TokenMeanEncoder
 from engine.errors import BadInput, GeneratorError
 from engine.generation.chance import rng
 from engine.generation.names import Person, graft, learn_names, people
+from engine.generation.settings import NearestConfig, NearestSettings
 from engine.progress import Progress, silent
 from engine.snippets import Snippet, SnippetRules, cut_completion
 
@@ -43,19 +43,6 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Rows of length 1, shape (n, d)."""
         ...
-
-
-class NearestSettings(BaseModel):
-    """How continuations are drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    neighbours: int = Field(64, ge=1)
-    """Contexts a completion is drawn from: the nearest so many."""
-    temperature: float = Field(0.03, gt=0)
-    """Of the softmax over cosine similarities. Small: only the most similar contexts; large: all alike."""
-    graft_names: bool = True
-    """Call the people of the completion by the names in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +169,11 @@ class NearestContinuations:
         return graft(completion, people(completion, self.names), host)
 
 
-class _Config(NearestSettings):
-    directory: Path | None = None
-    """Where a fitted generator was saved; None: fit one on the corpus that is given."""
-
-
 def make_nearest(
     rules: SnippetRules, config: Mapping[str, Any], corpus: Iterable[Snippet] = ()
 ) -> NearestContinuations:
     """A saved generator, where `config` names its directory, else one fitted on `corpus`. Raises BadInput."""
-    wanted = checked(_Config, config, where="generator nearest_continuations")
+    wanted = checked(NearestConfig, config, where="generator nearest_continuations")
     if wanted.directory is not None:
         return NearestContinuations.load(wanted.directory)
     settings = NearestSettings(**wanted.model_dump(exclude={"directory"}))

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.attacks import PARAPHRASERS, ParaphraseSettings, make_paraphraser, paraphrase
+from engine.attacks import PARAPHRASERS, ParaphraseSettings, check_paraphraser, make_paraphraser, paraphrase
 from engine.attacks.paraphrasers.embedded import EmbeddedParaphraser, EmbeddedSettings
 from engine.attacks.paraphrasers.openai_endpoint import shots_for
 from engine.errors import BadInput, GeneratorError, UnknownName
@@ -60,11 +60,17 @@ def test_every_paraphraser_names_the_wrong_setting_and_not_its_value(name, confi
     with pytest.raises(BadInput, match=f"paraphraser {name}: surprise") as caught:
         make_paraphraser(name, POLICY, {**configs[name], "surprise": "sk-secret"})
     assert "sk-secret" not in str(caught.value)
+    with pytest.raises(BadInput) as early:
+        check_paraphraser(name, {**configs[name], "surprise": "sk-secret"})
+    assert str(early.value) == str(caught.value)
+    check_paraphraser(name, configs[name])
 
 
 def test_an_unknown_paraphraser_is_told_the_known_ones():
     with pytest.raises(UnknownName, match="known: embedded, openai, story_world"):
         make_paraphraser("parrot", POLICY, {})
+    with pytest.raises(UnknownName, match="known: embedded, openai, story_world"):
+        check_paraphraser("parrot", {})
 
 
 @pytest.mark.parametrize("name", PARAPHRASERS)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from engine.errors import BadInput, GeneratorError, MissingModel, UnknownName
-from engine.generation import GENERATORS, make_generator
+from engine.generation import GENERATORS, check_generator, make_generator
 from engine.generation.filling import fill
 from engine.generation.nearest import NearestContinuations
 from engine.policies import load_policy
@@ -77,11 +79,25 @@ def test_every_generator_names_the_wrong_setting_and_not_its_value(name, configs
     with pytest.raises(BadInput, match=f"generator {name}: .*surprise") as caught:
         make_generator(name, POLICY, {**configs[name], "surprise": "sk-secret"})
     assert "sk-secret" not in str(caught.value)
+    with pytest.raises(BadInput) as early:
+        check_generator(name, {**configs[name], "surprise": "sk-secret"})
+    assert str(early.value) == str(caught.value)
+    check_generator(name, configs[name])
+
+
+def test_a_check_needs_neither_a_model_nor_torch():
+    code = (
+        "import sys; from engine.generation import check_generator; "
+        "check_generator('causal_lm', {'model': 'nobody/no-such-model'}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_generator_is_told_the_known_ones():
     with pytest.raises(UnknownName, match="known: causal_lm, nearest_continuations, openai"):
         make_generator("gpt9", POLICY, {})
+    with pytest.raises(UnknownName, match="known: causal_lm, nearest_continuations, openai"):
+        check_generator("gpt9", {})
 
 
 def test_a_missing_model_says_how_to_get_it(monkeypatch, tmp_path):

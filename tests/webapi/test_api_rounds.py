@@ -77,6 +77,13 @@ def test_a_round_is_launched_and_watched_in_one_get(launch: Any, rita: User, api
     [
         ({"target_kl": 0}, ["target_kl"], "min_value"),
         ({"generator": {"name": "gpt-9"}}, ["generator"], "invalid"),
+        ({"generator": {"name": "openai", "config": {"model": ""}}}, ["generator"], "invalid"),
+        ({"generator": {"name": "causal_lm", "config": {"model": "gpt2", "top_q": 1}}}, ["generator"], "invalid"),
+        (
+            {"attack": {"paraphraser": {"name": "embedded", "config": {"x": 1}}}},
+            ["attack", "paraphraser"],
+            "invalid",
+        ),
         ({"training": {"epochs": "many"}}, ["training", "epochs"], "invalid"),
         ({"colour": "red"}, ["colour"], "unknown_field"),
         ({"policy": "nonsense"}, ["policy"], "does_not_exist"),
@@ -104,6 +111,18 @@ def test_a_policy_that_simulated_annotators_cannot_judge_by_is_named(launch: Any
 
 def test_an_unknown_registry_name_lists_the_known(launch: Any) -> None:
     assert "nearest_continuations" in launch(generator={"name": "gpt-9"}).json()["detail"]
+
+
+def test_a_wrong_setting_of_a_generator_or_paraphraser_is_named_and_not_repeated(launch: Any) -> None:
+    body = {"generator": {"name": "nearest_continuations", "config": {"tmeperature": "sk-secret"}}}
+    refused = launch(**body, attack={"paraphraser": {"name": "openai", "config": {"model": "m", "top_p": 2}}})
+    assert {tuple(one["loc"]): one["message"] for one in refused.json()["errors"]} == {
+        ("generator",): "config of generator nearest_continuations: tmeperature: there is no such field; "
+        "known: directory, graft_names, neighbours, temperature",
+        ("attack", "paraphraser"): "config of paraphraser openai: top_p: must be at most 1.0",
+    }
+    assert "sk-secret" not in refused.content.decode()
+    assert Round.objects.count() == Job.objects.count() == 0
 
 
 def test_a_round_is_paused_resumed_retried_and_cancelled(launch: Any, rita: User, api: Api) -> None:

@@ -61,6 +61,19 @@ def test_wrong_options_are_refused_in_one_line(home: Path, option: dict[str, Any
             "selection.atack: there is no such field; known: acquisition, attack, candidates,",
         ),
         ("[generator]\nname = 'gpt-9'\n", "generator: unknown generator 'gpt-9'; known: causal_lm, nearest"),
+        (
+            "[generator]\nname = 'nearest_continuations'\nconfig = {tmeperature = 1}\n",
+            "generator: config of generator nearest_continuations: tmeperature: there is no such field; known: direct",
+        ),
+        ("[generator]\nname = 'causal_lm'\n", "generator: config of generator causal_lm: model: is required"),
+        (
+            "[attack.paraphraser]\nname = 'openai'\nconfig = {model = 'm', top_p = 2}\n",
+            "attack.paraphraser: config of paraphraser openai: top_p: must be at most 1",
+        ),
+        (
+            "[attack.paraphraser]\nconfig = {keeps = 2}\n",
+            "attack.paraphraser: config of paraphraser story_world: keeps: must be at most 1",
+        ),
         ("precision = 'int4'\n", "precision: must be 'int8', 'fp32' or 'bf16'"),
         ("[training]\nexport_int8 = false\n", "precision int8 needs training.export_int8"),
         ("precision = \n", "not a TOML file: Invalid value (at line 1, column 13)"),

@@ -45,6 +45,27 @@ PARAPHRASERS: dict[str, Callable[[Policy, Mapping[str, Any]], Paraphraser]] = {
 """Name -> factory; each checks its config and raises BadInput naming the field."""
 
 
+def _endpoint_settings() -> type[BaseModel]:
+    from engine.attacks.paraphrasers.openai_endpoint import ParaphraseEndpointSettings
+
+    return ParaphraseEndpointSettings
+
+
+SETTINGS: dict[str, Callable[[], type[BaseModel]]] = {
+    "embedded": lambda: EmbeddedSettings,
+    "openai": _endpoint_settings,
+    "story_world": lambda: _StoryWorldSettings,
+}
+"""Name -> what its config is checked against."""
+
+
+def check_paraphraser(name: str, config: Mapping[str, Any]) -> None:
+    """Raises UnknownName, or BadInput naming each wrong field of `config`. Loads no model and looks for no key."""
+    if name not in PARAPHRASERS:
+        raise UnknownName("paraphraser", name, PARAPHRASERS)
+    checked(SETTINGS[name](), config, where=f"paraphraser {name}")
+
+
 def make_paraphraser(name: str, policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
     """The paraphraser of that name. Raises UnknownName, BadInput, MissingModel or GeneratorError."""
     if name not in PARAPHRASERS:
