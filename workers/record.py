@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, F, Q
+from django.db.models import Exists, F, Q, QuerySet
 
 from engine.aggregation import Vote
 from engine.aggregation.depth import wants_another
 from webapi.models import (
     Annotator,
+    Batch,
     BatchState,
     Label,
     Lease,
@@ -29,6 +30,7 @@ from webapi.models import (
     TaskState,
 )
 from webapi.models.base import locked
+from webapi.models.compiled import Update, compiled, compiled_update, insert
 from workers.aggregate import Votes, posteriors
 from workers.feedback import is_told
 from workers.quality import judge
@@ -95,21 +97,28 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     if not answers:
         return []
     with transaction.atomic():
-        # Of the same answer sent twice at once the second sees the first's label; and while somebody answers, they
-        # lease nothing, so that no other task with the same snippet comes to them.
-        staff = _hold_annotators(answers)
-        rows = _hold_tasks({answer.task_id for answer in answers})
-        tasks = {pk: _Open(row) for pk, row in rows.items()}
-        writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
-        recorded = [writing.take(answer) for answer in writing.answers]
-        writing.write()
-        _deepen(tasks.values(), writing.votes)
-        _update(tasks.values())
-        judge({(answer.annotator_id, tasks[answer.task_id].row.batch.policy) for answer in writing.gold})
-        full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
-        for key in sorted(full):
-            full[key].finish_if_complete()
-        tell_labels(writing.new)
+        return record(answers)
+
+
+def record(answers: Sequence[Answer]) -> list[Recorded]:
+    """`record_labels` as a part of a transaction."""
+    if not answers:
+        return []
+    # Of the same answer sent twice at once the second sees the first's label; and while somebody answers, they lease
+    # nothing, so that no other task with the same snippet comes to them.
+    staff = _hold_annotators(answers)
+    rows = _hold_tasks({answer.task_id for answer in answers})
+    tasks = {pk: _Open(row) for pk, row in rows.items()}
+    writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
+    recorded = [writing.take(answer) for answer in writing.answers]
+    writing.write()
+    _deepen(tasks.values(), writing.votes)
+    _update(tasks.values())
+    judge({(answer.annotator_id, tasks[answer.task_id].row.batch.policy) for answer in writing.gold})
+    full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
+    for key in sorted(full):
+        full[key].finish_if_complete()
+    tell_labels(writing.new)
     return recorded
 
 
@@ -119,18 +128,41 @@ def _hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, bool]:
     Who answers gold may be paused for it: then what they hold is given back, so its tasks are held with the answered
     ones, in one order.
     """
-    gold = Task.objects.filter(pk__in={answer.task_id for answer in answers}, gold__isnull=False)
-    held = locked(Annotator.objects.filter(pk__in={answer.annotator_id for answer in answers}))
-    found = list(held.annotate(answers_gold=Exists(gold)).values_list("pk", "staff", "answers_gold"))
+    tasks = list({answer.task_id for answer in answers})
+    found = _annotators_held(annotators=list({answer.annotator_id for answer in answers}), tasks=tasks)
     if any(answers_gold for *_, answers_gold in found):
         live = Lease.objects.filter(annotator__in=[pk for pk, *_ in found], state=LeaseState.LIVE)
-        kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in={answer.task_id for answer in answers})
+        kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in=tasks)
         list(locked(Task.objects.filter(kept)).values_list("pk"))
     return {pk: staff for pk, staff, _ in found}
 
 
+@compiled
+def _annotators_held(
+    *, annotators: list[uuid.UUID], tasks: list[uuid.UUID]
+) -> QuerySet[Annotator, tuple[uuid.UUID, bool, bool]]:
+    gold = Task.objects.filter(pk__among=tasks, gold__isnull=False)
+    held = locked(Annotator.objects.filter(pk__among=annotators)).annotate(answers_gold=Exists(gold))
+    return held.values_list("pk", "staff", "answers_gold")
+
+
 def _hold_tasks(keys: set[uuid.UUID]) -> dict[uuid.UUID, Task]:
-    return locked(Task.objects.all()).select_related("batch__policy", "snippet", "gold").in_bulk(keys)
+    """With their batches, of which those of one batch share one."""
+    tasks = {task.pk: task for task in _tasks_held(tasks=list(keys))}
+    batches = {batch.pk: batch for batch in _batches(batches=list({task.batch_id for task in tasks.values()}))}
+    for task in tasks.values():
+        task.batch = batches[task.batch_id]
+    return tasks
+
+
+@compiled
+def _tasks_held(*, tasks: list[uuid.UUID]) -> QuerySet[Task]:
+    return locked(Task.objects.filter(pk__among=tasks)).annotate(split=F("snippet__split"))
+
+
+@compiled
+def _batches(*, batches: list[uuid.UUID]) -> QuerySet[Batch]:
+    return Batch.objects.filter(pk__among=batches).select_related("policy")
 
 
 class _Writing:
@@ -144,14 +176,13 @@ class _Writing:
         self.new: list[Given] = []
         """What is written, in the order of the answers."""
         self._ended: dict[LeaseState, list[uuid.UUID]] = defaultdict(list)
-        leases = Lease.objects.filter(task__in=tasks, annotator__in=staff)
+        leases = _leases(tasks=list(tasks), annotators=list(staff))
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
         self._latest: dict[Key, Given] = {}
         self._read([task.row for task in tasks.values()])
         policies = {task.row.batch.policy_id: task.row.batch.policy for task in tasks.values()}
         self._choices = {pk: policy.rules.choices for pk, policy in policies.items()}
-        paused = Standing.objects.filter(annotator__in=staff, policy__in=policies, state=StandingState.PAUSED)
-        self._paused = set(paused.values_list("annotator_id", "policy_id"))
+        self._paused = set(_paused(annotators=list(staff), policies=list(policies)))
 
     def _read(self, tasks: Sequence[Task]) -> None:
         """What was answered before: of gold by these annotators, of other snippets by all, for their votes."""
@@ -159,10 +190,7 @@ class _Writing:
         gold = {task.snippet_id for task in tasks if task.gold_id is not None}
         pairs = {(task.snippet_id, task.rival_id) for task in tasks if task.rival_id}
         if plain or gold:
-            wanted = Q(snippet__in=plain) if plain else Q()
-            wanted |= Q(snippet__in=gold, annotator__in=self._staff) if gold else Q()
-            labels = Label.objects.filter(wanted).annotate(staff=F("annotator__staff"))
-            for label in labels.order_by("revision", "pk"):
+            for label in _labels(plain=list(plain), gold=list(gold), annotators=list(self._staff)):
                 self._latest[label.snippet_id, None, label.annotator_id] = label
                 self._vote(label, staff=label.staff)
         if pairs:
@@ -197,16 +225,16 @@ class _Writing:
         self._latest[key] = made
         if isinstance(made, Label):
             self._vote(made, staff=self._staff[answer.annotator_id])
-        if task.row.gold is not None:
+        if task.row.gold_id is not None:
             self.gold.append(answer)
         return Recorded(answer.task_id, "recorded" if made.counted else "surplus", made.pk)
 
     def write(self) -> None:
         """Labels, preferences and ended leases; one statement each."""
-        Label.objects.bulk_create([row for row in self.new if isinstance(row, Label)])
-        Preference.objects.bulk_create([row for row in self.new if isinstance(row, Preference)])
+        insert([row for row in self.new if isinstance(row, Label)])
+        insert([row for row in self.new if isinstance(row, Preference)])
         for state, keys in self._ended.items():
-            Lease.objects.filter(pk__in=keys).update(state=state)
+            _end(state, keys=keys)
 
     def _place(self, task: _Open, lease: Lease | None, answer: Answer) -> bool:
         """Uses up the annotator's live lease; without one takes a free place, if the task still wants an answer."""
@@ -230,6 +258,30 @@ class _Writing:
     def _end(self, lease: Lease, state: LeaseState) -> None:
         lease.state = state
         self._ended[state].append(lease.pk)
+
+
+@compiled
+def _leases(*, tasks: list[uuid.UUID], annotators: list[uuid.UUID]) -> QuerySet[Lease]:
+    return Lease.objects.filter(task__among=tasks, annotator__among=annotators).order_by()
+
+
+@compiled
+def _paused(
+    *, annotators: list[uuid.UUID], policies: list[uuid.UUID]
+) -> QuerySet[Standing, tuple[uuid.UUID, uuid.UUID]]:
+    paused = Standing.objects.filter(annotator__among=annotators, policy__among=policies, state=StandingState.PAUSED)
+    return paused.order_by().values_list("annotator_id", "policy_id")
+
+
+@compiled
+def _labels(*, plain: list[uuid.UUID], gold: list[uuid.UUID], annotators: list[uuid.UUID]) -> QuerySet[Label]:
+    given = Label.objects.filter(Q(snippet__among=plain) | Q(snippet__among=gold, annotator__among=annotators))
+    return given.annotate(staff=F("annotator__staff")).order_by("revision", "pk")
+
+
+@compiled_update
+def _end(state: LeaseState, *, keys: list[uuid.UUID]) -> Update:
+    return Lease.objects.filter(pk__among=keys), {"state": state}
 
 
 def _row(answer: Answer, task: Task, lease: Lease | None) -> Given:
@@ -275,7 +327,7 @@ def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID,
     given = {row.snippet_id: list(votes[row.snippet_id].values()) for row in plain}
     known = _posteriors(plain, given)
     for task in full:
-        if task.row in plain and _wants_another(task.row, given[task.row.snippet_id], known.get(task.row.snippet_id)):
+        if task.row.snippet_id in given and _wants_another(task.row, given[task.row.snippet_id], known.get(task.row.snippet_id)):
             task.wanted += 1
         else:
             task.done = True
@@ -296,7 +348,7 @@ def _asks_confidence(policy: Policy) -> bool:
 
 def _wants_another(task: Task, given: Sequence[Voted], posterior: Sequence[float] | None) -> bool:
     answers = [voted.vote.choice for voted in given]
-    test = task.snippet.split == SplitName.TEST
+    test = task.split == SplitName.TEST  # type: ignore[attr-defined]  # annotated by `_tasks_held`
     return wants_another(task.batch.policy.rules, answers, test=test, posterior=posterior)
 
 
@@ -307,9 +359,10 @@ def _update(tasks: Iterable[_Open]) -> None:
         alike[task.taken, task.labelled, task.wanted, task.done].append(task.row.pk)
     for (taken, labelled, wanted, done), keys in alike.items():
         if taken or labelled or wanted or done:
-            Task.objects.filter(pk__in=keys).update(
-                taken=F("taken") + taken,
-                labelled=F("labelled") + labelled,
-                wanted=F("wanted") + wanted,
-                **({"state": TaskState.DONE} if done else {}),
-            )
+            _change(done, keys=keys, taken=taken, labelled=labelled, wanted=wanted)
+
+
+@compiled_update
+def _change(done: bool, *, keys: list[uuid.UUID], taken: int, labelled: int, wanted: int) -> Update:
+    counts = {"taken": F("taken") + taken, "labelled": F("labelled") + labelled, "wanted": F("wanted") + wanted}
+    return Task.objects.filter(pk__among=keys), {**counts, **({"state": TaskState.DONE} if done else {})}

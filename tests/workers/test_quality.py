@@ -51,7 +51,7 @@ def ask(policy: Policy, **quality: object) -> None:
 
 
 def leased(annotator: Annotator, count: int) -> list[Lease]:
-    return tasks_lease(annotator=annotator, batches=Batch.objects.all(), count=count)
+    return tasks_lease(annotator=annotator, count=count)
 
 
 def answer(leases: list[Lease], choice: str) -> list[str]:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from webapi.models.accounts import Annotator
 from webapi.models.base import Row, locked
+from webapi.models.compiled import compiled
 from webapi.models.policies import Policy
 from webapi.models.quality import Gold
 from webapi.models.rounds import Round
@@ -140,14 +141,13 @@ class Batch(Row):
         after the transaction (and the sweeper each second). Who opens tasks again holds the batch's row, so that the
         last look sees them.
         """
-        still_open = self.tasks.filter(state=TaskState.OPEN, gold=None)
-        if left := len(still_open.order_by().values_list("pk")[:FEW]):
+        if left := len(_still_open(FEW, batch=self.pk)):
             if left < FEW and transaction.get_connection().in_atomic_block:
                 transaction.on_commit(self.finish_if_complete, robust=True)
             return False
         with transaction.atomic():
             held = locked(Batch.objects.filter(pk=self.pk, state=BatchState.OPEN))
-            if not list(held.values_list("pk")) or still_open.exists():
+            if not list(held.values_list("pk")) or _still_open(1, batch=self.pk):
                 return False
             return bool(held.update(state=BatchState.DONE, finished_at=timezone.now()))
 
@@ -193,6 +193,12 @@ class Task(Row):
 
     def __str__(self) -> str:
         return f"task {self.pk}"
+
+
+@compiled
+def _still_open(most: int, *, batch: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUID]]:
+    """The batch's tasks that want answers; gold is nobody's work."""
+    return Task.objects.filter(batch=batch, state=TaskState.OPEN, gold=None).order_by().values_list("pk")[:most]
 
 
 class Lease(Row):

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapi.errors import DomainError
-from webapi.models import Batch, Lease, LeaseState, User
-from webapi.permissions import Actor, visible
+from webapi.models import Lease, LeaseState, Task, User
+from webapi.models.compiled import compiled
+from webapi.permissions import Actor
 from webapi.selectors.tasks import leases_by_token
-from webapi.services.leases import tasks_lease
-from workers.record import Answer, Recorded, record_labels
+from webapi.services.leases import lease, retried
+from workers.record import Answer, record
 
 MAX_LABELS = 1000
 """Labels in one request."""
-ATTEMPTS = 3
 
 Outcome = Literal["recorded", "duplicate", "surplus", "unknown_choice", "lease_not_found"]
 
@@ -57,7 +57,9 @@ def labels_record(*, user: User, answers: Sequence[LabelInput]) -> list[LabelOut
 
     An answer whose lease ran out is late: it still counts if the task wants one, and is kept without counting if not.
     """
-    return _record_under(answers, leases_by_token(user, [answer.lease for answer in answers]))
+    leases = leases_by_token(user, [answer.lease for answer in answers])
+    # Again when the same answer came by another request at the same time: then it is a duplicate.
+    return retried(lambda: _record_under(answers, leases))
 
 
 def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], count: int) -> Answered:
@@ -66,27 +68,34 @@ def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], coun
     The tasks are such as `tasks_lease` gives to who answered last, under the same policy and of the same kind; none
     where they may have none, or where no answer was kept.
     """
-    tokens = [answer.lease for answer in answers]
-    leases = leases_by_token(actor.user, tokens, "annotator", "task__batch")
-    with transaction.atomic():
+    leases = leases_by_token(actor.user, [answer.lease for answer in answers])
+
+    def turn() -> Answered:
         outcomes = _record_under(answers, leases)
         kept = [answer.lease for answer, done in zip(answers, outcomes, strict=True) if done.label is not None]
-        if not kept:
-            return Answered(outcomes, [])
-        last = leases[kept[-1]]
-        batches = visible(Batch.objects.filter(policy=last.task.batch.policy_id), "batches", actor)
-        compare = last.task.rival_id is not None
-        try:
-            tasks = tasks_lease(annotator=last.annotator, batches=batches, count=count, compare=compare)
-        except DomainError:
-            tasks = []
-    return Answered(outcomes, tasks)
+        return Answered(outcomes, _lease_after(leases[kept[-1]], actor, count) if kept else [])
+
+    return retried(turn)
+
+
+def _lease_after(last: Lease, actor: Actor, count: int) -> list[Lease]:
+    ((policy, rival),) = _asked(task=last.task_id)
+    try:
+        return lease(last.annotator_id, actor, count, rival is not None, policies=[policy])
+    except DomainError:
+        return []
+
+
+@compiled
+def _asked(*, task: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUID, uuid.UUID | None]]:
+    """Under which policy, and whether it is a comparison."""
+    return Task.objects.filter(pk=task).order_by().values_list("batch__policy_id", "rival_id")
 
 
 def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Lease]) -> list[LabelOutcome]:
     now = timezone.now()
     held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
-    recorded = dict(zip(held, _record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
+    recorded = dict(zip(held, record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
     return [
         LabelOutcome(a.task, recorded[p].outcome, recorded[p].label_id, _is_late(leases[a.lease], now))
         if p in recorded
@@ -101,16 +110,6 @@ def _fits(answer: LabelInput, lease: Lease | None) -> bool:
 
 def _is_late(lease: Lease, now: datetime) -> bool:
     return lease.state == LeaseState.EXPIRED or (lease.state == LeaseState.LIVE and lease.expires_at < now)
-
-
-def _record(answers: Sequence[Answer]) -> list[Recorded]:
-    """Again when the same answer came by another request at the same time: then it is a duplicate."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return record_labels(answers)
-        except IntegrityError:
-            continue
-    return record_labels(answers)
 
 
 def _answer(given: LabelInput, lease: Lease) -> Answer:
