@@ -55,12 +55,7 @@ def own_annotators(user: User, prefix: str = "") -> Q:
 
     A vendor's workers carry `pull:<user id>` as their vendor, which no adapter's name can equal.
     """
-    return annotators_of(user.pk, pull_vendor(user), prefix)
-
-
-def annotators_of(user: uuid.UUID, vendor: str, prefix: str = "") -> Q:
-    """`own_annotators` by the user's key and `pull_vendor`."""
-    return Q(**{f"{prefix}user": user}) | Q(**{f"{prefix}vendor": vendor})
+    return Q(**{f"{prefix}user": user.pk}) | Q(**{f"{prefix}vendor": pull_vendor(user)})
 
 
 def pull_vendor(user: User) -> str:

@@ -31,6 +31,7 @@ from webapi.models import (
 )
 from webapi.models.base import locked
 from webapi.models.compiled import Update, compiled, compiled_update, insert
+from webapi.models.queue import leases_of
 from workers.aggregate import Votes, posteriors
 from workers.feedback import is_told
 from workers.quality import judge
@@ -176,7 +177,7 @@ class _Writing:
         self.new: list[Given] = []
         """What is written, in the order of the answers."""
         self._ended: dict[LeaseState, list[uuid.UUID]] = defaultdict(list)
-        leases = _leases(tasks=list(tasks), annotators=list(staff))
+        leases = leases_of(tasks=list(tasks))
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
         self._latest: dict[Key, Given] = {}
         self._read([task.row for task in tasks.values()])
@@ -189,10 +190,11 @@ class _Writing:
         plain = {task.snippet_id for task in tasks if task.rival_id is None and task.gold_id is None}
         gold = {task.snippet_id for task in tasks if task.gold_id is not None}
         pairs = {(task.snippet_id, task.rival_id) for task in tasks if task.rival_id}
-        if plain or gold:
-            for label in _labels(plain=list(plain), gold=list(gold), annotators=list(self._staff)):
-                self._latest[label.snippet_id, None, label.annotator_id] = label
-                self._vote(label, staff=label.staff)
+        labels = _labels(snippets=list(plain)) if plain else []
+        labels += _labels(snippets=list(gold), annotators=list(self._staff)) if gold else []
+        for label in labels:
+            self._latest[label.snippet_id, None, label.annotator_id] = label
+            self._vote(label, staff=label.staff)  # type: ignore[attr-defined]  # annotated by `_labels`
         if pairs:
             given = Preference.objects.filter(snippet__in={first for first, _ in pairs}, annotator__in=self._staff)
             for one in given.order_by("revision"):
@@ -261,11 +263,6 @@ class _Writing:
 
 
 @compiled
-def _leases(*, tasks: list[uuid.UUID], annotators: list[uuid.UUID]) -> QuerySet[Lease]:
-    return Lease.objects.filter(task__among=tasks, annotator__among=annotators).order_by()
-
-
-@compiled
 def _paused(
     *, annotators: list[uuid.UUID], policies: list[uuid.UUID]
 ) -> QuerySet[Standing, tuple[uuid.UUID, uuid.UUID]]:
@@ -274,8 +271,9 @@ def _paused(
 
 
 @compiled
-def _labels(*, plain: list[uuid.UUID], gold: list[uuid.UUID], annotators: list[uuid.UUID]) -> QuerySet[Label]:
-    given = Label.objects.filter(Q(snippet__among=plain) | Q(snippet__among=gold, annotator__among=annotators))
+def _labels(*, snippets: list[uuid.UUID], annotators: list[uuid.UUID] | None = None) -> QuerySet[Label]:
+    given = Label.objects.filter(snippet__among=snippets)
+    given = given if annotators is None else given.filter(annotator__among=annotators)
     return given.annotate(staff=F("annotator__staff")).order_by("revision", "pk")
 
 
@@ -325,31 +323,29 @@ def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID,
     full = [task for task in tasks if task.labelled and task.is_full() and task.row.state == TaskState.OPEN]
     plain = [task.row for task in full if task.row.gold_id is None and task.row.rival_id is None]
     given = {row.snippet_id: list(votes[row.snippet_id].values()) for row in plain}
-    known = _posteriors(plain, given)
+    policies = {row.batch.policy_id: row.batch.policy for row in plain}
+    deeper: set[uuid.UUID] = set()
+    for policy in policies.values():
+        rows = [row for row in plain if row.batch.policy_id == policy.pk]
+        deeper |= _wanting(policy, rows, {row.snippet_id: given[row.snippet_id] for row in rows})
     for task in full:
-        if task.row.snippet_id in given and _wants_another(task.row, given[task.row.snippet_id], known.get(task.row.snippet_id)):
+        if task.row.pk in deeper:
             task.wanted += 1
         else:
             task.done = True
 
 
-def _posteriors(tasks: Iterable[Task], given: Votes) -> dict[uuid.UUID, list[float]]:
-    """Of the snippets whose policy asks for it."""
-    asking = {task.snippet_id: task.batch.policy for task in tasks if _asks_confidence(task.batch.policy)}
-    known: dict[uuid.UUID, list[float]] = {}
-    for policy in {policy.pk: policy for policy in asking.values()}.values():
-        known |= posteriors(policy, {pk: given[pk] for pk, its in asking.items() if its.pk == policy.pk})
-    return known
-
-
-def _asks_confidence(policy: Policy) -> bool:
-    return "low_confidence" in policy.rules.depth.more_on
-
-
-def _wants_another(task: Task, given: Sequence[Voted], posterior: Sequence[float] | None) -> bool:
-    answers = [voted.vote.choice for voted in given]
-    test = task.split == SplitName.TEST  # type: ignore[attr-defined]  # annotated by `_tasks_held`
-    return wants_another(task.batch.policy.rules, answers, test=test, posterior=posterior)
+def _wanting(policy: Policy, tasks: Sequence[Task], given: Votes) -> set[uuid.UUID]:
+    """Those of a policy's tasks that want one more label."""
+    rules = policy.rules
+    known = posteriors(policy, given) if "low_confidence" in rules.depth.more_on else {}
+    found = set()
+    for task in tasks:
+        answers = [voted.vote.choice for voted in given[task.snippet_id]]
+        test = task.split == SplitName.TEST  # type: ignore[attr-defined]  # annotated by `_tasks_held`
+        if wants_another(rules, answers, test=test, posterior=known.get(task.snippet_id)):
+            found.add(task.pk)
+    return found
 
 
 def _update(tasks: Iterable[_Open]) -> None:

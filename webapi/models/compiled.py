@@ -1,20 +1,21 @@
-"""Queries put together once and asked many times, for the few that the labeling queue asks with every request.
+"""Queries put together once and asked many times: the few that the labeling queue asks with every request.
 
-Django builds a query's SQL anew each time, which takes it some twenty times as long as asking; PostgreSQL plans it anew,
-which takes it several times as long as finding the rows. A function under `compiled` or `compiled_update` says what is
-asked in Django's words, is called once for each shape, and its SQL is kept:
+Django builds the SQL of a query anew each time, which takes some twenty times as long as asking; PostgreSQL plans it
+anew, which takes longer than finding the rows. A function under `compiled` or `compiled_update` says what is asked in
+Django's words; it is called once for each shape, and the SQL that comes of it is kept:
 
     @compiled
-    def leases_of(live: bool, *, annotator: uuid.UUID, tasks: list[uuid.UUID]) -> QuerySet[Lease]:
-        found = Lease.objects.filter(annotator=annotator, task__among=tasks)
+    def leases_of(live: bool, *, annotator: uuid.UUID, tasks: list[uuid.UUID] | None = None) -> QuerySet[Lease]:
+        found = Lease.objects.filter(annotator=annotator)
+        found = found if tasks is None else found.filter(task__among=tasks)
         return found.filter(state=LeaseState.LIVE) if live else found
 
     leases_of(True, annotator=ann.pk, tasks=keys)  # a list of leases
 
-What is passed by position is the shape: the function may look at it. What is passed by name stands in the SQL as a
-parameter: the function gets a stand-in for it, which it may only put where Django takes an expression. All else that the
-function says is a literal of the SQL, so that PostgreSQL recognises the conditions of partial indexes whatever the
-parameters. Nothing comes from outside but by parameters.
+What is passed by position is the shape: the function may look at it. What is passed by name is a parameter of the SQL:
+the function gets a stand-in for it, or None where None is passed, and may only put it where Django takes an expression.
+All else that the function says is a literal of the SQL, so that PostgreSQL recognises the conditions of partial indexes
+whatever the parameters are. Nothing comes from outside but by parameters.
 """
 
 from __future__ import annotations
@@ -24,16 +25,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache, wraps
+from operator import attrgetter
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
-from django.db.models import Expression, Field, ForeignObject, Lookup, Model, QuerySet
-from django.db.models.query import ModelIterable, get_related_populators
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Expression, Field, ForeignObject, Lookup, Model, QuerySet, query
 from django.db.models.sql import UpdateQuery
-from django.db.models.sql.compiler import SQLCompiler
 from django.db.transaction import TransactionManagementError
 
 P = ParamSpec("P")
@@ -41,70 +39,36 @@ RowType = TypeVar("RowType")
 ModelType = TypeVar("ModelType", bound=Model)
 Update = tuple[QuerySet[Any], dict[str, Any]]
 """Rows, and what becomes of their fields."""
+Database = Any
+"""Django's wrapper of this thread's connection; its compilers and cursors have no types of their own."""
 
 
 class Parameter(Expression):
-    """Stands in a query for a value that is not known yet."""
+    """Stands in a query for a value that comes later."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
-    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
-        """A placeholder; the parameter itself is what fills it."""
+    def as_sql(self, compiler: Any, connection: Database, **extra: Any) -> tuple[str, Any]:
+        """A placeholder, filled by the parameter itself."""
         return "%s", [self]
 
 
 @ForeignObject.register_lookup
 @Field.register_lookup
-class Among(Lookup):  # type: ignore[type-arg]  # no type argument at run time
+class Among(Lookup):
     """`field__among=parameter`: as `in`, but the list is one parameter however many it holds."""
 
     lookup_name = "among"
     prepare_rhs = False
 
-    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
-        """SQLite has no arrays; a list comes as JSON (see `_plain`)."""
-        return self._around(compiler, connection, "{} IN (SELECT value FROM json_each({}))")
-
-    def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
-        """An array."""
-        return self._around(compiler, connection, "{} = ANY({})")
-
-    def _around(self, compiler: SQLCompiler, connection: Any, form: str) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Database, **extra: Any) -> tuple[str, Any]:
+        """PostgreSQL takes an array; SQLite has none, and takes JSON (see `_plain`)."""
+        form = "{} = ANY({})" if connection.vendor == "postgresql" else "{} IN (SELECT value FROM json_each({}))"
         field, before = self.process_lhs(compiler, connection)
         listed, after = self.process_rhs(compiler, connection)
         return form.format(field, listed), [*before, *after]
-
-
-class _Statement(NamedTuple):
-    """SQL, and what fills its placeholders: names of parameters or, on SQLite, literals."""
-
-    sql: str
-    filling: tuple[Parameter | Any, ...]
-    locks: bool = False
-
-    def execute(self, database: BaseDatabaseWrapper, values: dict[str, Any]) -> CursorWrapper:
-        if self.locks and not database.in_atomic_block:
-            raise TransactionManagementError("rows are locked in a transaction")
-        cursor = _cursor(database)
-        cursor.execute(self.sql, [_value(one, database, values) for one in self.filling])
-        return cursor
-
-
-def _value(one: Any, database: BaseDatabaseWrapper, values: dict[str, Any]) -> Any:
-    if not isinstance(one, Parameter):
-        return one
-    return values[one.name] if database.vendor == "postgresql" else _plain(values[one.name])
-
-
-def _cursor(database: BaseDatabaseWrapper) -> CursorWrapper:
-    """Django's own writes values into the SQL; this one sends them apart, so that statements can be prepared."""
-    if database.vendor != "postgresql" or database.queries_logged:
-        return database.cursor()
-    database.close_if_health_check_failed()
-    database.ensure_connection()
-    return database.make_cursor(psycopg.Cursor(database.connection))
 
 
 def compiled(build: Callable[P, QuerySet[Any, RowType]]) -> Callable[P, list[RowType]]:
@@ -112,12 +76,13 @@ def compiled(build: Callable[P, QuerySet[Any, RowType]]) -> Callable[P, list[Row
 
     @cache
     def reader(vendor: str, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Reader:
-        return _Reader(build(*shape, **{name: Parameter(name) for name in names}))  # type: ignore[call-arg, arg-type]
+        return _Reader(_built(build, shape, names))
 
     @wraps(build)
     def ask(*shape: P.args, **values: P.kwargs) -> list[RowType]:
-        database = connections[DEFAULT_DB_ALIAS]
-        return reader(database.vendor, shape, tuple(values)).rows(database, values)
+        database, given = _this_thread(), {name: value for name, value in values.items() if value is not None}
+        rows: list[RowType] = reader(database.vendor, shape, tuple(given)).rows(database, given)
+        return rows
 
     return ask
 
@@ -127,74 +92,103 @@ def compiled_update(build: Callable[P, Update]) -> Callable[P, int]:
 
     @cache
     def statement(vendor: str, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
-        rows, fields = build(*shape, **{name: Parameter(name) for name in names})  # type: ignore[call-arg, arg-type]
-        query = rows.query.chain(UpdateQuery)
-        query.add_update_values(fields)
-        return _statement(query.get_compiler(connection=connection))
+        rows, fields = _built(build, shape, names)
+        changing: Any = rows.query.chain(UpdateQuery)
+        changing.add_update_values(fields)
+        return _statement(changing.get_compiler(DEFAULT_DB_ALIAS))
 
     @wraps(build)
     def change(*shape: P.args, **values: P.kwargs) -> int:
-        database = connections[DEFAULT_DB_ALIAS]
-        with statement(database.vendor, shape, tuple(values)).execute(database, values) as cursor:
-            return cursor.rowcount
+        database, given = _this_thread(), {name: value for name, value in values.items() if value is not None}
+        with statement(database.vendor, shape, tuple(given)).execute(database, given) as cursor:
+            return int(cursor.rowcount)
 
     return change
 
 
 def insert(rows: Sequence[ModelType]) -> list[ModelType]:
-    """As `bulk_create`, in one statement; for tables whose keys are made here."""
+    """As `bulk_create`, in one statement; for tables whose keys are made here and that hold no JSON."""
     if rows:
-        model, database = type(rows[0]), connections[DEFAULT_DB_ALIAS]
-        fields, sql = _fields(model), _insertion(model, database.vendor)
-        values = [[f.get_db_prep_save(f.pre_save(row, True), database) for f in fields] for row in rows]
+        model, database = type(rows[0]), _this_thread()
+        table = _table(model, database.vendor)
+        for row in rows:
+            for field in table.stamped:
+                field.pre_save(row, True)
+        values = map(table.values, rows)
         with _cursor(database) as cursor:
             if database.vendor == "postgresql":
-                cursor.execute(sql, [list(column) for column in zip(*values, strict=True)])
+                cursor.execute(table.insertion, [list(column) for column in zip(*values, strict=True)])
             else:
-                cursor.executemany(sql, values)
+                cursor.executemany(table.insertion, [list(map(_plain, row)) for row in values])
         for row in rows:
             row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
     return list(rows)
 
 
-@cache
-def _fields(model: type[Model]) -> list[Field[Any, Any]]:
-    return list(model._meta.concrete_fields)
+class _Table(NamedTuple):
+    """How rows are inserted."""
+
+    insertion: str
+    values: Callable[[Model], tuple[Any, ...]]
+    stamped: list[Field[Any, Any]]
+    """Fields that hold the time of the insertion."""
 
 
 @cache
-def _insertion(model: type[Model], vendor: str) -> str:
-    fields, quoted = _fields(model), connection.ops.quote_name
-    into = f"INSERT INTO {quoted(model._meta.db_table)} ({', '.join(quoted(field.column) for field in fields)})"
+def _table(model: type[Model], vendor: str) -> _Table:
+    fields, database = list(model._meta.concrete_fields), _this_thread()
+    columns = ", ".join(database.ops.quote_name(field.column) for field in fields)
+    into = f"INSERT INTO {database.ops.quote_name(model._meta.db_table)} ({columns})"
     if vendor == "postgresql":
-        return f"{into} SELECT * FROM UNNEST({', '.join(f'%s::{field.db_type(connection)}[]' for field in fields)})"
-    return f"{into} VALUES ({', '.join(['%s'] * len(fields))})"
+        arrays = ", ".join(f"%s::{field.db_type(database)}[]" for field in fields)
+        sql = f"{into} SELECT * FROM UNNEST({arrays})"  # noqa: S608  # the names are our own tables'
+    else:
+        sql = f"{into} VALUES ({', '.join(['%s'] * len(fields))})"
+    stamped = [field for field in fields if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)]
+    return _Table(sql, attrgetter(*[field.attname for field in fields]), stamped)
+
+
+class _Statement(NamedTuple):
+    """SQL, and what fills its placeholders: parameters or, on SQLite, literals."""
+
+    sql: str
+    filling: tuple[Any, ...]
+    locks: bool
+
+    def execute(self, database: Database, values: dict[str, Any]) -> Any:
+        if self.locks and not database.in_atomic_block:
+            raise TransactionManagementError("Rows are locked in a transaction only.")
+        filling = [values[one.name] if isinstance(one, Parameter) else one for one in self.filling]
+        cursor = _cursor(database)
+        cursor.execute(self.sql, filling if database.vendor == "postgresql" else list(map(_plain, filling)))
+        return cursor
 
 
 class _Reader:
     """A query's statement, and how its rows are read."""
 
-    def __init__(self, rows: QuerySet[Any, Any]) -> None:
-        compiler = rows.query.get_compiler(connection=connection)
+    def __init__(self, rows: Any) -> None:
+        compiler: Any = rows.query.get_compiler(DEFAULT_DB_ALIAS)
         self._statement = _statement(compiler)
         columns = [expression for expression, *_ in compiler.select[: compiler.col_count]]
         self._converters = compiler.get_converters(columns).items()
-        self._is_model = issubclass(rows._iterable_class, ModelIterable)
+        self._is_model = issubclass(rows._iterable_class, query.ModelIterable)
         if self._is_model:
             kind = compiler.klass_info
-            first, last = kind["select_fields"][0], kind["select_fields"][-1]
-            self._model, self._own = kind["model"], slice(first, last + 1)
-            self._names = [expression.target.attname for expression in columns[self._own]]
-            self._related = get_related_populators(kind, compiler.select, DEFAULT_DB_ALIAS)
+            self._model, fields = kind["model"], kind["select_fields"]
+            self._own = slice(fields[0], fields[-1] + 1)
+            self._names = [column.target.attname for column in columns[self._own]]
+            populators: Any = query.get_related_populators
+            self._related = populators(kind, compiler.select, DEFAULT_DB_ALIAS)
             self._annotated = compiler.annotation_col_map.items()
 
-    def rows(self, database: BaseDatabaseWrapper, values: dict[str, Any]) -> list[Any]:
+    def rows(self, database: Database, values: dict[str, Any]) -> list[Any]:
         with self._statement.execute(database, values) as cursor:
             found = cursor.fetchall()
         rows = self._converted(database, found) if self._converters else found
         return [self._instance(row) for row in rows] if self._is_model else list(map(tuple, rows))
 
-    def _converted(self, database: BaseDatabaseWrapper, rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def _converted(self, database: Database, rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         for row in map(list, rows):
             for place, (converters, expression) in self._converters:
                 for convert in converters:
@@ -210,17 +204,18 @@ class _Reader:
         return made
 
 
-def _statement(compiler: SQLCompiler) -> _Statement:
+def _built(build: Callable[..., RowType], shape: tuple[Any, ...], names: tuple[str, ...]) -> RowType:
+    return build(*shape, **{name: Parameter(name) for name in names})
+
+
+def _statement(compiler: Any) -> _Statement:
     sql, filling = compiler.as_sql()
-    locks = compiler.query.select_for_update
-    if connection.vendor != "postgresql":
+    locks, database = compiler.query.select_for_update, compiler.connection
+    if database.vendor != "postgresql":
         return _Statement(sql, tuple(filling), locks)
-    written = ["%s" if isinstance(one, Parameter) else _literal(one) for one in filling]
+    literals = [one if isinstance(one, Parameter) else database.ops.compose_sql("%s", [one]) for one in filling]
+    written = ["%s" if isinstance(one, Parameter) else one.replace("%", "%%") for one in literals]
     return _Statement(sql % tuple(written), tuple(one for one in filling if isinstance(one, Parameter)), locks)
-
-
-def _literal(value: Any) -> str:
-    return str(connection.ops.compose_sql("%s", [value])).replace("%", "%%")
 
 
 def _plain(value: Any) -> Any:
@@ -228,7 +223,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return value.hex
     if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
+        return _this_thread().ops.adapt_datetimefield_value(value)
     if isinstance(value, list):
         return json.dumps([_plain(one) for one in value])
     return value
+
+
+def _this_thread() -> Database:
+    return connections[DEFAULT_DB_ALIAS]
+
+
+def _cursor(database: Database) -> Any:
+    """Django's own writes values into the SQL; this one sends them apart, so that statements can be prepared."""
+    if database.vendor != "postgresql" or database.queries_logged:
+        return database.cursor()
+    database.close_if_health_check_failed()
+    database.ensure_connection()
+    return database.make_cursor(psycopg.Cursor(database.connection))

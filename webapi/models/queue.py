@@ -201,6 +201,13 @@ def _still_open(most: int, *, batch: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUI
     return Task.objects.filter(batch=batch, state=TaskState.OPEN, gold=None).order_by().values_list("pk")[:most]
 
 
+@compiled
+def leases_of(*, tasks: list[uuid.UUID]) -> QuerySet[Lease]:
+    """Everybody's leases of these tasks, which are few: those of one annotator are looked for among them, and never by
+    a query that could be answered from all that the annotator ever held."""
+    return Lease.objects.filter(task__among=tasks).order_by()
+
+
 class Lease(Row):
     """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
 

@@ -14,7 +14,7 @@ from webapi.errors import DomainError
 from webapi.models import Lease, LeaseState, Task, User
 from webapi.models.compiled import compiled
 from webapi.permissions import Actor
-from webapi.selectors.tasks import leases_by_token
+from webapi.selectors.tasks import Held, leases_by_token
 from webapi.services.leases import lease, retried
 from workers.record import Answer, record
 
@@ -78,10 +78,10 @@ def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], coun
     return retried(turn)
 
 
-def _lease_after(last: Lease, actor: Actor, count: int) -> list[Lease]:
-    ((policy, rival),) = _asked(task=last.task_id)
+def _lease_after(last: Held, actor: Actor, count: int) -> list[Lease]:
+    ((policy, rival),) = _asked(task=last.task)
     try:
-        return lease(last.annotator_id, actor, count, rival is not None, policies=[policy])
+        return lease(last.annotator, actor, count, rival is not None, policies=[policy])
     except DomainError:
         return []
 
@@ -92,7 +92,7 @@ def _asked(*, task: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUID, uuid.UUID | No
     return Task.objects.filter(pk=task).order_by().values_list("batch__policy_id", "rival_id")
 
 
-def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Lease]) -> list[LabelOutcome]:
+def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Held]) -> list[LabelOutcome]:
     now = timezone.now()
     held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
     recorded = dict(zip(held, record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
@@ -104,18 +104,18 @@ def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Leas
     ]
 
 
-def _fits(answer: LabelInput, lease: Lease | None) -> bool:
-    return lease is not None and lease.task_id == answer.task
+def _fits(answer: LabelInput, lease: Held | None) -> bool:
+    return lease is not None and lease.task == answer.task
 
 
-def _is_late(lease: Lease, now: datetime) -> bool:
+def _is_late(lease: Held, now: datetime) -> bool:
     return lease.state == LeaseState.EXPIRED or (lease.state == LeaseState.LIVE and lease.expires_at < now)
 
 
-def _answer(given: LabelInput, lease: Lease) -> Answer:
+def _answer(given: LabelInput, lease: Held) -> Answer:
     return Answer(
         task_id=given.task,
-        annotator_id=lease.annotator_id,
+        annotator_id=lease.annotator,
         choice=given.choice,
         seconds=given.seconds,
         note=given.note,

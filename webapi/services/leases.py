@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
@@ -31,6 +31,7 @@ from webapi.models import (
 )
 from webapi.models.base import locked
 from webapi.models.compiled import Update, compiled, compiled_update, insert
+from webapi.models.queue import leases_of
 from webapi.permissions import STAFF, Actor, pull_vendor
 from webapi.selectors.tasks import batches_to_lease, free_tasks, gold_for, leases_by_token, live_leases
 from webapi.services.idempotency import answer_forestall
@@ -60,6 +61,9 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
     user = actor.user
     if worker and actor.role != Role.VENDOR:
         raise DomainError("not_an_annotator", "Only vendors name the worker whom they lease for.")
+    known = _worker(vendor=pull_vendor(user), worker=worker) if worker else _annotator(user=user.pk)
+    if known:
+        return known[0]
     if worker:
         made, _ = Annotator.objects.get_or_create(
             vendor=pull_vendor(user), external_id=worker, defaults={"name": f"{user.username} {worker}"}
@@ -69,6 +73,16 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
             user=user, defaults={"name": user.username, "staff": actor.role in STAFF}
         )
     return made
+
+
+@compiled
+def _annotator(*, user: uuid.UUID) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(user=user)
+
+
+@compiled
+def _worker(*, vendor: str, worker: str) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(vendor=vendor, external_id=worker)
 
 
 def tasks_lease(
@@ -86,8 +100,7 @@ def tasks_lease(
     and then. Any number of annotators may lease at once: on PostgreSQL rows that another request is taking are
     skipped, not waited for; on SQLite writers queue. Raises DomainError `annotator_paused` or `too_many_leases`.
     """
-    which = {"policies": None if policies is None else list(policies), "batch": batch}
-    return retried(lambda: lease(annotator.pk, actor, count, compare, **which))
+    return retried(lambda: lease(annotator.pk, actor, count, compare, policies=policies, batch=batch))
 
 
 def retried(work: Callable[[], Result]) -> Result:
@@ -102,22 +115,36 @@ def retried(work: Callable[[], Result]) -> Result:
         return work()
 
 
-def lease(annotator_id: uuid.UUID, actor: Actor | None, count: int, compare: bool, **which: Any) -> list[Lease]:
-    """`tasks_lease` as a part of a transaction; `which`: policies and batch. Raises IntegrityError to be `retried`."""
+def lease(
+    annotator_id: uuid.UUID,
+    actor: Actor | None,
+    count: int,
+    compare: bool,
+    *,
+    policies: Sequence[uuid.UUID] | None = None,
+    batch: uuid.UUID | None = None,
+) -> list[Lease]:
+    """`tasks_lease` as a part of a transaction. Raises IntegrityError, to be `retried`."""
     (annotator,) = _annotator_held(annotator=annotator_id)
     wanted = min(count, MAX_LEASES, _room(annotator))
+    batches = batches_to_lease(
+        actor.role if actor else None,
+        compare,
+        annotator.staff,
+        user=actor.user.pk if actor else None,
+        policies=None if policies is None else list(policies),
+        batch=batch,
+    )
     leased: list[Lease] = []
     paused: Standing | None = None
-    keys = {name: value for name, value in which.items() if value is not None}
-    keys |= {} if actor is None else {"user": actor.user.pk}
-    for batch in batches_to_lease(actor.role if actor else None, compare, annotator.staff, **keys):
+    for open_ in batches:
         if len(leased) >= wanted:
             break
-        standing = standing_of(annotator, batch.policy)
+        standing = standing_of(annotator, open_.policy)
         if standing.state == StandingState.PAUSED:
             paused = standing
             continue
-        leased += _lease_from(batch, standing, wanted - len(leased))
+        leased += _lease_from(open_, standing, wanted - len(leased))
     if paused and not leased:
         raise DomainError("annotator_paused", f"No tasks under {paused.policy.name}: {paused.reason or 'paused'}.")
     return leased
@@ -184,10 +211,9 @@ def _gold_tasks(found: Sequence[Gold], batch: Batch, annotator: Annotator) -> li
 
 
 def _task_waits(batch: Batch, annotator: Annotator) -> bool:
-    shape, keys = (batch.kind == BatchKind.COMPARE, 1, False), {"annotator": annotator.pk, "batch": batch.pk}
-    after = cache.get(_hint(batch, annotator))
-    ahead = [] if after is None else free_tasks(*shape, **keys, after=after)
-    return bool(ahead or free_tasks(*shape, **keys))
+    after, compare = cache.get(_hint(batch, annotator)), batch.kind == BatchKind.COMPARE
+    ahead = after is not None and free_tasks(compare, 1, False, annotator=annotator.pk, batch=batch.pk, after=after)
+    return bool(ahead or free_tasks(compare, 1, False, annotator=annotator.pk, batch=batch.pk))
 
 
 def _hint(batch: Batch, annotator: Annotator) -> str:
@@ -201,7 +227,7 @@ def _tasks(batch: Batch, annotator: Annotator, count: int) -> list[Task]:
         return []
     hint = _hint(batch, annotator)
     after = cache.get(hint)
-    tasks = _take(batch, annotator, count, **({} if after is None else {"after": after}))
+    tasks = _take(batch, annotator, count, after=after)
     if after is not None and len(tasks) < count:
         tasks += _take(batch, annotator, count - len(tasks), besides=[task.pk for task in tasks])
     if tasks:
@@ -209,10 +235,17 @@ def _tasks(batch: Batch, annotator: Annotator, count: int) -> list[Task]:
     return tasks
 
 
-def _take(batch: Batch, annotator: Annotator, count: int, **where: Any) -> list[Task]:
+def _take(
+    batch: Batch,
+    annotator: Annotator,
+    count: int,
+    *,
+    after: int | None = None,
+    besides: list[uuid.UUID] | None = None,
+) -> list[Task]:
     """The first `count` free tasks, each with one more taken. Raises IntegrityError if another took one meanwhile."""
     compare = batch.kind == BatchKind.COMPARE
-    tasks = free_tasks(compare, count, True, annotator=annotator.pk, batch=batch.pk, **where)
+    tasks = free_tasks(compare, count, True, annotator=annotator.pk, batch=batch.pk, after=after, besides=besides)
     keys = [task.pk for task in tasks]
     if keys and _take_places(keys=keys) != len(keys):
         raise IntegrityError("another request took a task")
@@ -230,8 +263,8 @@ def _take_places(*, keys: list[uuid.UUID]) -> Update:
 def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
     """The annotator's leases of these tasks, taken up again where they had one."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
-    found = _leases_before(tasks=[task.pk for task in tasks], annotator=annotator.pk)
-    before = {lease.task_id: lease for lease in found}
+    others = leases_of(tasks=[task.pk for task in tasks])
+    before = {lease.task_id: lease for lease in others if lease.annotator_id == annotator.pk}
     new = iter(_new_leases([task for task in tasks if task.pk not in before], annotator))
     leases = []
     for task in tasks:
@@ -245,11 +278,6 @@ def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
         lease.task, lease.annotator = task, annotator
         leases.append(lease)
     return leases
-
-
-@compiled
-def _leases_before(*, tasks: list[uuid.UUID], annotator: uuid.UUID) -> QuerySet[Lease]:
-    return Lease.objects.filter(task__among=tasks, annotator=annotator).order_by()
 
 
 def _new_leases(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
@@ -272,10 +300,10 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
     """Holds the user's live leases as long again from now. What ran out and was given back is `not_held`."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
     mine = leases_by_token(user, tokens)
-    renewed = Lease.renew_all([lease.pk for lease in mine.values()], expires_at)
+    renewed = Lease.renew_all([lease.key for lease in mine.values()], expires_at)
     return [
         LeaseOutcome(token, "renewed", expires_at)
-        if token in mine and mine[token].pk in renewed
+        if token in mine and mine[token].key in renewed
         else LeaseOutcome(token, "not_held")
         for token in tokens
     ]
@@ -284,8 +312,8 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
 def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
     """Gives the user's live leases back: their tasks are free at once, for the same annotator last."""
     mine = leases_by_token(user, tokens)
-    released = Lease.end_all([lease.pk for lease in mine.values()], LeaseState.RELEASED)
-    first = {token: lease for token, lease in mine.items() if lease.pk in released}
+    released = Lease.end_all([lease.key for lease in mine.values()], LeaseState.RELEASED)
+    first = {token: lease for token, lease in mine.items() if lease.key in released}
     return [LeaseOutcome(token, "released" if first.pop(token, None) else "not_held") for token in tokens]
 
 
