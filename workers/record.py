@@ -98,16 +98,14 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     if not answers:
         return []
     with transaction.atomic():
-        return record(answers)
+        return record(answers, hold_annotators(answers))
 
 
-def record(answers: Sequence[Answer]) -> list[Recorded]:
-    """`record_labels` as a part of a transaction."""
+def record(answers: Sequence[Answer], annotators: Mapping[uuid.UUID, Annotator]) -> list[Recorded]:
+    """`record_labels` as a part of a transaction that holds the `annotators`."""
     if not answers:
         return []
-    # Of the same answer sent twice at once the second sees the first's label; and while somebody answers, they lease
-    # nothing, so that no other task with the same snippet comes to them.
-    staff = _hold_annotators(answers)
+    staff = {pk: annotator.staff for pk, annotator in annotators.items()}
     rows = _hold_tasks({answer.task_id for answer in answers})
     tasks = {pk: _Open(row) for pk, row in rows.items()}
     writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
@@ -123,28 +121,26 @@ def record(answers: Sequence[Answer]) -> list[Recorded]:
     return recorded
 
 
-def _hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, bool]:
-    """Whether each of the annotators is staff; nobody else changes what they hold until the transaction ends.
+def hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, Annotator]:
+    """Who answers; nobody else changes what they hold until the transaction ends.
 
-    Who answers gold may be paused for it: then what they hold is given back, so its tasks are held with the answered
-    ones, in one order.
+    So of the same answer sent twice at once the second sees the first's label, and while somebody answers, no other
+    task with the same snippet comes to them. Who answers gold may be paused for it: then what they hold is given back,
+    so its tasks are held with the answered ones, in one order.
     """
     tasks = list({answer.task_id for answer in answers})
     found = _annotators_held(annotators=list({answer.annotator_id for answer in answers}), tasks=tasks)
-    if any(answers_gold for *_, answers_gold in found):
-        live = Lease.objects.filter(annotator__in=[pk for pk, *_ in found], state=LeaseState.LIVE)
+    if any(annotator.answers_gold for annotator in found):  # type: ignore[attr-defined]  # by `_annotators_held`
+        live = Lease.objects.filter(annotator__in=found, state=LeaseState.LIVE)
         kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in=tasks)
         list(locked(Task.objects.filter(kept)).values_list("pk"))
-    return {pk: staff for pk, staff, _ in found}
+    return {annotator.pk: annotator for annotator in found}
 
 
 @compiled
-def _annotators_held(
-    *, annotators: list[uuid.UUID], tasks: list[uuid.UUID]
-) -> QuerySet[Annotator, tuple[uuid.UUID, bool, bool]]:
+def _annotators_held(*, annotators: list[uuid.UUID], tasks: list[uuid.UUID]) -> QuerySet[Annotator]:
     gold = Task.objects.filter(pk__among=tasks, gold__isnull=False)
-    held = locked(Annotator.objects.filter(pk__among=annotators)).annotate(answers_gold=Exists(gold))
-    return held.values_list("pk", "staff", "answers_gold")
+    return locked(Annotator.objects.filter(pk__among=annotators)).annotate(answers_gold=Exists(gold))
 
 
 def _hold_tasks(keys: set[uuid.UUID]) -> dict[uuid.UUID, Task]:

@@ -89,7 +89,8 @@ def free_tasks(
         free = free.exclude(pk__among=besides)
     if take and connection.features.has_select_for_update_skip_locked:
         free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    return free.select_related("snippet", "rival")[:count]
+    before = Lease.objects.filter(task=OuterRef("pk"), annotator=annotator)
+    return free.select_related("snippet", "rival").annotate(leased_before=Exists(before))[:count]
 
 
 def _none_of(*queries: QuerySet[Any]) -> Case:
@@ -145,21 +146,25 @@ class Held(NamedTuple):
     annotator: uuid.UUID
     state: str
     expires_at: datetime
+    policy: uuid.UUID | None = None
+    """Of the task; where it was asked for, and so is the `rival`."""
+    rival: uuid.UUID | None = None
 
 
-def leases_by_token(user: User, tokens: Sequence[uuid.UUID]) -> dict[uuid.UUID, Held]:
-    """The user's leases with these tokens."""
+def leases_by_token(user: User, tokens: Sequence[uuid.UUID], *, task: bool = False) -> dict[uuid.UUID, Held]:
+    """The user's leases with these tokens; `task`: with what is asked."""
     vendor = pull_vendor(user)
-    found = _leases_by_token(tokens=list(tokens))
-    return {row[1]: Held(*row) for *row, owner, namer in found if owner == user.pk or namer == vendor}
+    found = _leases_by_token(task, tokens=list(tokens))
+    return {row[1]: Held(*row) for owner, namer, *row in found if owner == user.pk or namer == vendor}
 
 
 @compiled
-def _leases_by_token(*, tokens: list[uuid.UUID]) -> QuerySet[Lease, Any]:
+def _leases_by_token(task: bool, *, tokens: list[uuid.UUID]) -> QuerySet[Lease, Any]:
     """Whose they are is looked at afterwards: as a condition it would be answered from all that the user ever held."""
     found = Lease.objects.filter(token__among=tokens).order_by()
     whose = ("annotator__user_id", "annotator__vendor")
-    return found.values_list("pk", "token", "task_id", "annotator_id", "state", "expires_at", *whose)
+    asked = ("task__batch__policy_id", "task__rival_id") if task else ()
+    return found.values_list(*whose, "pk", "token", "task_id", "annotator_id", "state", "expires_at", *asked)
 
 
 @compiled

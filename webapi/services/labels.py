@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapi.errors import DomainError
-from webapi.models import Lease, LeaseState, Task, User
-from webapi.models.compiled import compiled
+from webapi.models import Annotator, Lease, LeaseState, User
 from webapi.permissions import Actor
 from webapi.selectors.tasks import Held, leases_by_token
 from webapi.services.leases import lease, retried
-from workers.record import Answer, record
+from workers.record import Answer, hold_annotators, record
 
 MAX_LABELS = 1000
 """Labels in one request."""
@@ -59,7 +57,7 @@ def labels_record(*, user: User, answers: Sequence[LabelInput]) -> list[LabelOut
     """
     leases = leases_by_token(user, [answer.lease for answer in answers])
     # Again when the same answer came by another request at the same time: then it is a duplicate.
-    return retried(lambda: _record_under(answers, leases))
+    return retried(lambda: _record_under(answers, leases)[0])
 
 
 def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], count: int) -> Answered:
@@ -68,40 +66,43 @@ def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], coun
     The tasks are such as `tasks_lease` gives to who answered last, under the same policy and of the same kind; none
     where they may have none, or where no answer was kept.
     """
-    leases = leases_by_token(actor.user, [answer.lease for answer in answers])
+    leases = leases_by_token(actor.user, [answer.lease for answer in answers], task=True)
 
     def turn() -> Answered:
-        outcomes = _record_under(answers, leases)
+        outcomes, annotators = _record_under(answers, leases)
         kept = [answer.lease for answer, done in zip(answers, outcomes, strict=True) if done.label is not None]
-        return Answered(outcomes, _lease_after(leases[kept[-1]], actor, count) if kept else [])
+        if not kept:
+            return Answered(outcomes, [])
+        last = leases[kept[-1]]
+        return Answered(outcomes, _lease_after(annotators[last.annotator], last, actor, count))
 
     return retried(turn)
 
 
-def _lease_after(last: Held, actor: Actor, count: int) -> list[Lease]:
-    ((policy, rival),) = _asked(task=last.task)
+def _lease_after(annotator: Annotator, last: Held, actor: Actor, count: int) -> list[Lease]:
+    assert last.policy
     try:
-        return lease(last.annotator, actor, count, rival is not None, policies=[policy])
+        return lease(annotator, actor, count, last.rival is not None, policies=[last.policy])
     except DomainError:
         return []
 
 
-@compiled
-def _asked(*, task: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUID, uuid.UUID | None]]:
-    """Under which policy, and whether it is a comparison."""
-    return Task.objects.filter(pk=task).order_by().values_list("batch__policy_id", "rival_id")
-
-
-def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Held]) -> list[LabelOutcome]:
+def _record_under(
+    answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Held]
+) -> tuple[list[LabelOutcome], Mapping[uuid.UUID, Annotator]]:
+    """What became of the answers, and the annotators, held until the transaction ends."""
     now = timezone.now()
-    held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
-    recorded = dict(zip(held, record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
-    return [
+    fits = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
+    given = [_answer(answer, leases[answer.lease]) for answer in fits.values()]
+    annotators = hold_annotators(given)
+    recorded = dict(zip(fits, record(given, annotators), strict=True))
+    outcomes = [
         LabelOutcome(a.task, recorded[p].outcome, recorded[p].label_id, _is_late(leases[a.lease], now))
         if p in recorded
         else LabelOutcome(a.task, "lease_not_found")
         for p, a in enumerate(answers)
     ]
+    return outcomes, annotators
 
 
 def _fits(answer: LabelInput, lease: Held | None) -> bool:

@@ -100,7 +100,12 @@ def tasks_lease(
     and then. Any number of annotators may lease at once: on PostgreSQL rows that another request is taking are
     skipped, not waited for; on SQLite writers queue. Raises DomainError `annotator_paused` or `too_many_leases`.
     """
-    return retried(lambda: lease(annotator.pk, actor, count, compare, policies=policies, batch=batch))
+
+    def work() -> list[Lease]:
+        (held,) = _annotator_held(annotator=annotator.pk)
+        return lease(held, actor, count, compare, policies=policies, batch=batch)
+
+    return retried(work)
 
 
 def retried(work: Callable[[], Result]) -> Result:
@@ -116,7 +121,7 @@ def retried(work: Callable[[], Result]) -> Result:
 
 
 def lease(
-    annotator_id: uuid.UUID,
+    annotator: Annotator,
     actor: Actor | None,
     count: int,
     compare: bool,
@@ -124,8 +129,7 @@ def lease(
     policies: Sequence[uuid.UUID] | None = None,
     batch: uuid.UUID | None = None,
 ) -> list[Lease]:
-    """`tasks_lease` as a part of a transaction. Raises IntegrityError, to be `retried`."""
-    (annotator,) = _annotator_held(annotator=annotator_id)
+    """`tasks_lease` as a part of a transaction that holds the annotator. Raises IntegrityError, to be `retried`."""
     wanted = min(count, MAX_LEASES, _room(annotator))
     batches = batches_to_lease(
         actor.role if actor else None,
@@ -263,7 +267,8 @@ def _take_places(*, keys: list[uuid.UUID]) -> Update:
 def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
     """The annotator's leases of these tasks, taken up again where they had one."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
-    others = leases_of(tasks=[task.pk for task in tasks])
+    maybe = [task.pk for task in tasks if getattr(task, "leased_before", True)]
+    others = leases_of(tasks=maybe) if maybe else []
     before = {lease.task_id: lease for lease in others if lease.annotator_id == annotator.pk}
     new = iter(_new_leases([task for task in tasks if task.pk not in before], annotator))
     leases = []
