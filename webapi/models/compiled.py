@@ -27,6 +27,7 @@ from datetime import datetime
 from functools import cache, wraps
 from operator import attrgetter
 from typing import Any, NamedTuple, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -100,8 +101,7 @@ def compiled_update(build: Callable[P, Update]) -> Callable[P, int]:
     @wraps(build)
     def change(*shape: P.args, **values: P.kwargs) -> int:
         database, given = _this_thread(), {name: value for name, value in values.items() if value is not None}
-        with statement(database.vendor, shape, tuple(given)).execute(database, given) as cursor:
-            return int(cursor.rowcount)
+        return int(statement(database.vendor, shape, tuple(given)).execute(database, given).rowcount)
 
     return change
 
@@ -115,11 +115,13 @@ def insert(rows: Sequence[ModelType]) -> list[ModelType]:
             for field in table.stamped:
                 field.pre_save(row, True)
         values = [table.values(row) for row in rows]
-        with _cursor(database) as cursor:
-            if database.vendor == "postgresql" and len(rows) > 1:
-                cursor.execute(table.of_columns, [_array(list(column)) for column in zip(*values, strict=True)])
-            else:
-                cursor.executemany(table.of_rows, [_sent(database, row) for row in values])
+        if database.vendor != "postgresql":
+            _cursor(database, table.of_rows).executemany(table.of_rows, [_sent(database, row) for row in values])
+        elif len(rows) == 1:
+            _cursor(database, table.of_rows).execute(table.of_rows, values[0])
+        else:
+            columns = [_array(list(column)) for column in zip(*values, strict=True)]
+            _cursor(database, table.of_columns).execute(table.of_columns, columns)
         for row in rows:
             row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
     return list(rows)
@@ -154,12 +156,14 @@ class _Statement(NamedTuple):
     sql: str
     filling: tuple[Any, ...]
     locks: bool
+    binary: bool = False
+    """How rows come from PostgreSQL: faster to read, but for JSON."""
 
     def execute(self, database: Database, values: dict[str, Any]) -> Any:
         if self.locks and not database.in_atomic_block:
             raise TransactionManagementError("Rows are locked in a transaction only.")
         filling = [values[one.name] if isinstance(one, Parameter) else one for one in self.filling]
-        cursor = _cursor(database)
+        cursor = _cursor(database, self.sql, binary=self.binary)
         cursor.execute(self.sql, _sent(database, filling))
         return cursor
 
@@ -169,9 +173,10 @@ class _Reader:
 
     def __init__(self, rows: Any) -> None:
         compiler: Any = rows.query.get_compiler(DEFAULT_DB_ALIAS)
-        self._statement = _statement(compiler)
+        statement = _statement(compiler)
         columns = [expression for expression, *_ in compiler.select[: compiler.col_count]]
         self._converters = compiler.get_converters(columns).items()
+        self._statement = statement._replace(binary=not self._converters)
         self._is_model = issubclass(rows._iterable_class, query.ModelIterable)
         if self._is_model:
             kind = compiler.klass_info
@@ -183,8 +188,7 @@ class _Reader:
             self._annotated = compiler.annotation_col_map.items()
 
     def rows(self, database: Database, values: dict[str, Any]) -> list[Any]:
-        with self._statement.execute(database, values) as cursor:
-            found = cursor.fetchall()
+        found = self._statement.execute(database, values).fetchall()
         rows = self._converted(database, found) if self._converters else found
         return [self._instance(row) for row in rows] if self._is_model else list(map(tuple, rows))
 
@@ -246,10 +250,18 @@ def _this_thread() -> Database:
     return connections[DEFAULT_DB_ALIAS]
 
 
-def _cursor(database: Database) -> Any:
+_cursors: WeakKeyDictionary[Any, dict[str, psycopg.Cursor[Any]]] = WeakKeyDictionary()
+"""Of each connection, by statement: psycopg remembers in them how to send and read."""
+
+
+def _cursor(database: Database, sql: str, *, binary: bool = False) -> Any:
     """Django's own writes values into the SQL; this one sends them apart, so that statements can be prepared."""
     if database.vendor != "postgresql" or database.queries_logged:
         return database.cursor()
     database.close_if_health_check_failed()
     database.ensure_connection()
-    return database.make_cursor(psycopg.Cursor(database.connection))
+    kept = _cursors.setdefault(database.connection, {})
+    if sql not in kept:
+        kept[sql] = psycopg.Cursor(database.connection)
+        kept[sql].format = psycopg.pq.Format.BINARY if binary else psycopg.pq.Format.TEXT
+    return database.make_cursor(kept[sql])

@@ -280,7 +280,7 @@ def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
             if not lease.take_up_again(expires_at):
                 raise IntegrityError("the lease is live or answered")
             lease.state, lease.expires_at = LeaseState.LIVE, expires_at
-        lease.task, lease.annotator = task, annotator
+            lease.task, lease.annotator = task, annotator
         leases.append(lease)
     return leases
 
