@@ -17,8 +17,8 @@ LABEL_STUDIO := 'label-studio==$(LABEL_STUDIO_VERSION)' gunicorn psycopg2-binary
 
 # Two torch threads in each of two test processes would fight over two cores.
 TEST_ENV := env -u DATABASE_URL -u BROKER_URL OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-ROUND_ARGS := $(if $(STORIES),--stories '$(STORIES)') $(if $(SEED),--seed $(SEED)) $(if $(POLICY),--policy '$(POLICY)') \
-	$(if $(CONFIG),--config '$(CONFIG)') $(if $(FULL),--full) $(if $(RESUME),--resume)
+ROUND_ARGS := $(if $(STORIES),--stories '$(STORIES)') $(if $(SEED),--seed='$(SEED)') $(if $(POLICY),--policy '$(POLICY)') \
+	$(if $(CONFIG),--config '$(CONFIG)') $(if $(PRESET),--preset '$(PRESET)') $(if $(FULL),--full) $(if $(RESUME),--resume)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,7 +31,7 @@ help: ## List the targets
 install: $(DEPS) ## Make .venv from requirements.lock (TORCH=gpu: torch with CUDA)
 	@echo "$(VENV) holds what requirements.lock says; torch $$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')"
 
-demo: $(DEPS) ## One adversarial round, end to end (STORIES=DIR POLICY=NAME|FILE SEED=N CONFIG=FILE FULL=1 RESUME=1)
+demo: $(DEPS) ## One adversarial round, end to end (STORIES=DIR POLICY=NAME|FILE SEED=N CONFIG=FILE PRESET=tiny|demo|full RESUME=1)
 	@$(PY) manage.py run_round $(ROUND_ARGS)
 
 serve: $(DEPS) ## Web pages and API at http://127.0.0.1:8000 (PORT=N)

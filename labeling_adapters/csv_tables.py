@@ -49,8 +49,13 @@ def written_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
-    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    writer.writerows([formula_proof(cell) for cell in row] for row in rows)
     return codecs.BOM_UTF8 + text.getvalue().encode(errors="replace")
+
+
+def formula_proof(cell: str) -> str:
+    """The cell as no spreadsheet takes it for a formula: with `'` before it where it could be one."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def write_whole(path: Path, data: bytes) -> None:

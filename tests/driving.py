@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,18 @@ STORIES = 330
 
 class WorkerKilled(BaseException):
     """Stands for SIGKILL: nothing in the job may catch it, nothing is tidied up."""
+
+
+def killed_at(statement: int) -> Callable[..., Any]:
+    """For `connection.execute_wrapper`: the worker dies at that statement of its next ones, the first is 0."""
+    seen = itertools.count()
+
+    def dying(execute: Callable[..., Any], *call: Any) -> Any:
+        if next(seen) == statement:
+            raise WorkerKilled
+        return execute(*call)
+
+    return dying
 
 
 def world_policy() -> Policy:

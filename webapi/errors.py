@@ -39,8 +39,10 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "idempotency_key_reused": Meaning(
         409, "Idempotency key reused", "The `Idempotency-Key` came before with another request; use a new one."
     ),
+    "precondition_failed": Meaning(412, "Precondition failed", "What `If-Match` names is not what is there now."),
     "body_too_large": Meaning(413, "Body too large", "Send less at once, or upload a file to `/imports`."),
     "unsupported_media_type": Meaning(415, "Unsupported media type", "Send `application/json`."),
+    "range_not_satisfiable": Meaning(416, "Range not satisfiable", "The file is shorter; see `Content-Range`."),
     "rate_limited": Meaning(429, "Too many requests", "Wait as long as `Retry-After` says."),
     # This server
     "internal_error": Meaning(500, "Internal error", "A fault of this server; its log knows the `instance`."),
@@ -81,6 +83,7 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "job_of_a_round": Meaning(409, "Job of a round", "Cancel or pause the round instead."),
     "export_not_ready": Meaning(409, "Export not ready", "Its job has not succeeded (yet)."),
     "export_gone": Meaning(404, "Export gone", "The file was cleared away; ask for a new export."),
+    "link_expired": Meaning(403, "Link expired", "Read the export again: it comes with a new link."),
     "token_revoked": Meaning(409, "Token revoked", "The token had been revoked before."),
     # Making things
     "snippet_refused": Meaning(400, "Snippet refused", "It breaks the policy's snippet rules; `errors` gives each."),
@@ -132,7 +135,7 @@ class FieldError:
 class DomainError(Exception):
     """A service's refusal: a code of `ERROR_CODES`, a message for people, and nothing changed.
 
-    `retry_after`: seconds after which it is worth another try.
+    `retry_after`: seconds after which it is worth another try. `headers` go with the answer.
     """
 
     def __init__(
@@ -143,12 +146,14 @@ class DomainError(Exception):
         status: int | None = None,
         errors: Sequence[FieldError] = (),
         retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.code = code
         self.message = message
         self.status = status or (ERROR_CODES[code].status if code in ERROR_CODES else 400)
         self.errors = tuple(errors)
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
         super().__init__(message)
 
 

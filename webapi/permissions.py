@@ -112,6 +112,7 @@ def _rights(*may: str, sees: Sees = every_row) -> Rights:
 _READS = _rights()
 _LEASES = _rights("lease", "renew", "release", sees=_held_tasks)
 _BATCH_MOVES = ("launch", "pause", "resume", "cancel")
+_GOLD_MOVES = ("create", "retire", "restore")
 _WEBHOOK_MOVES = ("create", "change", "remove", "rotate", "ping", "redeliver")
 _STANDING_MOVES = ("pause", "resume", "start_over", "put_back")
 _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
@@ -126,7 +127,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     },
     "corpora": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "snippets": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
-    "gold": {Role.RESEARCHER: _rights("create", "retire"), Role.STAFF_LABELER: _rights("create", "retire")},
+    "gold": {Role.RESEARCHER: _rights(*_GOLD_MOVES), Role.STAFF_LABELER: _rights(*_GOLD_MOVES)},
     "annotators": {
         Role.RESEARCHER: _rights(*_STANDING_MOVES),
         Role.STAFF_LABELER: _rights(*_STANDING_MOVES),

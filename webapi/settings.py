@@ -105,7 +105,7 @@ LEASES_PER_VENDOR = env_int("LEASES_PER_VENDOR", 10_000)
 LABELING_CONTACT = os.environ.get("LABELING_CONTACT") or "the researchers who run this project"
 """Whom labelers are told to ask, e.g. a name and an address."""
 AGREEMENT_LABELS = env_int("AGREEMENT_LABELS", 5_000_000)
-"""How many labels a process holds in memory for the figures of agreement, the newest; about 70 bytes each."""
+"""How many labels a process holds in memory for the figures of agreement, the newest; about 80 bytes each."""
 WEBHOOKS_TO_PRIVATE = env_bool("WEBHOOKS_TO_PRIVATE", False)
 """Whether webhooks may go to addresses of this network where other people's rounds run too."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
@@ -211,6 +211,8 @@ MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 2_000_000_000)
 """Largest file that `POST /imports` takes."""
 DATA_ROOTS = env_list("DATA_ROOTS", "")
 """Folders that requests may name paths in, besides `GAUNTLET_HOME`. Embedded and empty: all the server can read."""
+EXPORT_LINK_SECONDS = env_int("EXPORT_LINK_SECONDS", 3600)
+"""How long the link to an export's file works without a token."""
 EVENTS_SECONDS = env_int("EVENTS_SECONDS", 300)
 """How long one stream of events stays open; clients come back by themselves."""
 MIDDLEWARE.insert(0, "webapi.api.prometheus.TimeRequests")

@@ -16,6 +16,7 @@ from engine.aggregation import ConfusionModel, rule_named, update_items, vote_ta
 from engine.aggregation.aggregated import decide
 from webapi.models import AnnotatorModel, Consensus, ConsensusChange, Job, JobState, Label, Policy, Snippet
 from webapi.models.base import first_id_at, locked
+from workers.audits import audits_answered
 from workers.jobs import JobRun, chunked, enqueue
 from workers.votes import Voted, votes_of
 
@@ -47,7 +48,8 @@ def aggregate(policy_row: Policy, ids: Sequence[uuid.UUID], progress: Progress) 
 
 
 def follow(run: JobRun) -> dict[str, Any]:
-    """Job `follow_labels`: brings the consensus of a policy's newly labelled snippets up to date, audited ones too.
+    """Job `follow_labels`: brings the consensus of a policy's newly labelled snippets up to date, audited ones too;
+    and ends audits that were answered elsewhere.
 
     `withdrawn_by`: and of those where this annotator's labels were taken out of the count. O(new labels): annotators
     are estimated anew only when a tenth more labels are there or some were withdrawn (with GLAD, which judges snippets
@@ -60,10 +62,12 @@ def follow(run: JobRun) -> dict[str, Any]:
     joint = rule_named(policy.rules.aggregation).joint
     known = _known(state)
     stale = known.model is None or withdrawn or _votes_under(policy).count() >= state.labels * FIT_AGAIN
+    new = _labelled_since(policy, state.upto)
     if joint and stale:
         done = aggregate(policy, list({*_labelled_since(policy, None), *withdrawn}), run.progress)
     else:
-        done = _aggregate(policy, list({*_labelled_since(policy, state.upto), *withdrawn}), known, run.progress)
+        done = _aggregate(policy, list({*new, *withdrawn}), known, run.progress)
+    audits_answered(new)
     AnnotatorModel.objects.filter(policy=policy).update(upto=began)
     return {"consensus": done}
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
 
 from webapi.models import Artifact, Round
+
+LEFT_AFTER_SECONDS = 86_400
+"""A writer that writes nothing for so long is dead."""
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>(\.[^.]*)?)")
 
 
 def round_path(round_: Round, name: str) -> Path:
@@ -22,18 +28,37 @@ def round_path(round_: Round, name: str) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there takes its place at the end, or vanishes on an error."""
+    """A temporary path beside `path`; what is written there takes its place at the end, or vanishes on an error.
+
+    What killed writers left goes first: of `path` all, of its neighbours what is a day old.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(path)
     # The suffix stays: some writers choose their format by it.
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _clear_leftovers(path: Path) -> None:
+    for entry in path.parent.iterdir():
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found is None:
+            continue
+        with suppress(FileNotFoundError):  # another writer clears too
+            same = f"{found['stem']}{found['suffix']}" == path.name
+            if same or time.time() - entry.stat().st_mtime > LEFT_AFTER_SECONDS:
+                _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def register(path: Path, kind: str) -> Artifact:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from webapi.models import Batch, BatchKind, BatchState, Task
+from webapi.models import Batch, BatchKind, BatchState, Label, Task, TaskState, User
+from webapi.models.base import locked
 from webapi.models.queue import new_place
-from webapi.permissions import PULL
+from webapi.permissions import PULL, STAFF
 from workers.jobs import JobRun, chunked, enqueue
 from workers.webhooks import tell
 
@@ -47,25 +50,62 @@ def _tell_end(batch: Batch) -> None:
 
 
 def draw_audits(run: JobRun) -> dict[str, Any]:
-    """Job `draw_audits`: a batch of audits for the policy's share of a batch's labelled snippets.
+    """Job `draw_audits`: a batch of audits for the policy's share of what no trusted labeler has judged in a batch.
 
-    Which, the snippets' hashes decide, and the audits' key follows from the batch's: running it again adds nothing. No
-    round waits for audits; the answers enter consensus by the aggregation rule, as any staff label.
+    Which, the snippets' hashes decide. The audits' batch appears with all its tasks or not at all, under a key that
+    follows from the batch's: running it again adds nothing. No round waits for audits; the answers enter consensus by
+    the aggregation rule, as any staff label.
     """
     batch = Batch.objects.select_related("policy").get(pk=run.args["batch"])
-    rate = batch.policy.rules.quality.audit_rate
-    labelled = batch.tasks.filter(gold=None, labelled__gt=0).order_by("pk")
-    total, done, drawn = labelled.count(), 0, 0
-    audits: Batch | None = None
-    for chunk in chunked(labelled.values_list("snippet_id", "snippet__content_hash").iterator(CHUNK), CHUNK):
-        chosen = [snippet_id for snippet_id, content in chunk if _share(batch, content) < rate]
-        if chosen and audits is None:
-            audits = _batch_of(batch)
-        tasks = [Task(batch=audits, snippet_id=one, place=new_place(batch.priority)) for one in chosen]
-        Task.objects.bulk_create(tasks, ignore_conflicts=True)
-        done, drawn = done + len(chunk), drawn + len(chosen)
+    audits = _batch_of(batch)
+    rate, chosen, done = batch.policy.rules.quality.audit_rate, [], 0
+    tasks = _to_check(batch, audits)
+    total = tasks.count()
+    for chunk in chunked(tasks.values_list("snippet_id", "snippet__content_hash").iterator(CHUNK), CHUNK):
+        chosen += [snippet_id for snippet_id, content in chunk if _share(batch, content) < rate]
+        done += len(chunk)
         run.progress(done, total)
-    return {"audits": drawn, "of": total}
+    with transaction.atomic():
+        if chosen and not Batch.objects.filter(pk=audits.pk).exists():
+            audits.save(force_insert=True)
+            places = [Task(batch=audits, snippet_id=one, place=new_place(batch.priority)) for one in chosen]
+            Task.objects.bulk_create(places, batch_size=CHUNK)
+    return {"audits": audits.tasks.count(), "of": total}
+
+
+def _to_check(batch: Batch, audits: Batch) -> QuerySet[Task]:
+    """Tasks whose snippets a trusted labeler may be given, and none has judged except in these audits."""
+    trusted = Label.objects.filter(snippet=OuterRef("snippet"), annotator__staff=True).exclude(task__batch=audits.pk)
+    tasks = batch.tasks.filter(~Exists(trusted), gold=None, labelled__gt=0)
+    users = User.objects.filter(Q(role__in=STAFF) | Q(is_superuser=True), is_active=True)[:2]
+    if len(users) == 1:
+        tasks = tasks.exclude(snippet__author__user=users[0])
+    return tasks.order_by("pk")
+
+
+def audits_answered(snippets: Iterable[uuid.UUID]) -> int:
+    """Cancels what an audit still asks for where a trusted labeler has answered the snippet elsewhere since.
+
+    Nobody judges a snippet twice: where no other trusted labeler comes, the audits would never end. What somebody holds
+    stays. Returns how many tasks.
+    """
+    elsewhere = Label.objects.filter(
+        snippet=OuterRef("snippet"), annotator__staff=True, created_at__gt=OuterRef("created_at")
+    ).exclude(task__batch=OuterRef("batch"))
+    waiting = Task.objects.filter(
+        Exists(elsewhere),
+        batch__kind=BatchKind.AUDIT,
+        state=TaskState.OPEN,
+        taken=F("labelled"),
+        wanted=F("labelled") + 1,
+    )
+    cancelled = 0
+    for chunk in chunked(snippets, CHUNK):
+        with transaction.atomic():
+            keys = list(locked(waiting.filter(snippet__in=chunk)).values_list("pk", flat=True))
+            still = Task.objects.filter(pk__in=keys, state=TaskState.OPEN, taken=F("labelled"))
+            cancelled += still.update(state=TaskState.CANCELLED)
+    return cancelled
 
 
 def _share(batch: Batch, content: str) -> float:
@@ -75,11 +115,11 @@ def _share(batch: Batch, content: str) -> float:
 
 
 def _batch_of(batch: Batch) -> Batch:
-    fields = {
-        "policy": batch.policy,
-        "name": f"{batch.name}, audits"[:100],
-        "kind": BatchKind.AUDIT,
-        "priority": batch.priority,
-    }
-    made, _ = Batch.objects.get_or_create(pk=uuid.uuid5(batch.pk, "audits"), defaults=fields)
-    return made
+    """The batch of its audits, not yet written."""
+    return Batch(
+        pk=uuid.uuid5(batch.pk, "audits"),
+        policy=batch.policy,
+        name=f"{batch.name}, audits"[:100],
+        kind=BatchKind.AUDIT,
+        priority=batch.priority,
+    )

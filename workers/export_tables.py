@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import pyarrow as pa
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from engine.errors import BadInput, UnknownName
 from webapi.models import Consensus, ConsensusChange, Label, Preference, Score, Snippet
-
-CHUNK = 1000
-TEXT, TIME = pa.string(), pa.timestamp("us", tz="UTC")
-REAL, WHOLE, TRUTH = pa.float64(), pa.int32(), pa.bool_()
-
-
-class From(NamedTuple):
-    """Where a column's value stands, seen from the row; its type; and what is made of it."""
-
-    lookup: str
-    type: pa.DataType
-    convert: Callable[[Any], Any] | None = None
+from workers.export_figures import AGREEMENT, ANNOTATORS
+from workers.export_reading import REAL, TEXT, TIME, TRUTH, WHOLE, Export, From, key, of_table
 
 
 def _as_json(value: Any) -> str:
@@ -36,27 +24,20 @@ def _sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-class Export(NamedTuple):
-    """One kind of rows that can be had as a file: where they come from, their columns, and how they may be filtered."""
-
-    rows: Callable[[], QuerySet[Any]]
-    columns: Mapping[str, From]
-    filters: Mapping[str, str]
-    """Filter -> lookup."""
-    required: frozenset[str] = frozenset()
-
-
+_NO_GOLD = Q(task=None) | Q(task__gold=None)
+"""Labels that tell of a snippet, not of the annotator."""
 _SNIPPET = {
     "prompt": From("snippet__prompt", TEXT),
     "completion": From("snippet__completion", TEXT),
     "content_hash": From("snippet__content_hash", TEXT),
 }
 _ANNOTATOR = {
-    "annotator": From("annotator_id", TEXT),
+    "annotator": key("annotator_id"),
     "annotator_name": From("annotator__name", TEXT),
     "staff": From("annotator__staff", TRUTH),
     "simulated": From("annotator__simulated", TRUTH),
 }
+_LABEL = {"id": key("id"), "snippet": key("snippet_id"), **_SNIPPET, **_ANNOTATOR}
 _ANSWER = {
     "revision": From("revision", WHOLE),
     "seconds": From("seconds", REAL),
@@ -64,20 +45,33 @@ _ANSWER = {
     "counted": From("counted", TRUTH),
     "flagged": From("flagged", TRUTH),
 }
-_NO_GOLD = Q(task=None) | Q(task__gold=None)
-"""Labels that tell of a snippet, not of the annotator."""
+_CAME = {
+    "batch": key("task__batch_id"),
+    "external_id": From("external_id", TEXT),
+    "created_at": From("created_at", TIME),
+}
+_ANSWER_FILTERS = {
+    "policy": "snippet__policy",
+    "batch": "task__batch",
+    "round": "task__batch__round",
+    "choice": "choice",
+    "annotator": "annotator",
+    "since": "created_at__gte",
+    "counted": "counted",
+    "flagged": "flagged",
+}
 EXPORTS: Mapping[str, Export] = {
-    "snippets": Export(
-        rows=Snippet.objects.all,
+    "snippets": of_table(
+        Snippet.objects.all,
         columns={
-            "id": From("id", TEXT),
+            "id": key("id"),
             "policy": From("policy__name", TEXT),
             "prompt": From("prompt", TEXT),
             "completion": From("completion", TEXT),
             "content_hash": From("content_hash", TEXT),
             "source": From("source", TEXT),
             "split": From("split", TEXT),
-            "parent": From("parent_id", TEXT),
+            "parent": key("parent_id"),
             "root_hash": From("root_hash", TEXT),
             "story": From("story__name", TEXT),
             "external_id": From("external_id", TEXT),
@@ -92,51 +86,35 @@ EXPORTS: Mapping[str, Export] = {
             "consensus": "consensus__choice",
         },
     ),
-    "labels": Export(
-        rows=lambda: Label.objects.filter(_NO_GOLD),
+    "labels": of_table(
+        lambda: Label.objects.filter(_NO_GOLD),
         columns={
-            "id": From("id", TEXT),
-            "snippet": From("snippet_id", TEXT),
-            **_SNIPPET,
-            **_ANNOTATOR,
+            **_LABEL,
             "choice": From("choice", TEXT),
             **_ANSWER,
             "withdrawn_at": From("withdrawn_at", TIME),
-            "batch": From("task__batch_id", TEXT),
-            "external_id": From("external_id", TEXT),
-            "created_at": From("created_at", TIME),
+            **_CAME,
         },
-        filters={
-            "policy": "snippet__policy",
-            "batch": "task__batch",
-            "round": "task__batch__round",
-            "choice": "choice",
-            "annotator": "annotator",
-            "since": "created_at__gte",
-            "counted": "counted",
-            "flagged": "flagged",
-        },
+        filters=_ANSWER_FILTERS,
     ),
-    "gold_answers": Export(
-        rows=lambda: Label.objects.exclude(_NO_GOLD),
+    "gold_answers": of_table(
+        lambda: Label.objects.exclude(_NO_GOLD),
         columns={
-            "id": From("id", TEXT),
-            "snippet": From("snippet_id", TEXT),
-            **_SNIPPET,
-            **_ANNOTATOR,
+            **_LABEL,
             "choice": From("choice", TEXT),
             "right_choice": From("task__gold__choice", TEXT),
             **_ANSWER,
-            "created_at": From("created_at", TIME),
+            "withdrawn_at": From("withdrawn_at", TIME),
+            **_CAME,
         },
-        filters={"policy": "snippet__policy", "annotator": "annotator", "since": "created_at__gte"},
+        filters=_ANSWER_FILTERS,
     ),
-    "preferences": Export(
-        rows=Preference.objects.all,
+    "preferences": of_table(
+        Preference.objects.all,
         columns={
-            "id": From("id", TEXT),
-            "first": From("snippet_id", TEXT),
-            "second": From("rival_id", TEXT),
+            "id": key("id"),
+            "first": key("snippet_id"),
+            "second": key("rival_id"),
             "prompt": From("snippet__prompt", TEXT),
             "first_completion": From("snippet__completion", TEXT),
             "second_completion": From("rival__completion", TEXT),
@@ -144,22 +122,14 @@ EXPORTS: Mapping[str, Export] = {
             "choice": From("choice", TEXT),
             "second_on_the_left": From("flipped", TRUTH),
             **_ANSWER,
-            "batch": From("task__batch_id", TEXT),
-            "external_id": From("external_id", TEXT),
-            "created_at": From("created_at", TIME),
+            **_CAME,
         },
-        filters={
-            "policy": "snippet__policy",
-            "batch": "task__batch",
-            "annotator": "annotator",
-            "since": "created_at__gte",
-            "counted": "counted",
-        },
+        filters=_ANSWER_FILTERS,
     ),
-    "consensus": Export(
-        rows=Consensus.objects.all,
+    "consensus": of_table(
+        Consensus.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             **_SNIPPET,
             "choice": From("choice", TEXT),
             "rule": From("rule", TEXT),
@@ -169,10 +139,10 @@ EXPORTS: Mapping[str, Export] = {
         },
         filters={"policy": "snippet__policy", "round": "snippet__memberships__round", "choice": "choice"},
     ),
-    "consensus_history": Export(
-        rows=ConsensusChange.objects.all,
+    "consensus_history": of_table(
+        ConsensusChange.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             "content_hash": From("snippet__content_hash", TEXT),
             "choice": From("choice", TEXT),
             "rule": From("rule", TEXT),
@@ -182,42 +152,31 @@ EXPORTS: Mapping[str, Export] = {
         },
         filters={"policy": "snippet__policy", "since": "created_at__gte"},
     ),
-    "scores": Export(
-        rows=Score.objects.all,
+    "scores": of_table(
+        Score.objects.all,
         columns={
-            "snippet": From("snippet_id", TEXT),
+            "snippet": key("snippet_id"),
             **_SNIPPET,
-            "classifier": From("classifier_id", TEXT),
+            "classifier": key("classifier_id"),
             "logit": From("logit", REAL),
             "score": From("logit", REAL, _sigmoid),
         },
         filters={"classifier": "classifier", "round": "snippet__memberships__round"},
-        required=frozenset({"classifier"}),
+        required=("classifier",),
     ),
+    "agreement": AGREEMENT,
+    "annotators": ANNOTATORS,
 }
 """What can be exported."""
 
 
-def export_query(what: str, filters: Mapping[str, Any]) -> QuerySet[Any]:
-    """The rows to export, in order of their keys. Raises UnknownName or BadInput naming the filter."""
+def export_of(what: str, filters: Mapping[str, Any]) -> Export:
+    """The kind of rows, if it can be filtered so. Raises UnknownName or BadInput naming the filter."""
     if what not in EXPORTS:
         raise UnknownName("export", what, EXPORTS)
     export = EXPORTS[what]
-    for name in filters.keys() - export.filters.keys():
+    for name in filters.keys() - set(export.filters):
         raise UnknownName("filter", name, export.filters)
-    for name in export.required - filters.keys():
+    for name in set(export.required) - filters.keys():
         raise BadInput("is required", where=f"filters.{name}")
-    return export.rows().filter(**{export.filters[name]: value for name, value in filters.items()}).order_by("pk")
-
-
-def export_values(export: Export, query: QuerySet[Any]) -> Iterator[list[Any]]:
-    """The values of each row's columns, keys as text, holding one chunk at a time."""
-    columns = list(export.columns.values())
-    for row in query.values_list(*(column.lookup for column in columns)).iterator(chunk_size=CHUNK):
-        yield [_value(column, value) for column, value in zip(columns, row, strict=True)]
-
-
-def _value(column: From, value: Any) -> Any:
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    return column.convert(value) if column.convert and value is not None else value
+    return export

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from engine.errors import BadInput
 from engine.snippets import Snippet as SnippetText
-from engine.snippets import split_of
+from engine.snippets import refusals, split_of
 from webapi.models import Annotator, Label, Policy, Snippet, Source
 from workers.aggregate import aggregate
 from workers.jobs import JobRun, chunked
+from workers.snippet_rows import token_counter_of
 
 CHUNK = 2000
 
@@ -39,10 +40,11 @@ def import_judgements(run: JobRun) -> dict[str, Any]:
     toxic, not toxic) of the folder `run.args["path"]` under the policy `run.args["policy"]`.
 
     Run again, or after a kill, it adds what is missing and nothing twice. A worker who judged a comment several times
-    gets one label a judgement, as revisions. Raises BadInput naming file and line, before anything is written.
+    gets one label a judgement, as revisions. Raises BadInput naming file and line, also of a comment that the policy's
+    snippet rules refuse, before anything is written.
     """
     folder, policy = Path(run.args["path"]), Policy.objects.get(pk=run.args["policy"])
-    comments = _comments(folder / "comments.csv")
+    comments = _comments(folder / "comments.csv", policy)
     judgements = _judgements(folder / "annotations.csv", comments)
     total = len(comments) + len(judgements)
     snippets = _write_comments(comments, policy, run, total)
@@ -71,12 +73,16 @@ def _lines(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]
         raise BadInput(f"not a CSV file in UTF-8: {error}", where=str(path)) from error
 
 
-def _comments(path: Path) -> dict[str, SnippetText]:
+def _comments(path: Path, policy: Policy) -> dict[str, SnippetText]:
     comments: dict[str, SnippetText] = {}
+    rules, count_tokens = policy.rules.snippet_rules, token_counter_of(policy)
     for line, row in _lines(path, {"comment_id", "comment_text"}):
         if not row["comment_text"].strip():
             raise BadInput("comment_text is empty", where=f"{path}, line {line}")
-        comments[row["comment_id"]] = SnippetText("", row["comment_text"])
+        text = SnippetText("", row["comment_text"])
+        for reason in refusals(text, rules, count_tokens=count_tokens):
+            raise BadInput(f"{reason.detail} ({reason.code})", where=f"{path}, line {line}")
+        comments[row["comment_id"]] = text
     return comments
 
 

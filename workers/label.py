@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
 from webapi.models import Batch, BatchState, Label, Pool, RoundSnippet, Stage, Task
-from webapi.models.queue import new_place
+from webapi.models.queue import BATCHES, new_place
 from workers.jobs import JobRun, chunked, enqueue
 from workers.round_settings import round_settings
 from workers.vendors import adapter_of, send_batch
-
-BATCHES: dict[str, tuple[str, ...]] = {
-    "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
-    "label": ("selected", "held_out_attack"),
-}
-"""The batches that each labeling stage sends out and waits for."""
 
 
 def send_first(run: JobRun) -> dict[str, Any]:
@@ -45,12 +40,13 @@ def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -
     labeling = round_settings(run.round.config).labeling
     sent = 0
     for name, (members, wanted) in batches.items():
-        batch, _ = Batch.objects.get_or_create(
-            round=run.round,
-            name=name,
-            defaults={"policy": run.round.policy, "adapter": labeling.adapter, "config": labeling.config},
-        )
-        sent += _make_tasks(batch, members, wanted)
+        with transaction.atomic():  # a sweep in between would find a batch without open tasks, and end it
+            batch, _ = Batch.objects.get_or_create(
+                round=run.round,
+                name=name,
+                defaults={"policy": run.round.policy, "adapter": labeling.adapter, "config": labeling.config},
+            )
+            sent += _make_tasks(batch, members, wanted)
         batch.finish_if_complete()
         batch.refresh_from_db()
         if batch.state == BatchState.OPEN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from webapi.models import (
     Lease,
     LeaseState,
     Policy,
+    Preference,
     Standing,
     StandingState,
     Task,
@@ -29,8 +30,11 @@ from webapi.models import (
 from webapi.models.base import locked
 from webapi.models.compiled import compiled
 from webapi.permissions import vendor_of
-from workers.jobs import enqueue
+from workers.jobs import chunked, enqueue
 from workers.webhooks import tell
+
+CHUNK = 1000
+"""Tasks in one statement."""
 
 
 class GoldRecord(NamedTuple):
@@ -130,40 +134,67 @@ def _tell_pause(standing: Standing, reason: str) -> None:
 
 
 class PutBack(NamedTuple):
-    """What became of an unreliable annotator's labels."""
+    """What becomes of an unreliable annotator's labels and comparisons."""
 
     withdrawn: int
-    """Labels that count no more."""
+    """Those that count no more."""
     reopened: int
     """Tasks that want an answer again; tasks of batches that had ended stay as they are."""
 
 
-def put_back(standing: Standing) -> PutBack:
-    """Takes the labels since the annotator's last right answer to gold out of the count, and asks them again.
+class _Doubtful(NamedTuple):
+    """An annotator's answers since the last right one to gold, gold aside."""
 
-    All of the standing's labels where no gold was answered rightly. The consensus follows by a job of its own. Running
-    it again changes nothing more.
+    labels: QuerySet[Label]
+    comparisons: QuerySet[Preference]
+
+    def tasks(self) -> list[uuid.UUID]:
+        """Their tasks, in order. (A changed answer has had its task's place with the first.)"""
+        given = (answers.filter(revision=0).exclude(task=None) for answers in self)
+        return sorted({task for answers in given for task in answers.values_list("task_id", flat=True)})
+
+
+def to_put_back(annotator: Annotator, policy: Policy) -> PutBack:
+    """What `put_back` would do now."""
+    doubtful = _doubtful(annotator.pk, policy)
+    still = Q(batch__state=BatchState.OPEN)
+    reopened = sum(_reopenable(chunk).filter(still).count() for chunk in chunked(doubtful.tasks(), CHUNK))
+    return PutBack(sum(answers.count() for answers in doubtful), reopened)
+
+
+def put_back(standing: Standing) -> PutBack:
+    """Takes the answers since the annotator's last right one to gold out of the count, and asks them again.
+
+    Labels and comparisons; all of the standing's where no gold was answered rightly. The consensus follows by a job of
+    its own. Running it again changes nothing more.
     """
-    answers = gold_answers(standing.annotator_id, standing.policy)
     with transaction.atomic():
         list(locked(Annotator.objects.filter(pk=standing.annotator_id)).values_list("pk"))
-        right = answers.filter(choice=F("task__gold__choice"))
-        last = right.order_by("-pk").values_list("pk", flat=True).first()
-        labels = Label.objects.filter(
-            annotator=standing.annotator_id, snippet__policy=standing.policy_id, counted=True, task__gold=None
-        )
-        labels = labels.filter(pk__gt=last) if last else labels
-        given = list(labels.values_list("pk", "task_id", "revision"))
-        tasks = [task for _, task, revision in given if task and not revision]
-        batches = {task.batch_id for task in locked(Task.objects.filter(pk__in=tasks))}
+        doubtful = _doubtful(standing.annotator_id, standing.policy)
+        tasks = list(chunked(doubtful.tasks(), CHUNK))
+        batches = {task.batch_id for chunk in tasks for task in locked(Task.objects.filter(pk__in=chunk))}
         held = list(locked(Batch.objects.filter(pk__in=batches)))
-        withdrawn = Label.objects.filter(pk__in=[pk for pk, *_ in given]).update(
-            counted=False, withdrawn_at=timezone.now()
+        labels = doubtful.labels.update(counted=False, withdrawn_at=timezone.now())
+        comparisons = doubtful.comparisons.update(counted=False)
+        still = Q(batch__in=[batch for batch in held if batch.state == BatchState.OPEN])
+        reopened = sum(
+            _reopenable(chunk)
+            .filter(still)
+            .update(labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN)
+            for chunk in tasks
         )
-        still = Q(batch__in=[batch for batch in held if batch.state == BatchState.OPEN], labelled__gt=0)
-        reopened = Task.objects.filter(still, pk__in=tasks, state__in=(TaskState.OPEN, TaskState.DONE)).update(
-            labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN
-        )
-        if withdrawn:
+        if labels:
             enqueue("follow_labels", {"policy": str(standing.policy_id), "withdrawn_by": str(standing.annotator_id)})
-    return PutBack(withdrawn, reopened)
+    return PutBack(labels + comparisons, reopened)
+
+
+def _doubtful(annotator_id: uuid.UUID, policy: Policy) -> _Doubtful:
+    right = gold_answers(annotator_id, policy).filter(choice=F("task__gold__choice"))
+    last = right.order_by("-pk").values_list("pk", flat=True).first()
+    which = Q(annotator=annotator_id, snippet__policy=policy, counted=True)
+    which &= Q(pk__gt=last) if last else Q()
+    return _Doubtful(Label.objects.filter(which, task__gold=None), Preference.objects.filter(which))
+
+
+def _reopenable(tasks: Sequence[uuid.UUID]) -> QuerySet[Task]:
+    return Task.objects.filter(pk__in=tasks, state__in=(TaskState.OPEN, TaskState.DONE), labelled__gt=0)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
+from django.db.models import F
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from engine.classifiers import Recipe, token_counter
 from engine.config import sentence
-from engine.snippets import Refusal, SnippetRules, refusals, split_of
+from engine.snippets import Refusal, refusals, split_of
 from engine.snippets import Snippet as SnippetText
-from webapi.models import Annotator, Policy, Snippet, Source
+from webapi.models import Annotator, Classifier, Policy, Snippet, Source
+
+TokenCounter = Callable[[SnippetText], int]
 
 
 def _empty_is_none(value: object) -> object:
@@ -69,34 +73,47 @@ def parse(values: Mapping[str, Any]) -> SnippetInput | Refusal:
         return Refusal(code, f"{'.'.join(map(str, first['loc']))}: {sentence(first, SnippetInput)}")
 
 
+def token_counter_of(policy: Policy) -> TokenCounter | None:
+    """Counts tokens as the policy's classifiers do; None where the policy sets no limit. Takes seconds, and memory.
+
+    By the encoder of the serving classifier; before one is promoted, of the newest; before any is trained, the usual
+    one. Raises MissingModel.
+    """
+    if policy.rules.snippet_rules.max_tokens is None:
+        return None
+    trained = Classifier.objects.filter(policy=policy).order_by(F("promoted_at").desc(nulls_last=True), "-pk")
+    return token_counter(trained.values_list("encoder", flat=True).first() or Recipe().encoder)
+
+
 def prepare(
-    policy: Policy, inputs: Sequence[SnippetInput], *, source: Source, author: Annotator | None = None
+    policy: Policy,
+    inputs: Sequence[SnippetInput],
+    *,
+    source: Source,
+    author: Annotator | None = None,
+    count_tokens: TokenCounter | None = None,
 ) -> list[Found]:
-    """Rows for the inputs that are valid under `policy`, in order. One query for all parents."""
+    """Rows for the inputs that are valid under `policy`, in order; without `count_tokens` the limit of tokens is not
+    looked at. One query for all parents."""
     rules = policy.rules.snippet_rules
     ids = {item.parent for item in inputs if item.parent}
     parents = Snippet.objects.filter(policy=policy).in_bulk(ids) if ids else {}
-    return [_prepare(policy, rules, item, parents, source, author) for item in inputs]
+    found = []
+    for item in inputs:
+        reasons = refusals(SnippetText(item.prompt, item.completion), rules, count_tokens=count_tokens)
+        parent = parents.get(item.parent) if item.parent else None
+        if item.parent and parent is None:
+            reasons.append(Refusal("does_not_exist", f"parent: the policy has no snippet {item.parent}"))
+        found.append(Found(None, tuple(reasons)) if reasons else Found(_row(policy, item, parent, source, author)))
+    return found
 
 
-def _prepare(
-    policy: Policy,
-    rules: SnippetRules,
-    item: SnippetInput,
-    parents: Mapping[uuid.UUID, Snippet],
-    source: Source,
-    author: Annotator | None,
-) -> Found:
-    text = SnippetText(item.prompt, item.completion)
-    reasons = refusals(text, rules)
-    parent = parents.get(item.parent) if item.parent else None
-    if item.parent and parent is None:
-        reasons.append(Refusal("does_not_exist", f"parent: the policy has no snippet {item.parent}"))
-    if reasons:
-        return Found(None, tuple(reasons))
-    digest = text.content_hash
+def _row(
+    policy: Policy, item: SnippetInput, parent: Snippet | None, source: Source, author: Annotator | None
+) -> Snippet:
+    digest = SnippetText(item.prompt, item.completion).content_hash
     root = parent.root_hash if parent else digest
-    row = Snippet(
+    return Snippet(
         policy=policy,
         prompt=item.prompt,
         completion=item.completion,
@@ -108,7 +125,6 @@ def _prepare(
         author=author,
         external_id=item.external_id,
     )
-    return Found(row)
 
 
 def write(policy: Policy, rows: Sequence[Snippet]) -> list[Written]:

@@ -7,18 +7,21 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import BadInput
+from labeling_adapters.csv_tables import formula_proof
 from workers.jobs import chunked
 
 Format = Literal["jsonl", "csv", "parquet"]
 MAX_LINE = 1 << 20
 """Bytes of one line or field; a longer one is malformed, and never read whole."""
-BATCH = 1000
+BATCH = 1024
+ROW_GROUP, ROW_GROUP_BYTES = 64 * BATCH, 64 << 20
+"""A row group of Parquet is written when it has so many rows, or takes so much memory."""
 
 
 class Line(NamedTuple):
@@ -59,8 +62,20 @@ def count_lines(path: Path, file_format: Format) -> int:
         raise BadInput(f"not a Parquet file: {error}", where=path.name) from error
 
 
-def write_lines(path: Path, file_format: Format, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
-    """Writes the rows, each with a value for every column. Returns how many. Memory does not grow with them."""
+def write_lines(
+    path: Path,
+    file_format: Format,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Any]],
+    *,
+    spreadsheet_safe: bool = False,
+) -> int:
+    """Writes the rows, each with a value for every column. Returns how many. Memory does not grow with them.
+
+    `spreadsheet_safe` is for CSV: no text becomes a formula. What is written so is not read again as it was.
+    """
+    if spreadsheet_safe:
+        return _write_csv_for_spreadsheets(path, columns, rows)
     return WRITERS[file_format](path, columns, rows)
 
 
@@ -128,44 +143,66 @@ def _read_parquet(path: Path) -> Iterator[Line]:
 
 def _write_jsonl(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
     names = [column.name for column in columns]
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     count = 0
     with path.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            count += 1
-            values = dict(zip(names, map(_plain, row), strict=True))
-            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
+        for chunk in _plain(columns, rows):
+            count += len(chunk)
+            stream.writelines(encode(dict(zip(names, row, strict=True))) + "\n" for row in chunk)
     return count
 
 
-def _write_csv(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        return _write_csv_to(stream, [column.name for column in columns], rows)
-
-
-def _write_csv_to(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    writer = csv.writer(stream)
-    writer.writerow(names)
+def _write_csv(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]], encoding: str = "utf-8") -> int:
     count = 0
-    for row in rows:
-        count += 1
-        writer.writerow(["" if value is None else _plain(value) for value in row])
+    with path.open("w", encoding=encoding, newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([column.name for column in columns])
+        for chunk in _plain(columns, rows):
+            count += len(chunk)
+            writer.writerows(chunk)
     return count
+
+
+def _write_csv_for_spreadsheets(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
+    """With a byte-order mark, without which they take UTF-8 for something else."""
+    safe = ([formula_proof(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return _write_csv(path, columns, safe, encoding="utf-8-sig")
 
 
 def _write_parquet(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
     schema = pa.schema([(column.name, column.type) for column in columns])
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for chunk in chunked(rows, BATCH):
-            count += len(chunk)
-            arrays = [pa.array(values, c.type) for values, c in zip(zip(*chunk, strict=True), columns, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+        for group in _row_groups(rows, schema):
+            count += group.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP)
     return count
 
 
-def _plain(value: Any) -> Any:
-    """Times as ISO 8601 with a Z; the rest as it is."""
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+def _row_groups(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for chunk in chunked(rows, BATCH):
+        arrays = [pa.array(values, kind) for values, kind in zip(zip(*chunk, strict=True), schema.types, strict=True)]
+        batches.append(pa.record_batch(arrays, schema=schema))
+        size += batches[-1].nbytes
+        if len(batches) * BATCH >= ROW_GROUP or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(batches)
+            batches, size = [], 0
+    if batches:
+        yield pa.Table.from_batches(batches)
+
+
+def _plain(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows in chunks, times as ISO 8601 with a Z."""
+    for chunk in chunked(rows, BATCH):
+        values = zip(columns, zip(*chunk, strict=True), strict=True)
+        plain = [map(_iso, cells) if pa.types.is_timestamp(column.type) else cells for column, cells in values]
+        yield list(zip(*plain, strict=True))
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[Line]]] = {

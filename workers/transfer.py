@@ -14,9 +14,9 @@ from engine.errors import BadInput, UnknownName
 from engine.snippets import Refusal
 from webapi.models import Job, Policy, Source
 from workers.artifacts import writing
-from workers.export_tables import EXPORTS, export_query, export_values
+from workers.export_tables import export_of
 from workers.jobs import JobRun, chunked
-from workers.snippet_rows import SnippetInput, parse, prepare, write
+from workers.snippet_rows import SnippetInput, TokenCounter, parse, prepare, token_counter_of, write
 from workers.table_files import READERS, WRITERS, Column, Line, count_lines, read_lines, write_lines
 from workers.webhooks import tell
 
@@ -65,11 +65,12 @@ def import_snippets(run: JobRun) -> dict[str, Any]:
     total = count_lines(path, file_format)
     stop = run.args.get("on_error", "stop") == "stop"
     passes = (False, True) if stop else (True,)
+    count_tokens = token_counter_of(policy)
     for number, writes in enumerate(passes):
         tally = _Tally()
         for chunk in chunked(read_lines(path, file_format), CHUNK):
             tally.rows += len(chunk)
-            _import_chunk(chunk, policy, run, tally, writes=writes)
+            _import_chunk(chunk, policy, count_tokens, run, tally, writes=writes)
             if stop and tally.errors:
                 first = tally.errors[0]
                 raise BadInput(f"{first['message']} ({first['code']}); nothing was imported", where=_where(run, first))
@@ -82,7 +83,15 @@ def _where(run: JobRun, error: Mapping[str, Any]) -> str:
     return f"{run.args.get('name') or Path(run.args['path']).name}, line {error['line']}"
 
 
-def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Tally, *, writes: bool) -> None:
+def _import_chunk(
+    chunk: Sequence[Line],
+    policy: Policy,
+    count_tokens: TokenCounter | None,
+    run: JobRun,
+    tally: _Tally,
+    *,
+    writes: bool,
+) -> None:
     inputs: dict[int, SnippetInput] = {}
     refused: dict[int, Refusal] = {}
     for line in chunk:
@@ -94,7 +103,8 @@ def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Ta
             inputs[line.number] = parsed
     rows = []
     source = Source(run.args.get("source") or Source.MANUAL)
-    for number, found in zip(inputs, prepare(policy, list(inputs.values()), source=source), strict=True):
+    prepared = prepare(policy, list(inputs.values()), source=source, count_tokens=count_tokens)
+    for number, found in zip(inputs, prepared, strict=True):
         if found.row:
             found.row.details = {"import": str(run.job.pk), "line": number}
             rows.append(found.row)
@@ -110,19 +120,22 @@ def _import_chunk(chunk: Sequence[Line], policy: Policy, run: JobRun, tally: _Ta
 def export_rows(run: JobRun) -> dict[str, Any]:
     """Job `export_rows`: writes `args["what"]` filtered by `args["filters"]` as `args["format"]` into the store.
 
-    The file appears whole under `exports/` or not at all; run again it takes the place of the first.
+    With `args["spreadsheet_safe"]`, as a table in which no text becomes a formula. The file appears whole under
+    `exports/` or not at all; run again it takes the place of the first.
     """
     what, file_format = run.args["what"], run.args["format"]
     if file_format not in WRITERS:
         raise UnknownName("format", file_format, WRITERS)
-    query = export_query(what, run.args.get("filters", {}))
-    export, total = EXPORTS[what], query.count()
+    filters = run.args.get("filters", {})
+    export = export_of(what, filters)
+    total, rows = export.read(filters)
     run.progress(0, total)
-    columns = [Column(name, column.type) for name, column in export.columns.items()]
-    rows = _with_progress(export_values(export, query), run, total)
+    columns = [Column(name, kind) for name, kind in export.columns.items()]
     path = Path(settings.GAUNTLET_HOME) / "exports" / f"{run.job.pk}.{file_format}"
     with writing(path) as temporary:
-        count = write_lines(temporary, file_format, columns, rows)
+        safe = run.args.get("spreadsheet_safe", False)
+        rows = _with_progress(rows, run, total)
+        count = write_lines(temporary, file_format, columns, rows, spreadsheet_safe=safe)
         size, digest = temporary.stat().st_size, _sha256(temporary)
     run.progress(count, count)
     return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}
@@ -134,7 +147,7 @@ def export_ended(job: Job) -> None:
     tell("export.finished", str(job.pk), {**about, "rows": job.result.get("rows"), "error": job.error})
 
 
-def _with_progress(rows: Iterable[list[Any]], run: JobRun, total: int) -> Iterator[list[Any]]:
+def _with_progress(rows: Iterable[Sequence[Any]], run: JobRun, total: int) -> Iterator[Sequence[Any]]:
     for done, row in enumerate(rows):
         if done % CHUNK == 0:
             run.progress(done, max(total, done))

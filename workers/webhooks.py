@@ -22,14 +22,15 @@ from workers.jobs import JobRun, Later, enqueue
 from workers.posting import Tried, post
 from workers.publish import publish
 
-EVENTS = (
-    "label.recorded",
-    "batch.finished",
-    "round.stage_finished",
-    "round.finished",
-    "annotator.paused",
-    "export.finished",
-)
+EVENTS = {
+    "label.recorded": "Labels are recorded",
+    "batch.finished": "A batch ends",
+    "round.stage_finished": "A stage of a round ends",
+    "round.finished": "A round ends",
+    "annotator.paused": "An annotator is paused",
+    "export.finished": "An export ends",
+}
+"""What can be told, in words."""
 VENDOR_EVENTS = ("label.recorded", "batch.finished", "annotator.paused")
 """Those a vendor can be told of: its own batches and workers, and only what it sees over the API."""
 PING = "ping"

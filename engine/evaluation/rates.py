@@ -7,6 +7,7 @@ then runs from 0 to an upper limit.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from engine.errors import BadInput
+
+Floats = NDArray[np.float64]
 
 
 class RateDict(TypedDict):
@@ -61,9 +64,18 @@ def clopper_pearson(failures: int, n: int, *, level: float = 0.95) -> Rate:
 
     Nothing observed (`n` = 0) gives no estimate and [0, 1]. Raises BadInput for impossible counts. O(1).
     """
-    _check_counts(failures, n, level)
+    return clopper_pearson_each([failures], [n], level=level)[0]
+
+
+def clopper_pearson_each(failures: Sequence[int], n: Sequence[int], *, level: float = 0.95) -> list[Rate]:
+    """`clopper_pearson` of many pairs of counts, in order, with one call of scipy's. O(pairs)."""
+    for count, of in zip(failures, n, strict=True):
+        _check_counts(count, of, level)
     low, high = _beta_limits(failures, n, level)
-    return Rate(failures / n if n else None, low, high, level, "Clopper-Pearson", failures, n)
+    return [
+        Rate(count / of if of else None, lowest, highest, level, "Clopper-Pearson", count, of)
+        for count, of, lowest, highest in zip(failures, n, low.tolist(), high.tolist(), strict=True)
+    ]
 
 
 def beta_credible(failures: int, n: int, *, level: float = 0.95) -> Rate:
@@ -138,7 +150,7 @@ def clustered(hits: ArrayLike, clusters: ArrayLike | None, *, level: float = 0.9
     effective = _effective_n(sizes, sums)
     low, high = _beta_limits(failures * effective / n, effective, level)
     method = f"Clopper-Pearson on effective n {effective:.1f} (Korn-Graubard, {sizes.size} clusters)"
-    return Rate(failures / n, low, high, level, method, failures, n)
+    return Rate(failures / n, float(low), float(high), level, method, failures, n)
 
 
 def _cluster_sums(trials: NDArray[np.bool_], clusters: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -163,10 +175,11 @@ def _effective_n(sizes: NDArray[np.float64], sums: NDArray[np.float64]) -> float
     return max(1.0, n / design_effect * freedom)
 
 
-def _beta_limits(failures: float, n: float, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, failures, n - failures + 1)) if failures > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, failures + 1, n - failures)) if failures < n else 1.0
+def _beta_limits(failures: ArrayLike, n: ArrayLike, level: float) -> tuple[Floats, Floats]:
+    """Scipy has no number where a parameter is 0: there the interval ends at 0 or 1."""
+    count, of, tail = np.asarray(failures, np.float64), np.asarray(n, np.float64), (1 - level) / 2
+    low = np.where(count > 0, stats.beta.ppf(tail, count, of - count + 1), 0.0)
+    high = np.where(count < of, stats.beta.ppf(1 - tail, count + 1, of - count), 1.0)
     return low, high
 
 

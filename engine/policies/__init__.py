@@ -65,7 +65,7 @@ class Quality(_Part):
     bar: float = Field(0.8, ge=0, le=1)
     """An annotator whose accuracy on gold is below this, as far as can be told at 95 %, is paused."""
     audit_rate: float = Field(0.0, ge=0, le=1)
-    """Share of labelled snippets that a trusted labeler judges again."""
+    """Share of the snippets labelled by others alone that a trusted labeler judges again."""
     feedback: bool = True
     """Whether labelers see afterwards how they answered gold."""
 

@@ -118,6 +118,29 @@ def test_a_trend_is_drawn_and_more_disagreements_come_on_demand(
     expect(page.get_by_role("button", name="Show more")).to_have_count(0)
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_annotators_of_one_name_and_of_a_long_one_are_drawn_apart_and_no_word_is_cut(
+    rita: User, make_snippets: Callable[..., list[Snippet]], signed_in: NewContext, width: int
+) -> None:
+    rows = make_snippets(2)
+    for name in ("ann", "ann", "a worker whose vendor gave them a very long name " * 3):
+        annotator = Annotator.objects.create(name=name)
+        Label.objects.bulk_create(Label(snippet=row, annotator=annotator, choice="Yes") for row in rows)
+    page = signed_in(rita, viewport={"width": width, "height": 740}).new_page()
+    page.goto("/labeling/annotators/")
+    title = page.locator(".chart .annotation-text")
+    expect(title).to_have_text("share answered as most of the others")
+    chart, words = page.locator(".chart").bounding_box(), title.bounding_box()
+    assert chart["x"] <= words["x"]
+    assert words["x"] + words["width"] <= chart["x"] + chart["width"]
+    assert words["y"] + words["height"] <= chart["y"] + chart["height"]
+    expect(page.locator(".chart .point")).to_have_count(3)
+    heights = {round(point.bounding_box()["y"]) for point in page.locator(".chart .point").all()}
+    assert len(heights) == 3
+    plot = page.locator(".chart .nsewdrag").bounding_box()
+    assert plot["width"] >= 60
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_a_narrow_screen_and_complains_of_nothing(
     ada: User,
@@ -136,9 +159,14 @@ def test_every_page_fits_a_narrow_screen_and_complains_of_nothing(
         policy=policy, name="baseline", condition="baseline", encoder="minilm", threshold=0.01, round=running
     )
     Score.objects.create(classifier=classifier, snippet=snippet, logit=-3)
+    annotator = Annotator.objects.create(name="ann")
+    Label.objects.create(snippet=snippet, annotator=annotator, choice="Yes")
     page = signed_in(ada, viewport=PHONE, color_scheme=scheme).new_page()
     heard = faults(page)
     for address in (
+        f"/labeling/annotators/?policy={policy.pk}",
+        f"/labeling/annotators/{annotator.pk}/?policy={policy.pk}",
+        f"/labeling/annotators/{annotator.pk}/put_back/?policy={policy.pk}",
         "/rounds/",
         f"/rounds/{running.pk}/",
         f"/rounds/{running.pk}/cancel/",

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.rates import confint_poisson
 
 from engine.errors import BadInput
-from engine.evaluation.rates import beta_credible, clopper_pearson, clustered, fay_feuer, garwood
+from engine.evaluation.rates import beta_credible, clopper_pearson, clopper_pearson_each, clustered, fay_feuer, garwood
 
 COUNTS = [(0, 1), (1, 1), (2, 2447), (3, 2447), (0, 1000), (12, 140), (140, 140), (500, 1000)]
 
@@ -23,6 +23,21 @@ def test_clopper_pearson_is_scipys_and_statsmodels(failures, n, level):
     assert (rate.low, rate.high) == pytest.approx((exact.low, exact.high), rel=1e-9)
     assert (rate.low, rate.high) == pytest.approx(proportion_confint(failures, n, 1 - level, "beta"), rel=1e-9)
     assert rate.estimate == failures / n
+
+
+def test_clopper_pearson_of_many_is_that_of_each_by_scipy():
+    failures, n = zip(*COUNTS, (0, 0), strict=True)
+    found = clopper_pearson_each(failures, n)
+    exact = [stats.binomtest(k, of).proportion_ci(0.95) for k, of in COUNTS]
+    assert [rate[1:3] for rate in found[:-1]] == [pytest.approx((one.low, one.high), rel=1e-9) for one in exact]
+    assert found[-1] == clopper_pearson(0, 0)
+    assert [(rate.failures, rate.n) for rate in found] == [*COUNTS, (0, 0)]
+    assert json.loads(json.dumps([rate.as_dict() for rate in found]))[0]["high"] == 0.975
+    assert clopper_pearson_each([], []) == []
+    with pytest.raises(BadInput, match="3 failures of 2"):
+        clopper_pearson_each([1, 3], [2, 2])
+    with pytest.raises(ValueError, match="shorter"):
+        clopper_pearson_each([1, 1], [2])
 
 
 def test_clopper_pearson_by_published_values():

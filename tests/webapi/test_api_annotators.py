@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from webapi.models import (
     User,
 )
 from webapi.selectors.annotators import annotator_records, annotators_under
+from webapi.selectors.label_columns import COLUMNS
 
 Api = Callable[..., APIClient]
 AT = "/api/v1/annotators"
@@ -71,8 +74,8 @@ def test_the_figures_of_each_are_those_counted_by_hand(
     assert (sam["staff"], sam["audits"]["n"]) == (True, 0)
 
 
-def test_the_list_is_paged_and_asks_as_much_for_ten_as_for_two(
-    people: dict[str, Annotator], rita: User, api: Api, policy: Policy
+def test_the_list_is_paged_and_asks_as_much_for_two_dozen_as_for_two(
+    people: dict[str, Annotator], rita: User, api: Api, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert api(rita).get(AT).status_code == 400
     shown = api(rita).get(AT, {"policy": "harm", "page_size": 3}).json()
@@ -80,14 +83,47 @@ def test_the_list_is_paged_and_asks_as_much_for_ten_as_for_two(
     assert len(api(rita).get(shown["next"]).json()["results"]) == 1
     Annotator.objects.create(name="stranger")
     assert {one.name for one in annotators_under(policy)} == set(people)
-    counts = []
-    for n in (2, 4):
-        with CaptureQueriesContext(
-            connection,
-        ) as asked:
-            annotator_records(policy, list(annotators_under(policy)[:n]))
-        counts.append(len(asked))
-    assert counts[0] == counts[1]
+    snippet = Snippet.objects.first()
+    more = [Annotator.objects.create(name=f"w{n}") for n in range(20)]
+    Label.objects.bulk_create(Label(snippet=snippet, annotator=one, choice="No") for one in more)
+    api(rita).get(AT, {"policy": "harm"})
+    for n in (2, 24):
+        chosen = list(annotators_under(policy)[:n])
+        with CaptureQueriesContext(connection) as asked:
+            found = annotator_records(policy, chosen)
+        assert (len(found), len(asked)) == (n, 5)
+    monkeypatch.setattr("webapi.selectors.annotators.FEW", 1)  # too many to be asked for by key
+    assert annotator_records(policy, chosen) == found
+
+
+def test_the_time_of_an_answer_is_the_median_without_breaks(people: dict[str, Annotator], rita: User, api: Api) -> None:
+    """An even and an odd number of them; of ben's answers one took longer than ten minutes, one nobody timed."""
+    Label.objects.update(seconds=None)
+    taken = {"ann": (30.0, 1.0, 4.0, 2.0), "ben": (600.0, 600.1, 5.0), "sam": (9.5, 0.5, 8.0)}
+    for name, seconds in taken.items():
+        for label, value in zip(Label.objects.filter(annotator=people[name]).order_by("pk"), seconds, strict=True):
+            Label.objects.filter(pk=label.pk).update(seconds=value)
+    COLUMNS.forget()
+    shown = api(rita).get(AT, {"policy": "harm"}).json()["results"]
+    found = {one["name"]: one["seconds"] for one in shown}
+    assert found == {"ann": 3.0, "ben": 302.5, "sam": 8.0, "dan": None}
+
+
+def test_everybody_comes_as_csv(people: dict[str, Annotator], rita: User, api: Api) -> None:
+    Annotator.objects.filter(pk=people["ben"].pk).update(name="=ben")
+    answer = api(rita).get(AT, {"policy": "harm", "format": "csv", "page_size": 1})
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="annotators.csv"'
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))}
+    assert {row["name"] for row in rows.values()} == {"ann", "'=ben", "sam", "dan"}
+    ann = rows[str(people["ann"].pk)]
+    shown = api(rita).get(f"{AT}/{people['ann'].pk}", {"policy": "harm"}).json()
+    for rate in ("gold", "others", "audits", "unsure"):
+        for name, value in shown[rate].items():
+            whole = name in ("failures", "n") and value is not None
+            assert ann[f"{rate}_{name}"] == ("" if value is None else str(int(value) if whole else value))
+    assert [ann[name] for name in ("labels", "seconds", "staff", "state")] == ["4", "10.0", "False", "qualified"]
+    assert (ann["others_failures"], ann["others_n"]) == ("2", "3")
+    assert api(rita).get(AT, {"policy": "harm", "format": "xml"}).status_code == 400
 
 
 def test_one_is_paused_and_comes_back(people: dict[str, Annotator], rita: User, api: Api, policy: Policy) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from webapi.models import Gold, Policy, Snippet, User
+from webapi.models import Batch, Gold, Policy, Snippet, User
 from webapi.services.policies import policy_create
 
 Api = Callable[..., APIClient]
@@ -69,12 +69,32 @@ def test_gold_is_listed_by_policy_and_retired(rita: User, api: Api, policy: Poli
     assert Gold.objects.get().active is False
 
 
+@pytest.mark.parametrize("name", ["bob", "rita", "ada"])
+def test_retired_gold_is_restored_and_given_out_again(
+    people: dict[str, User], api: Api, policy: Policy, make_batch: Callable[..., Batch], name: str
+) -> None:
+    """Written anew it stays retired: that is a duplicate."""
+    policy.spec["quality"] = {"qualification": 1}
+    policy.save()
+    make_batch(1)
+    client = api(people[name])
+    key = client.post(PATH, {"policy": "harm", **GIVEN}).json()["id"]
+    client.post(f"{PATH}/{key}/retire")
+    again = client.post(PATH, {"policy": "harm", **GIVEN})
+    assert (again.status_code, again.json()["active"]) == (200, False)
+    answers = [client.post(f"{PATH}/{key}/restore").json()["active"] for _ in range(2)]
+    assert answers == [True, True]
+    (task,) = api(people["alice"]).post("/api/v1/tasks/lease", {"count": 5}).json()["tasks"]
+    assert task["completion"] == GIVEN["completion"]
+    assert client.get(PATH, {"active": True}).json()["results"][0]["id"] == key
+
+
 @pytest.mark.parametrize("name", ["alice", "acme", "vera"])
 def test_who_labels_for_us_finds_no_gold(people: dict[str, User], api: Api, policy: Policy, name: str) -> None:
     key = api(people["rita"]).post(PATH, {"policy": "harm", **GIVEN}).json()["id"]
     client = api(people[name])
     assert [client.get(path).status_code for path in (PATH, f"{PATH}/{key}")] == [404, 404]
-    assert client.post(f"{PATH}/{key}/retire").status_code == 404
+    assert [client.post(f"{PATH}/{key}/{move}").status_code for move in ("retire", "restore")] == [404, 404]
     assert client.post(PATH, {"policy": "harm", **GIVEN}).status_code == 404
     assert Gold.objects.get().active is True
 

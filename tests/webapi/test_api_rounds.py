@@ -20,6 +20,7 @@ from webapi.models import (
     Classifier,
     Corpus,
     Evaluation,
+    Gold,
     Job,
     Label,
     Policy,
@@ -27,6 +28,7 @@ from webapi.models import (
     RoundState,
     Snippet,
     StageState,
+    Task,
     User,
 )
 from webapi.services import classifiers
@@ -300,6 +302,38 @@ def test_figures(
     assert (mine["role"], mine["labeling"]["total"]) == ("contractor", 2)
     assert mine["may"]["tasks"] == ["lease", "release", "renew"]
     assert "rounds" not in mine["may"]
+
+
+def test_only_labels_that_stand_are_counted_and_annotators_see_all_of_theirs(
+    rita: User, alice: User, api: Api, policy: Policy, make_batch: Callable[..., Batch]
+) -> None:
+    """Of alice's answers one is to gold, one surplus, one withdrawn, one changed, one withdrawn when it was changed."""
+    batch = make_batch(5)
+    ann = Annotator.objects.create(name="alice", user=alice)
+    tasks = list(batch.tasks.order_by("pk"))
+    gold = Gold.objects.create(policy=policy, snippet=tasks[0].snippet, choice="Yes")
+    Task.objects.filter(pk=tasks[0].pk).update(gold=gold)
+    withdrawn = {"counted": False, "withdrawn_at": timezone.now()}
+    given: list[tuple[Task, str, dict[str, Any]]] = [
+        (tasks[0], "Yes", {}),
+        (tasks[1], "Yes", {"counted": False}),
+        (tasks[2], "Yes", withdrawn),
+        (tasks[3], "Yes", {}),
+        (tasks[3], "No", {"revision": 1}),
+        (tasks[4], "Unsure", {}),
+        (tasks[4], "Yes", {"revision": 1, **withdrawn}),
+    ]
+    for task, choice, fields in given:
+        Label.objects.create(task=task, snippet=task.snippet, annotator=ann, choice=choice, **fields)
+    Label.objects.create(snippet=tasks[1].snippet, annotator=Annotator.objects.create(name="import"), choice="No")
+    counts = api(rita).get("/api/v1/metrics/labels", {"policy": "harm"}).json()
+    assert counts["counts"] == [{"key": "No", "count": 2}, {"key": "Unsure", "count": 1}]
+    assert counts["total"] == 3
+    for by in ("annotator", "batch", "day"):
+        assert api(rita).get("/api/v1/metrics/labels", {"by": by}).json()["total"] == 3
+    mine = api(alice).get("/api/v1/me").json()["labeling"]
+    assert (mine["total"], mine["changed"]) == (5, 2)
+    assert {one["key"]: one["count"] for one in mine["choices"]} == {"Yes": 4, "No": 1}
 
 
 def test_agreement_without_labels_is_404(rita: User, api: Api, policy: Policy) -> None:

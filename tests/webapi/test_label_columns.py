@@ -65,7 +65,7 @@ def label(snippet: Snippet, annotator: Annotator, choice: str = "No", **fields: 
 def test_what_is_held_of_a_label(people: list[Annotator], make_batch: MakeBatch, policy: Policy) -> None:
     batch = make_batch(1)
     task = batch.tasks.get()
-    given = label(task.snippet, people[1], "Yes", task=task)
+    given = label(task.snippet, people[1], "Yes", task=task, seconds=2.3)
     columns = LabelColumns().current()
     assert [key_at(columns.keys, 0), key_at(columns.item_keys, 0)] == [given.pk, task.snippet_id]
     assert (columns.annotator_keys, columns.vendors, columns.choice_names) == ((people[1].pk,), ("acme",), ("Yes",))
@@ -75,7 +75,10 @@ def test_what_is_held_of_a_label(people: list[Annotator], make_batch: MakeBatch,
     assert columns.times.tolist() == [
         (given.created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     ]
+    assert columns.seconds.tolist() == [2.3]
     assert columns.since is None
+    label(task.snippet, people[0])
+    assert str(LabelColumns().current().seconds.tolist()) == "[2.3, nan]"
 
 
 def test_gold_surplus_withdrawn_and_replaced_answers_are_no_votes(

@@ -35,6 +35,24 @@ def nothing_is_written(home: Path) -> bool:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"seed": "abc"}, "seed: 'abc' is no whole number from 0 to 2147483647"),
+        ({"seed": -1}, "seed: '-1' is no whole number from 0 to 2147483647"),
+        ({"seed": 2**31}, "seed: '2147483648' is no whole number from 0 to 2147483647"),
+        ({"preset": "huge"}, "unknown preset 'huge'; known: demo, full, tiny"),
+        ({"resume": True}, "no round waits to go on; start one without RESUME=1 (--resume)"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(home: Path, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("run_round", **option)
+    assert str(refused.value) == message
+    assert nothing_is_written(home)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[sizes]\ncorpus_snippets = 3\n", "sizes.corpus_snippets: must be at least 8"),

@@ -11,7 +11,7 @@ import pytest
 from engine.errors import BadInput
 from engine.policies import load_policy
 from tests.driving import WorkerKilled
-from webapi.models import Annotator, Consensus, Job, Label, Snippet
+from webapi.models import Annotator, Consensus, Job, Label, Policy, Snippet
 from webapi.services.policies import policy_create
 from workers import import_judgements
 from workers.jobs import JobRun
@@ -42,6 +42,17 @@ def claimed(path: Path) -> JobRun:
     mine = Job.claim(job.pk, worker="test")
     assert mine is not None
     return JobRun(mine)
+
+
+def test_a_comment_that_the_policy_refuses_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    job = claimed(folder(tmp_path, COMMENTS.replace("you are not", "you are not at all as kind")))
+    policy = Policy.objects.get()
+    policy.spec["snippet_rules"]["max_tokens"] = 7
+    policy.save()
+    with pytest.raises(BadInput, match=r"9 tokens, at most 7 \(too_many_tokens\)") as error:
+        import_judgements.import_judgements(job)
+    assert error.value.where == f"{tmp_path / 'comments.csv'}, line 3"
+    assert (Snippet.objects.count(), Annotator.objects.count(), Label.objects.count()) == (0, 0, 0)
 
 
 def labels() -> list[tuple[str, str, str, int]]:

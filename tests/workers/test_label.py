@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from engine.progress import silent
 from engine.snippets import Snippet as SnippetText
+from tests.driving import WorkerKilled, killed_at
 from webapi.models import (
     Annotator,
     Batch,
     BatchState,
     Consensus,
+    Corpus,
+    Job,
     Label,
     Lease,
     LeaseState,
     Policy,
+    Round,
+    RoundSnippet,
     Snippet,
     Source,
     SplitName,
+    Stage,
     Task,
     TaskState,
 )
 from webapi.services.policies import policy_create
 from workers.aggregate import aggregate
+from workers.jobs import JobRun
+from workers.label import send_first
 from workers.record import Answer, record_labels
+from workers.sweep import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -155,3 +165,39 @@ def test_a_rule_that_estimates_annotators_learns_from_all_labels_under_the_polic
     assert aggregate(policy, [disputed.snippet_id], silent) == 1
     only = Consensus.objects.get()
     assert (only.snippet_id, only.choice, only.labels, only.rule) == (disputed.snippet_id, "No", 3, "dawid_skene")
+
+
+def test_killed_at_any_statement_and_swept_a_stage_sends_everything_out(
+    policy: Policy, task: Callable[..., Task]
+) -> None:
+    """A batch without tasks that a sweep finds has ended, and what is put into it afterwards goes to nobody."""
+    members = [task(f"She told the {name} a story then.").snippet for name in ("cat", "dog", "cow")]
+    Batch.objects.all().delete()
+    config = {"labeling": {"adapter": "pull"}}
+    round_ = Round.objects.create(
+        name="r", policy=policy, corpus=Corpus.objects.create(name="c"), config=config, state="paused"
+    )
+    stage = Stage.objects.create(round=round_, name="label_first", position=0, state="running")
+    RoundSnippet.objects.bulk_create(
+        RoundSnippet(round=round_, snippet=snippet, pool=pool)
+        for snippet, pool in zip(members, ("initial", "initial", "test"), strict=True)
+    )
+    expected = {("initial", "open", 2), ("test", "open", 1), ("seed", "done", 0)}
+    for statement in itertools.count():
+        Task.objects.all().delete()
+        Batch.objects.all().delete()
+        run = JobRun(Job.objects.create(kind="stage", stage=stage, shard=str(statement), state="running"))
+        died = False
+        with connection.execute_wrapper(killed_at(statement)):
+            try:
+                send_first(run)
+            except WorkerKilled:
+                died = True
+        sweep()
+        send_first(run)
+        sweep()
+        found = {(batch.name, batch.state, batch.tasks.count()) for batch in Batch.objects.all()}
+        assert found == expected
+        if not died:
+            break
+    assert statement > 10

@@ -18,6 +18,7 @@ from webapi.models import (
     Lease,
     LeaseState,
     Policy,
+    Preference,
     Snippet,
     Standing,
     StandingState,
@@ -25,7 +26,16 @@ from webapi.models import (
     User,
 )
 from webapi.services.leases import tasks_lease
-from workers.quality import GoldRecord, PutBack, gold_record, pause, put_back, qualification_size, standing_of
+from workers.quality import (
+    GoldRecord,
+    PutBack,
+    gold_record,
+    pause,
+    put_back,
+    qualification_size,
+    standing_of,
+    to_put_back,
+)
 from workers.record import Answer, record_labels
 
 pytestmark = pytest.mark.django_db
@@ -169,8 +179,9 @@ def test_staff_are_not_paused_for_gold(policy: Policy, gold: list[Gold], make_ba
 
 
 def test_labels_since_the_last_good_gold_are_put_back_once(
-    policy: Policy, gold: list[Gold], make_batch: MakeBatch, ann: Annotator
+    policy: Policy, gold: list[Gold], make_batch: MakeBatch, ann: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.quality.CHUNK", 1)
     batch, done = make_batch(4, wanted=2), make_batch(1)
     tasks = list(batch.tasks.all())
     good = Task.objects.create(batch=batch, snippet=gold[0].snippet, gold=gold[0])
@@ -183,8 +194,8 @@ def test_labels_since_the_last_good_gold_are_put_back_once(
     record_labels([Answer(ended.pk, ann.pk, "No")])
     Job.objects.all().delete()
     standing = Standing.objects.get()
-    assert put_back(standing) == PutBack(withdrawn=3, reopened=2)
-    assert put_back(standing) == PutBack(withdrawn=0, reopened=0)
+    assert to_put_back(ann, policy) == put_back(standing) == PutBack(withdrawn=3, reopened=2)
+    assert to_put_back(ann, policy) == put_back(standing) == PutBack(withdrawn=0, reopened=0)
     counts = dict(Task.objects.values_list("pk", "labelled"))
     assert [counts[task.pk] for task in (*tasks, good, bad, ended)] == [1, 0, 0, 0, 1, 1, 1]
     assert set(Task.objects.filter(pk__in=[tasks[1].pk, tasks[2].pk]).values_list("state", "taken")) == {("open", 0)}
@@ -192,3 +203,38 @@ def test_labels_since_the_last_good_gold_are_put_back_once(
     assert {label.task_id for label in withdrawn} == {tasks[1].pk, tasks[2].pk, ended.pk}
     (job,) = Job.objects.all()
     assert (job.kind, job.args) == ("follow_labels", {"policy": str(policy.pk), "withdrawn_by": str(ann.pk)})
+
+
+def test_comparisons_since_the_last_good_gold_are_put_back_too(
+    policy: Policy, gold: list[Gold], make_batch: MakeBatch, make_snippets: MakeSnippets, ann: Annotator
+) -> None:
+    """One before it, two after it, of which one was changed and one lies in a batch that has ended."""
+    batch, done, labels = make_batch(kind="compare"), make_batch(kind="compare"), make_batch(2)
+    one, two, three = make_snippets(3, first=10)
+    early = Task.objects.create(batch=batch, snippet=one, rival=two)
+    late = Task.objects.create(batch=batch, snippet=one, rival=three)
+    ended = Task.objects.create(batch=done, snippet=two, rival=three)
+    good = Task.objects.create(batch=labels, snippet=gold[0].snippet, gold=gold[0])
+    for task, choice in ((early, "left"), (good, "Yes"), (late, "left"), (ended, "right")):
+        assert [one.outcome for one in record_labels([Answer(task.pk, ann.pk, choice)])] == ["recorded"]
+    late.refresh_from_db()
+    assert late.state == "done"
+    first = Preference.objects.get(task=late)
+    fields = {"task": late, "snippet": one, "rival": three, "annotator": ann, "choice": "second"}
+    Preference.objects.create(**fields, revision=1)
+    Batch.objects.filter(pk=batch.pk).update(state="open", finished_at=None)
+    Job.objects.all().delete()
+    standing = standing_of(ann, policy)
+    assert to_put_back(ann, policy) == put_back(standing) == PutBack(withdrawn=3, reopened=1)
+    assert to_put_back(ann, policy) == put_back(standing) == PutBack(withdrawn=0, reopened=0)
+    assert [(row.task, row.counted) for row in Preference.objects.order_by("pk")] == [
+        *((early, True), (late, False), (ended, False), (late, False))
+    ]
+    first.refresh_from_db()
+    assert first.choice == "first"
+    rows = Task.objects.filter(rival__isnull=False).order_by("created_at").values_list("state", "taken", "labelled")
+    assert list(rows) == [("done", 1, 1), ("open", 0, 0), ("done", 1, 1)]
+    assert not Job.objects.exists()  # no consensus is made of comparisons
+    compare = {"batches": Batch.objects.all(), "count": 9, "compare": True}
+    assert tasks_lease(annotator=ann, **compare) == []
+    assert [lease.task for lease in tasks_lease(annotator=Annotator.objects.create(name="ben"), **compare)] == [late]

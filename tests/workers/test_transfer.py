@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from engine.errors import BadInput, UnknownName
@@ -32,10 +41,11 @@ from webapi.models import (
     Snippet,
     Task,
 )
-from workers import transfer
+from workers import export_reading, table_files, transfer
+from workers.execute import execute
 from workers.export_tables import EXPORTS
 from workers.jobs import JobRun
-from workers.snippet_rows import SnippetInput
+from workers.snippet_rows import SnippetInput, token_counter_of
 from workers.table_files import MAX_LINE, READERS, WRITERS, Column, count_lines, read_lines, write_lines
 
 pytestmark = pytest.mark.django_db
@@ -181,6 +191,50 @@ def test_an_error_in_the_last_chunk_leaves_nothing(run: Any, tmp_path: Path, mon
     assert Snippet.objects.count() == 0
 
 
+def test_what_has_more_tokens_than_the_policy_allows_is_refused_with_its_line(
+    run: Any, policy: Policy, tmp_path: Path
+) -> None:
+    """By hand: [CLS], the words, the full stop and [SEP]; with a prompt another [SEP] between."""
+    policy.spec["snippet_rules"]["max_tokens"] = 8
+    policy.save()
+    texts = [
+        {"completion": "one two three four five."},
+        {"completion": "one two three four five six."},
+        {"prompt": "one.", "completion": "two three."},
+        {"prompt": "one two.", "completion": "three four."},
+    ]
+    path = write(tmp_path / "s.jsonl", texts)
+    result = transfer.import_snippets(run(path, on_error="skip"))
+    assert result["errors"] == [
+        {"line": 2, "code": "too_many_tokens", "message": "9 tokens, at most 8"},
+        {"line": 4, "code": "too_many_tokens", "message": "9 tokens, at most 8"},
+    ]
+    assert set(Snippet.objects.values_list("prompt", "completion")) == {
+        ("", texts[0]["completion"]),
+        ("one.", "two three."),
+    }
+    with pytest.raises(BadInput, match=r"9 tokens, at most 8 \(too_many_tokens\); nothing was imported") as error:
+        transfer.import_snippets(run(path, name="mine.jsonl"))
+    assert error.value.where == "mine.jsonl, line 2"
+
+
+def test_tokens_are_those_of_the_serving_classifier_else_the_newest_else_the_usual_encoder(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("workers.snippet_rows.token_counter", lambda encoder: asked.append(encoder) or len)
+    assert token_counter_of(policy) is None
+    policy.spec["snippet_rules"]["max_tokens"] = 8
+    token_counter_of(policy)
+    made = [Classifier.objects.create(policy=policy, name=n, condition=n, encoder=n) for n in ("a", "b", "c", "d")]
+    token_counter_of(policy)
+    for days, classifier in enumerate(made[1:3]):
+        classifier.promoted_at = timezone.now() - timedelta(days=days)
+        classifier.save()
+    token_counter_of(policy)
+    assert asked == ["minilm", "d", "b"]
+
+
 def test_errors_are_told_in_the_order_of_their_lines(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text('{"completion": ""}\n{\n{"completion": ""}\n{"completion": "Good."}\n')
@@ -300,11 +354,13 @@ def test_everything_is_exported_in_every_format(judged: list[Snippet], what: str
     path, result = export(what, file_format, **filters_for(what))
     rows = read(path)
     assert list(rows[0]) == list(EXPORTS[what].columns)
-    assert result["rows"] == len(rows) == (3 if what == "snippets" else 2)
+    # Agreement: nine statistics (three of choices) of all labels and of the one day.
+    assert result["rows"] == len(rows) == {"snippets": 3, "agreement": 18}.get(what, 2)
     assert result["bytes"] == path.stat().st_size
-    key = {"snippets": "id", "preferences": "first"}.get(what, "snippet")
-    assert [row[key] for row in rows] == [str(row.pk) for row in judged[: len(rows)]]
-    assert rows[0].get("prompt", judged[0].prompt) == judged[0].prompt
+    if what not in ("agreement", "annotators"):
+        key = {"snippets": "id", "preferences": "first"}.get(what, "snippet")
+        assert [row[key] for row in rows] == [str(row.pk) for row in judged[: len(rows)]]
+        assert rows[0].get("prompt", judged[0].prompt) == judged[0].prompt
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -361,7 +417,7 @@ def test_an_export_run_again_is_the_same_file(labelled: list[Snippet]) -> None:
 
 
 def test_an_export_that_is_killed_leaves_no_half_file(labelled: list[Snippet], monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*args: Any) -> int:
+    def die(*args: Any, **kwargs: Any) -> int:
         path: Path = args[0]
         path.write_text("half")
         raise OSError(28, "No space left on device")
@@ -370,6 +426,107 @@ def test_an_export_that_is_killed_leaves_no_half_file(labelled: list[Snippet], m
     with pytest.raises(OSError, match="No space"):
         export("labels", "jsonl")
     assert list(transfer._stored("exports").iterdir()) == []
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "'quoted", "plain = text", ""]
+
+
+@pytest.mark.parametrize("file_format", WRITERS)
+def test_texts_that_look_like_formulas_come_back_as_they_were(run: Any, tmp_path: Path, file_format: str) -> None:
+    given = write(tmp_path / "s.jsonl", [{"prompt": text, "completion": f"{text} ended."} for text in FORMULAS])
+    assert transfer.import_snippets(run(given))["created"] == len(FORMULAS)
+    before = sorted(Snippet.objects.values_list("content_hash", "prompt", "completion"))
+    path, _ = export("snippets", file_format)
+    assert sorted(row["prompt"] for row in read(path)) == sorted(FORMULAS)
+    Snippet.objects.all().delete()
+    assert transfer.import_snippets(run(path))["created"] == len(FORMULAS)
+    assert sorted(Snippet.objects.values_list("content_hash", "prompt", "completion")) == before
+
+
+@pytest.mark.parametrize("rows", range(7))
+def test_rows_are_read_by_chunks_each_once(
+    policy: Policy, make_snippets: Callable[..., list[Snippet]], monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(export_reading, "CHUNK", 3)
+    keys = [str(row.pk) for row in make_snippets(rows)]
+    with CaptureQueriesContext(connection) as asked:
+        total, found = EXPORTS["snippets"].read({"policy": str(policy.pk)})
+        assert [values[0] for values in found] == keys
+    assert total == rows
+    # The newest key; how many; then a chunk of three at a time until one is not full.
+    assert len(asked) == (0 if not rows else 1 + rows // 3 + 1) + 1
+    assert all("OFFSET" not in query["sql"] for query in asked)
+
+
+def test_what_comes_while_an_export_runs_is_left_to_the_next(
+    make_snippets: Callable[..., list[Snippet]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_reading, "CHUNK", 2)
+    keys = [str(row.pk) for row in make_snippets(3)]
+    total, found = EXPORTS["snippets"].read({})
+    first = next(found)
+    make_snippets(2, first=3)
+    assert [values[0] for values in (first, *found)] == keys
+    assert total == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_goes_on_while_others_write(
+    make_snippets: Callable[..., list[Snippet]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite a connection with an open cursor may not write once another has: no cursor is open at a heartbeat."""
+    monkeypatch.setattr(export_reading, "CHUNK", 2)
+    monkeypatch.setattr(transfer, "CHUNK", 1)
+    make_snippets(5)
+    job = Job.objects.create(kind="export_rows", args={"what": "snippets", "format": "csv"})
+    claimed = Job.claim(job.pk, worker="test")
+    assert claimed is not None
+    run = JobRun(claimed)
+    beats = []
+
+    def another_writes() -> None:
+        Annotator.objects.create(name="someone")
+        connection.close()
+
+    def progress(done: int, total: int) -> None:
+        thread = threading.Thread(target=another_writes)
+        thread.start()
+        thread.join()
+        run._done, run._total = done, total
+        run.beat()
+        beats.append(Job.objects.get().done)
+
+    monkeypatch.setattr(run, "progress", progress)
+    assert transfer.export_rows(run)["rows"] == 5
+    assert beats == [0, 0, 1, 2, 3, 4, 5]
+    assert not run._ended.is_set()
+
+
+KILLED = """
+import django, os, signal, sys
+from pathlib import Path
+django.setup()
+from workers.artifacts import writing
+with writing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_worker_left_goes_when_the_job_runs_again(labelled: list[Snippet], gauntlet_home: Path) -> None:
+    folder = gauntlet_home / "exports"
+    job = Job.objects.create(kind="export_rows", args={"what": "labels", "format": "csv"})
+    for name in (job.pk, uuid.uuid4(), uuid.uuid4()):
+        env = {**os.environ, "DJANGO_SETTINGS_MODULE": "webapi.settings", "GAUNTLET_HOME": str(gauntlet_home)}
+        done = subprocess.run([sys.executable, "-c", KILLED, folder / f"{name}.csv"], env=env, check=False)
+        assert done.returncode == -signal.SIGKILL
+    _, old, fresh = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    long_ago = time.time() - 90_000
+    os.utime(old, (long_ago, long_ago))
+    (folder / ".keep").touch()
+    os.utime(folder / ".keep", (long_ago, long_ago))
+    assert execute(job.pk)
+    assert {path.name for path in folder.iterdir()} == {f"{job.pk}.csv", fresh.name, ".keep"}
 
 
 # Tables as files
@@ -386,6 +543,22 @@ def test_what_is_written_is_read_again(tmp_path: Path, file_format: Any) -> None
     assert [list(line.values.values()) for line in lines] == rows
     assert not any(line.problem for line in lines)
     assert count_lines(path, file_format) >= 2500
+
+
+def test_a_row_group_of_parquet_is_large_but_not_larger_than_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, columns = tmp_path / "t.parquet", [Column("a", pa.string())]
+
+    def groups(rows: int, text: str) -> list[int]:
+        write_lines(path, "parquet", columns, ([text] for _ in range(rows)))
+        found = pq.read_metadata(path)
+        return [found.row_group(n).num_rows for n in range(found.num_row_groups)]
+
+    assert groups(2 * 65_536 + 5, "x") == [65_536, 65_536, 5]
+    assert groups(0, "x") == []
+    monkeypatch.setattr(table_files, "ROW_GROUP_BYTES", 3_000_000)
+    assert groups(5000, "x" * 1000) == [3072, 1928]
 
 
 def test_an_imports_columns_are_exported(policy: Policy) -> None:

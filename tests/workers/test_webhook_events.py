@@ -54,7 +54,7 @@ SECRETS = re.compile(r"paraphrase|source|score|logit|target|split|pool|gold|held
 def endpoints(rita: User, acme: User, other: User, settings: Any) -> Iterator[None]:
     """Rita wants everything, and so do two vendors of what they may. All that is told is as the API describes it."""
     settings.JOB_LEASE_SECONDS = 3600
-    webhook_create(actor=Actor(rita, Role.RESEARCHER), url="https://rita.example/", events=EVENTS)
+    webhook_create(actor=Actor(rita, Role.RESEARCHER), url="https://rita.example/", events=list(EVENTS))
     for vendor in (acme, other):
         webhook_create(actor=Actor(vendor, Role.VENDOR), url="https://vendor.example/", events=VENDOR_EVENTS)
     yield

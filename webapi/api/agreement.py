@@ -9,8 +9,8 @@ from typing import Any
 from django.http import Http404, HttpResponse
 from rest_framework import serializers
 
-from labeling_adapters.csv_tables import written_table
 from webapi.api.base import StrictSerializer
+from webapi.api.csv_answers import RATE_CELLS, csv_answer, rate_cells
 from webapi.api.fields import EstimateSerializer, PolicyField, RateSerializer
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME
 from webapi.models import Annotator, Batch, Policy, Round, Source, SplitName
@@ -213,8 +213,8 @@ def shown(row: Disagreement) -> dict[str, Any]:
 
 def figures_csv(figures: AgreementFigures) -> HttpResponse:
     """One line for each statistic: of all labels first, then of each part, then of each pair of annotators."""
-    header = ("of", "key", "statistic", "estimate", "low", "high", "level", "method", "failures", "n")
-    return _csv("agreement", header, _figure_rows(figures))
+    header = ("of", "key", "statistic", *RATE_CELLS)
+    return csv_answer("agreement", header, _figure_rows(figures))
 
 
 def disagreements_csv(rows: Sequence[Disagreement]) -> HttpResponse:
@@ -231,7 +231,7 @@ def disagreements_csv(rows: Sequence[Disagreement]) -> HttpResponse:
         for row in rows
         for said in row.labels
     )
-    return _csv("disagreements", header, lines)
+    return csv_answer("disagreements", header, lines)
 
 
 def _figure_rows(figures: AgreementFigures) -> Iterator[tuple[str, ...]]:
@@ -240,30 +240,19 @@ def _figure_rows(figures: AgreementFigures) -> Iterator[tuple[str, ...]]:
         ("all", "", data),
         *((data["by"], part["key"], part) for part in data["parts"]),
     ):
-        yield (of, key, "unanimous", *_cells(part["unanimous"]))
+        yield (of, key, "unanimous", *rate_cells(part["unanimous"]))
         for name in STATISTICS:
-            yield (of, key, name, *_cells(part["overall"][name]))
+            yield (of, key, name, *rate_cells(part["overall"][name]))
         for choice, value in part["overall"]["per_choice"].items():
-            yield (of, key, f"specific agreement on {choice}", *_cells(value))
+            yield (of, key, f"specific agreement on {choice}", *rate_cells(value))
     for pair in figures.pairs:
         value = {"estimate": pair.kappa, "low": pair.low, "high": pair.high, "level": 0.95, "n": pair.items}
         yield (
             "pair",
             f"{pair.a} / {pair.b}",
             "kappa",
-            *_cells({**value, "method": "Cohen's kappa, bootstrap of items"}),
+            *rate_cells({**value, "method": "Cohen's kappa, bootstrap of items"}),
         )
-
-
-def _cells(value: Mapping[str, Any]) -> tuple[str, ...]:
-    fields = ("estimate", "low", "high", "level", "method", "failures", "n")
-    return tuple("" if value.get(name) is None else str(value[name]) for name in fields)
-
-
-def _csv(name: str, header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> HttpResponse:
-    answer = HttpResponse(written_table(header, rows), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    return answer
 
 
 def _estimate(estimate: float, low: float, high: float, method: str) -> dict[str, Any]:

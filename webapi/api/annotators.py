@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -11,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from webapi.api.base import Resource, StrictSerializer
+from webapi.api.csv_answers import RATE_CELLS, csv_answer, rate_cells
 from webapi.api.fields import PolicyField, RateSerializer, policies_named
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
 from webapi.models import Annotator, Policy, Standing
@@ -23,6 +27,14 @@ from webapi.services.annotators import (
 )
 
 POLICY = OpenApiParameter("policy", str, required=True, description="The policy's key, or its name for the newest.")
+RATES = {"gold": "gold", "others": "others", "audits": "staff", "unsure": "unsure"}
+"""As the API calls them, and as records do."""
+
+
+class RecordsFormat(serializers.Serializer[Any]):
+    """How the list is to be answered."""
+
+    format = serializers.ChoiceField(["json", "csv"], default="json")
 
 
 class RecordSerializer(serializers.Serializer[Any]):
@@ -40,7 +52,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     others = RateSerializer(help_text="Answers equal to the majority of the others on the same snippet.")
     audits = RateSerializer(source="staff_rate", help_text="Answers equal to a trusted labeler's on the same snippet.")
     unsure = RateSerializer(help_text="Answers between the first choice and the last.")
-    seconds = serializers.FloatField(allow_null=True, help_text="Mean time of an answer; breaks left out.")
+    seconds = serializers.FloatField(
+        allow_null=True, help_text="Median time of an answer; breaks of over ten minutes left out."
+    )
     last = serializers.DateTimeField(allow_null=True)
 
 
@@ -76,9 +90,9 @@ class StandingNowSerializer(serializers.ModelSerializer[Standing]):
 
 
 class PutBackSerializer(serializers.Serializer[Any]):
-    """What became of the labels."""
+    """What became of the labels and comparisons."""
 
-    withdrawn = serializers.IntegerField(help_text="Labels that count no more.")
+    withdrawn = serializers.IntegerField(help_text="Labels and comparisons that count no more.")
     reopened = serializers.IntegerField(help_text="Tasks that want an answer again.")
 
 
@@ -125,10 +139,19 @@ class Annotators(Resource[Annotator]):
     filter_backends = ()
     serializer_class = RecordSerializer
 
-    @extend_schema(parameters=[POLICY], examples=example(ROW, status=200))
-    def list(self, request: Request) -> Response:
-        """Annotators who worked under the policy, a page at a time, the newest first."""
+    @extend_schema(
+        parameters=[POLICY, RecordsFormat],
+        responses={(200, "application/json"): RecordSerializer(many=True), (200, "text/csv"): OpenApiTypes.STR},
+        examples=[
+            *example(ROW, status=200),
+            *example("id,name,vendor,staff,…", name="CSV", status=200, media_type="text/csv"),
+        ],
+    )
+    def list(self, request: Request) -> HttpResponseBase:
+        """Annotators who worked under the policy, a page at a time, the newest first. As CSV all of them."""
         policy = self._policy()
+        if self.input(RecordsFormat, request.query_params.dict())["format"] == "csv":
+            return _csv(policy)
         page = self.paginate_queryset(annotators_under(policy))
         shown = [_flat(record) for record in annotator_records(policy, list(page or []))]
         return self.get_paginated_response(RecordSerializer(shown, many=True).data)
@@ -177,7 +200,7 @@ class Annotators(Resource[Annotator]):
     )
     @action(detail=True, methods=["post"])
     def put_back(self, request: Request, pk: str) -> Response:
-        """Takes the labels since the last right answer to gold out of the count, and asks them again."""
+        """Takes labels and comparisons since the last right answer to gold out of the count, and asks them again."""
         done = annotator_put_back(annotator=self.get_object(), **self.input(StandingInput))
         return Response(PutBackSerializer(done).data)
 
@@ -186,6 +209,21 @@ class Annotators(Resource[Annotator]):
 
     def _moved(self, standing: Standing) -> Response:
         return Response(StandingNowSerializer(standing).data)
+
+
+def _csv(policy: Policy) -> HttpResponse:
+    plain = ("id", "name", "vendor", "staff", "simulated", "state", "reason", "labels", "seconds", "last")
+    header = (*plain, *(f"{rate}_{name}" for rate in RATES for name in RATE_CELLS))
+    records = annotator_records(policy, list(annotators_under(policy).order_by("-pk")))
+    shown = RecordSerializer([_flat(record) for record in records], many=True).data
+    rows = (
+        (
+            *("" if row[name] is None else str(row[name]) for name in plain),
+            *(cell for rate in RATES.values() for cell in rate_cells(getattr(record, rate).as_dict())),
+        )
+        for record, row in zip(records, shown, strict=True)
+    )
+    return csv_answer("annotators", header, rows)
 
 
 def _flat(record: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -13,12 +15,12 @@ from rest_framework.response import Response
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.fields import PolicyField
 from webapi.api.filters import Filters
-from webapi.api.outcomes import answer_many, item_errors, reason_errors
+from webapi.api.outcomes import Done, EachItem, answer_each, reason_errors
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.api.snippets import SnippetOutcomesSerializer
 from webapi.errors import DomainError, FieldError
-from webapi.models import Annotator, Gold, Policy
-from webapi.services.gold import GoldInput, GoldOutcome, gold_create, gold_retire
+from webapi.models import Gold, Policy
+from webapi.services.gold import GoldInput, GoldOutcome, gold_create, gold_restore, gold_retire
 from webapi.services.leases import annotator_for
 from webapi.services.snippets import MAX_SNIPPETS
 
@@ -65,14 +67,7 @@ class ManyGold(StrictSerializer):
     """Gold to add under one policy; each is answered for itself."""
 
     policy = PolicyField()
-    gold = serializers.ListField(child=serializers.JSONField(), min_length=1, max_length=MAX_SNIPPETS)
-
-
-class ManyGoldSchema(StrictSerializer):
-    """Gold to add under one policy; each is answered for itself."""
-
-    policy = PolicyField()
-    gold = GoldFields(many=True, max_length=MAX_SNIPPETS)  # type: ignore[call-arg]
+    gold = EachItem(GoldFields, max_length=MAX_SNIPPETS)
 
 
 class GoldFilter(Filters):
@@ -122,7 +117,7 @@ class GoldResource(Resource[Gold]):
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(
-        request=one_of("OneOrManyGold", OneGold, ManyGoldSchema),
+        request=one_of("OneOrManyGold", OneGold, ManyGold),
         responses={201: GoldSerializer, 200: SnippetOutcomesSerializer},
         examples=[
             *example({"policy": "injury", **GIVEN}, name="One"),
@@ -134,9 +129,11 @@ class GoldResource(Resource[Gold]):
     def create(self, request: Request) -> Response:
         """Adds a piece of gold, or up to 1,000 with an answer for each. What is there stays and is a duplicate."""
         if isinstance(request.data, dict) and "gold" in request.data:
-            return self._create_many(self.input(ManyGold))
+            many = self.input(ManyGold)
+            return Response(answer_each(many["gold"], GoldFields, partial(self._write_each, many["policy"])))
         data = self.input(OneGold)
-        done = self._write(data.pop("policy"), data, annotator_for(actor=self.actor))
+        policy, author = data.pop("policy"), annotator_for(actor=self.actor)
+        done = gold_create(policy=policy, item=GoldInput(**data), author=author)
         if done.row is None:
             errors = _errors(done)
             raise DomainError("invalid", "; ".join(error.message for error in errors), errors=errors)
@@ -148,22 +145,17 @@ class GoldResource(Resource[Gold]):
         """Gives it to nobody any more. What was answered to it still counts."""
         return Response(self.get_serializer(gold_retire(row=self.get_object())).data)
 
-    def _create_many(self, data: dict[str, Any]) -> Response:
-        author = annotator_for(actor=self.actor)
-        results: list[dict[str, Any]] = []
-        for index, given in enumerate(data["gold"]):
-            item = GoldFields(data=given)
-            if not item.is_valid():
-                results.append({"index": index, "outcome": "invalid", "id": None, "errors": item_errors(item)})
-                continue
-            done = self._write(data["policy"], item.validated_data, author)
-            key = str(done.row.pk) if done.row else None
-            errors = [error.as_dict() for error in _errors(done)]
-            results.append({"index": index, "outcome": done.outcome, "id": key, "errors": errors})
-        return Response(answer_many(results))
+    @extend_schema(request=None, responses=GoldSerializer, examples=example(ROW, status=200))
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Gives retired gold out again, to those who have not answered it."""
+        return Response(self.get_serializer(gold_restore(row=self.get_object())).data)
 
-    def _write(self, policy: Policy, data: dict[str, Any], author: Annotator) -> GoldOutcome:
-        return gold_create(policy=policy, item=GoldInput(**data), author=author)
+    def _write_each(self, policy: Policy, items: Sequence[dict[str, Any]]) -> Iterator[Done]:
+        author = annotator_for(actor=self.actor)
+        for item in items:
+            done = gold_create(policy=policy, item=GoldInput(**item), author=author)
+            yield Done(done.outcome, done.row and done.row.pk, _errors(done))
 
 
 def _errors(done: GoldOutcome) -> list[FieldError]:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.filters import ByPeriod
-from webapi.api.outcomes import ErrorSerializer, answer_many, item_errors
+from webapi.api.outcomes import EachItem, ErrorSerializer, answer_many, item_errors
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.api.tasks import TASK, TaskSerializer, all_shown
 from webapi.errors import ERROR_CODES, DomainError
@@ -80,14 +80,7 @@ class OneLabel(LabelFields):
 class ManyLabels(StrictSerializer):
     """Answers to tasks that you hold; each is answered for itself."""
 
-    labels = serializers.ListField(min_length=1, max_length=MAX_LABELS)
-    next = serializers.IntegerField(min_value=0, max_value=MAX_LEASES, default=0, help_text=NEXT)
-
-
-class ManyLabelsSchema(StrictSerializer):
-    """Answers to tasks that you hold; each is answered for itself."""
-
-    labels = LabelFields(many=True, max_length=MAX_LABELS)  # type: ignore[call-arg]
+    labels = EachItem(LabelFields, max_length=MAX_LABELS)
     next = serializers.IntegerField(min_value=0, max_value=MAX_LEASES, default=0, help_text=NEXT)
 
 
@@ -190,7 +183,7 @@ class Labels(Resource[Label]):
         return self.listed(self.get_queryset().select_related("annotator"))
 
     @extend_schema(
-        request=one_of("OneOrManyLabels", OneLabel, ManyLabelsSchema),
+        request=one_of("OneOrManyLabels", OneLabel, ManyLabels),
         responses={201: OneOutcomeSerializer, 200: LabelOutcomesSerializer},
         examples=[
             *example(ASKED, name="One"),

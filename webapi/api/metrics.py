@@ -63,7 +63,7 @@ class CountSerializer(serializers.Serializer[Any]):
 
 
 class LabelCountsSerializer(serializers.Serializer[Any]):
-    """Standing labels (of each annotator and snippet the latest), counted."""
+    """Standing labels (counted, no answers to gold, a changed answer once), by one of their fields."""
 
     by = serializers.CharField()
     total = serializers.IntegerField()
@@ -164,7 +164,7 @@ class Metrics(Resource[Round]):
         query = MetricsQuery(data=request.query_params.dict(), context=self.get_serializer_context())
         query.is_valid(raise_exception=True)
         by = query.validated_data["by"]
-        counts = dashboard.labels_by(query.which, by)
+        counts = dashboard.labels_by(dashboard.standing_labels(query.which), by)
         data = {"by": by, "total": sum(one.count for one in counts), "counts": counts}
         return Response(LabelCountsSerializer(data).data)
 

@@ -62,7 +62,7 @@ def problem_of(error: Exception) -> Problem:
 
 def _domain(error: DomainError) -> Problem:
     headers = {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-    return Problem(error.code, error.message, error.status, error.errors, headers)
+    return Problem(error.code, error.message, error.status, error.errors, headers | error.headers)
 
 
 def _fields(error: exceptions.ValidationError) -> Problem:

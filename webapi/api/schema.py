@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer
+from drf_spectacular.utils import Direction, OpenApiExample, OpenApiParameter, PolymorphicProxySerializer
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import Serializer
 
@@ -51,6 +51,17 @@ class PageSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         """The OpenAPI security scheme."""
         return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "Signed in on a page."}
+
+
+class EachItemScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Items that are checked one by one are described as what each is to be."""
+
+    target_class = "webapi.api.outcomes.EachItem"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        """An array of it."""
+        item = auto_schema.resolve_serializer(self.target.item, direction)
+        return {"type": "array", "items": item.ref, "minItems": 1, "maxItems": self.target.max_length}
 
 
 class Described(AutoSchema):

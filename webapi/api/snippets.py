@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import django_filters as filters
 from django.db.models import Exists, OuterRef, QuerySet
@@ -15,7 +16,7 @@ from rest_framework.response import Response
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.fields import PolicyField
 from webapi.api.filters import ByPeriod
-from webapi.api.outcomes import ErrorSerializer, answer_many, item_errors, reason_errors
+from webapi.api.outcomes import Done, EachItem, ErrorSerializer, answer_each, reason_errors
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.api.snippet_lineage import LineageSerializer, lineage
 from webapi.errors import DomainError
@@ -86,14 +87,7 @@ class ManySnippets(StrictSerializer):
     """Snippets to add under one policy; each is answered for itself."""
 
     policy = PolicyField()
-    snippets = serializers.ListField(child=serializers.JSONField(), min_length=1, max_length=MAX_SNIPPETS)
-
-
-class ManySnippetsSchema(StrictSerializer):
-    """Snippets to add under one policy; each is answered for itself."""
-
-    policy = PolicyField()
-    snippets = SnippetFields(many=True, max_length=MAX_SNIPPETS)  # type: ignore[call-arg]
+    snippets = EachItem(SnippetFields, max_length=MAX_SNIPPETS)
 
 
 class SnippetOutcomeSerializer(serializers.Serializer[Any]):
@@ -186,7 +180,7 @@ class Snippets(Resource[Snippet]):
         return Response(data)
 
     @extend_schema(
-        request=one_of("OneOrManySnippets", OneSnippet, ManySnippetsSchema),
+        request=one_of("OneOrManySnippets", OneSnippet, ManySnippets),
         responses={201: SnippetSerializer, 200: SnippetOutcomesSerializer},
         examples=[
             *example({"policy": "injury", **TEXT}, name="One"),
@@ -201,7 +195,8 @@ class Snippets(Resource[Snippet]):
         A snippet of source `manual` is yours: you will never be given it to judge.
         """
         if isinstance(request.data, dict) and "snippets" in request.data:
-            return self._create_many(self.input(ManySnippets))
+            many = self.input(ManySnippets)
+            return Response(answer_each(many["snippets"], SnippetFields, partial(self._write_each, many["policy"])))
         data = self.input(OneSnippet)
         (done,) = self._write(data.pop("policy"), [data])
         if done.snippet is None:
@@ -210,20 +205,9 @@ class Snippets(Resource[Snippet]):
         status = 201 if done.outcome == "created" else 200
         return Response(SnippetSerializer(done.snippet).data, status=status)
 
-    def _create_many(self, data: dict[str, Any]) -> Response:
-        items = [SnippetFields(data=item) for item in data["snippets"]]
-        valid = [cast(dict[str, Any], item.validated_data) for item in items if item.is_valid()]
-        written = iter(self._write(data["policy"], valid))
-        results = []
-        for index, item in enumerate(items):
-            if item.errors:
-                results.append({"index": index, "outcome": "invalid", "id": None, "errors": item_errors(item)})
-                continue
-            done = next(written)
-            key = str(done.snippet.pk) if done.snippet else None
-            errors = [error.as_dict() for error in reason_errors(done.reasons)]
-            results.append({"index": index, "outcome": done.outcome, "id": key, "errors": errors})
-        return Response(answer_many(results))
+    def _write_each(self, policy: Policy, items: Sequence[dict[str, Any]]) -> Iterator[Done]:
+        for done in self._write(policy, items):
+            yield Done(done.outcome, done.snippet and done.snippet.pk, reason_errors(done.reasons))
 
     def _write(self, policy: Policy, items: Sequence[dict[str, Any]]) -> Sequence[SnippetOutcome]:
         manual = any(item["source"] == Source.MANUAL for item in items)

@@ -11,7 +11,7 @@ from webapi.api.callbacks import Callbacks
 from webapi.api.classifiers import Classifiers
 from webapi.api.corpora import Corpora
 from webapi.api.evaluations import Evaluations
-from webapi.api.exports import Exports
+from webapi.api.exports import ExportFile, Exports
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
 from webapi.api.jobs import Jobs
@@ -49,6 +49,7 @@ router.register("errors", ErrorCodes, "errors")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
+    path("exports/<uuid:key>/file", ExportFile.as_view(), name="exports-file"),
     path("callbacks/<path:address>", Callbacks.as_view(), name="callback"),
     path("ml/<uuid:key>/<str:asked>", MlBackend.as_view(), name="ml-backend"),
     re_path("", Nothing.as_view(), name="nothing"),

@@ -54,7 +54,9 @@ class WebhookInput(StrictSerializer):
 
     url = serializers.URLField(max_length=1000, help_text="http or https; no redirects are followed.")
     events = serializers.ListField(
-        child=serializers.ChoiceField(EVENTS), min_length=1, help_text="Vendors: " + ", ".join(VENDOR_EVENTS) + "."
+        child=serializers.ChoiceField(list(EVENTS)),
+        min_length=1,
+        help_text="Vendors: " + ", ".join(VENDOR_EVENTS) + ".",
     )
 
 
@@ -62,7 +64,7 @@ class WebhookChange(WebhookInput):
     """What is to be otherwise."""
 
     url = serializers.URLField(max_length=1000, required=False)
-    events = serializers.ListField(child=serializers.ChoiceField(EVENTS), min_length=1, required=False)
+    events = serializers.ListField(child=serializers.ChoiceField(list(EVENTS)), min_length=1, required=False)
     active = serializers.BooleanField(required=False)
 
 

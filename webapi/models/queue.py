@@ -18,7 +18,7 @@ from webapi.models.compiled import compiled
 from webapi.models.policies import Policy
 from webapi.models.quality import Gold
 from webapi.models.rounds import Round
-from webapi.models.snippets import Snippet
+from webapi.models.snippets import Pool, Snippet
 
 FEW = 100
 """Tasks that other requests may be closing at this moment."""
@@ -33,6 +33,13 @@ def new_place(priority: int = 0) -> int:
     labels stands anywhere.
     """
     return random.randrange(PLACES) - priority * PLACES
+
+
+BATCHES: dict[str, tuple[str, ...]] = {
+    "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
+    "label": ("selected", "held_out_attack"),
+}
+"""The batches that each labeling stage of a round sends out and waits for."""
 
 
 class BatchState(models.TextChoices):

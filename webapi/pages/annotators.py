@@ -26,6 +26,7 @@ from webapi.services.annotators import (
     annotator_resume,
     annotator_start_over,
 )
+from workers.quality import to_put_back
 
 MOVES = ("pause", "resume", "start_over", "put_back")
 
@@ -69,9 +70,19 @@ def annotator(request: PageRequest, key: UUID) -> HttpResponse:
 
 
 @page("annotators")
+@require_GET
+def confirm_put_back(request: PageRequest, key: UUID) -> HttpResponse:
+    """Says what would be put back, and asks."""
+    require(request.user, "annotators", "put_back")
+    whom, policy = get_object_or_404(Annotator, pk=key), _policy(request)
+    context = {"whom": whom, "policy": policy, "would": to_put_back(whom, policy)}
+    return render(request, "pages/annotator_put_back.html", context)
+
+
+@page("annotators")
 @require_POST
 def move(request: PageRequest, key: UUID, name: str) -> HttpResponse:
-    """Pauses, resumes, tests again, or puts labels back; then shows the annotator."""
+    """Pauses, resumes, tests again, or puts answers back; then shows the annotator."""
     if name not in MOVES:
         raise Http404("no such action")
     require(request.user, "annotators", name)
@@ -97,7 +108,7 @@ def _move(whom: Annotator, policy: Policy, name: str, form: PauseForm) -> str:
         annotator_start_over(annotator=whom, policy=policy)
         return f"{whom} takes the entrance test again."
     done = annotator_put_back(annotator=whom, policy=policy)
-    return f"{done.withdrawn:,} labels count no more; {done.reopened:,} tasks wait for another answer."
+    return f"{done.withdrawn:,} answers count no more; {done.reopened:,} tasks wait for another answer."
 
 
 def _one(request: PageRequest, key: UUID, form: PauseForm, *, status: int = 200) -> HttpResponse:

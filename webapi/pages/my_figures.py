@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from webapi.models import Annotator
 from webapi.pages.access import PageRequest, page
-from webapi.selectors.dashboard import LabelFilter, annotator_figures, labels_per_day
+from webapi.selectors.dashboard import LabelFilter, annotator_figures, given_labels, labels_per_day
 from webapi.selectors.standings import standings_of
 from workers.feedback import told_gold
 
@@ -27,7 +27,7 @@ def my_figures(request: PageRequest) -> HttpResponse:
     context: dict[str, Any] = {"figures": None}
     if annotator is None or figures is None or not figures.total:
         return render(request, "pages/my_figures.html", context)
-    per_day = labels_per_day(LabelFilter(annotator=str(annotator.pk)))
+    per_day = labels_per_day(given_labels(LabelFilter(annotator=str(annotator.pk))))
     days = list(dict.fromkeys(count.day for count in per_day))
     totals = [sum(count.count for count in per_day if count.day == day) for day in days]
     wrong = told_gold(annotator).exclude(choice=F("task__gold__choice")).select_related("task__gold", "snippet__policy")

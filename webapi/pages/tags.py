@@ -41,12 +41,25 @@ WATCHERS = frozenset({Role.ADMIN, Role.RESEARCHER, Role.VIEWER})
 NAVIGATION: tuple[NavLink, ...] = (
     NavLink("Rounds", "rounds", "rounds", "", frozenset({"rounds", "round", "round-report", "round-cancel"})),
     NavLink("Snippets", "snippets", "snippets", "", frozenset({"snippets", "snippet"})),
-    NavLink("Labeling", "queue", "metrics", "", frozenset({"queue", "agreement", "annotators", "annotator"})),
+    NavLink(
+        "Labeling",
+        "queue",
+        "metrics",
+        "",
+        frozenset({"queue", "agreement", "annotators", "annotator", "annotator-put-back"}),
+    ),
     NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
-    NavLink("Annotators", "annotators", "annotators", "", frozenset({"annotators", "annotator"}), WATCHERS),
+    NavLink(
+        "Annotators",
+        "annotators",
+        "annotators",
+        "",
+        frozenset({"annotators", "annotator", "annotator-put-back"}),
+        WATCHERS,
+    ),
     NavLink(
         "Settings", "tokens", "tokens", "", frozenset({"tokens", "webhooks", "webhook"}), frozenset({Role.CONTRACTOR})
     ),

@@ -43,6 +43,7 @@ urlpatterns: list[URLPattern] = [
     path("labeling/agreement/disagreements", agreement.disagreements_fragment, name="agreement-disagreements"),
     path("labeling/annotators/", annotators.annotators, name="annotators"),
     path("labeling/annotators/<uuid:key>/", annotators.annotator, name="annotator"),
+    path("labeling/annotators/<uuid:key>/put_back/", annotators.confirm_put_back, name="annotator-put-back"),
     path("labeling/annotators/<uuid:key>/<str:name>", annotators.move, name="annotator-move"),
     path("label/", label.label, name="label"),
     path("compare/", compare.compare, name="compare"),

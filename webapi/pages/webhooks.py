@@ -30,15 +30,8 @@ from webapi.services.webhooks import (
     webhook_ping,
     webhook_rotate,
 )
+from workers.webhooks import EVENTS
 
-EVENT_WORDS = {
-    "label.recorded": "Labels are recorded",
-    "batch.finished": "A batch ends",
-    "round.stage_finished": "A stage of a round ends",
-    "round.finished": "A round ends",
-    "annotator.paused": "An annotator is paused",
-    "export.finished": "An export ends",
-}
 SOON = timedelta(minutes=1)
 """A message that is tried within this time is watched."""
 
@@ -58,7 +51,7 @@ class WebhookForm(forms.Form):
 
     def __init__(self, data: Mapping[str, object] | None, *, role: str) -> None:
         super().__init__(data)
-        chosen = [(event, EVENT_WORDS[event]) for event in events_for(role)]
+        chosen = [(event, EVENTS[event]) for event in events_for(role)]
         self.fields["events"].choices = chosen  # type: ignore[attr-defined]
 
 
@@ -143,7 +136,7 @@ def _one(request: PageRequest, endpoint: WebhookEndpoint, secret: str = "") -> H
     rows, pager = page_of(endpoint.deliveries.all(), request.GET.dict() if request.method == "GET" else {})
     context = {
         "endpoint": endpoint,
-        "events": [EVENT_WORDS.get(event, event) for event in endpoint.events],
+        "events": [EVENTS.get(event, event) for event in endpoint.events],
         "deliveries": [(row, json.dumps(row.payload, indent=2, ensure_ascii=False)) for row in rows],
         "pager": pager,
         "secret": secret,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from django.db.models import Exists, OuterRef
@@ -31,6 +31,15 @@ MIN_OVERLAP = 10
 SHOWN = 15
 """How many snippets in dispute come with the figures; `disagreements` pages through them all."""
 DAYS = 60
+STATISTICS: tuple[Literal["percent", "alpha", "fleiss", "ac1", "ac2"], ...] = (
+    "percent",
+    "alpha",
+    "fleiss",
+    "ac1",
+    "ac2",
+)
+SPECIFIC = "specific agreement"
+KAPPA = "Cohen's kappa, bootstrap of items"
 
 
 class Person(NamedTuple):
@@ -59,6 +68,28 @@ class Part(NamedTuple):
     key: str
     unanimous: Rate
     overall: Agreement
+
+
+class Figure(NamedTuple):
+    """One statistic with its interval and counts. None where there is none, or it is undefined."""
+
+    of: str
+    """`all` labels, those of one `day` (or whatever parts are told apart by), or a `pair` of annotators."""
+    key: str
+    """Of the part; empty for all and for pairs."""
+    a: Person | None
+    b: Person | None
+    """The pair."""
+    statistic: str
+    choice: str
+    """Of agreement on one choice; else empty."""
+    estimate: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str
+    failures: float | None
+    n: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +147,26 @@ class AgreementFigures:
             "held_since": self.held_since,
             "bootstrap": {"of": "snippets", "level": LEVEL, "resamples": RESAMPLES, "part_resamples": PART_RESAMPLES},
         }
+
+    def rows(self) -> Iterator[Figure]:
+        """Every statistic as a row: of all labels first, then of each part, then of each pair of annotators."""
+        whole = Part("", self.unanimous, self.overall)
+        for of, part in (("all", whole), *((self.by, part) for part in self.parts)):
+            overall = part.overall.as_dict()
+            yield _figure(of, part.key, "unanimous", part.unanimous.as_dict())
+            for name in STATISTICS:
+                yield _figure(of, part.key, name, overall[name])
+            for choice, value in overall["per_choice"].items():
+                yield _figure(of, part.key, SPECIFIC, value, choice)
+        for pair in self.pairs:
+            a, b = Person(pair.a_id, pair.a), Person(pair.b_id, pair.b)
+            limits = (pair.kappa, pair.low, pair.high, LEVEL)
+            yield Figure("pair", "", a, b, "kappa", "", *limits, KAPPA, None, pair.items)
+
+
+def _figure(of: str, key: str, statistic: str, value: Mapping[str, Any], choice: str = "") -> Figure:
+    cells: list[Any] = [value.get(name) for name in ("estimate", "low", "high", "level", "method", "failures", "n")]
+    return Figure(of, key, None, None, statistic, choice, *cells)
 
 
 def agreement_figures(policy: Policy, which: AgreementFilter | None = None, *, by: str = "day") -> AgreementFigures:

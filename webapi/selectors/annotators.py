@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from numpy.typing import NDArray
 
 from engine.aggregation.others import NO_MAJORITY, others_majority
 from engine.aggregation.votes import VoteTable
-from engine.evaluation.rates import Rate, clopper_pearson
+from engine.evaluation.rates import Rate, clopper_pearson_each
 from webapi.models import Annotator, Label, Policy, Standing, StandingState
 from webapi.selectors.agreement_filter import AgreementFilter, matching, table_of
-from webapi.selectors.label_columns import COLUMNS
+from webapi.selectors.label_columns import COLUMNS, Columns
 
 BREAK_SECONDS = 600
 """An answer that took longer was interrupted, and says nothing of the annotator's speed."""
+FEW = 1000
+"""Annotators up to this many are asked for by key."""
 Counts = NDArray[np.int64]
 
 
@@ -41,7 +43,7 @@ class AnnotatorRecord:
     unsure: Rate
     """Votes between the first choice and the last."""
     seconds: float | None
-    """Mean time of an answer, those of more than ten minutes aside."""
+    """Median time of an answer, those of more than ten minutes aside."""
     last: datetime | None
     confusion: tuple[tuple[int, ...], ...]
     """By the others' majority (rows) and the annotator's answer (columns), in the order of the policy's choices."""
@@ -55,7 +57,11 @@ def annotators_under(policy: Policy) -> QuerySet[Annotator]:
 
 
 def annotator_records(policy: Policy, annotators: Sequence[Annotator]) -> list[AnnotatorRecord]:
-    """The records of these annotators, in their order. Three queries, and O(labels of the policy) on the columns."""
+    """The records of these annotators, in their order.
+
+    Three queries besides those of the columns (two, where these are up to date), however many annotators; and O(labels)
+    on the columns.
+    """
     choices = policy.rules.choices
     columns = COLUMNS.current()
     chosen = matching(columns, AgreementFilter(policy.pk), choices) & columns.standing
@@ -65,9 +71,10 @@ def annotator_records(policy: Policy, annotators: Sequence[Annotator]) -> list[A
     trusted = _trusted(table, columns.annotator_keys)
     codes = {key: code for code, key in enumerate(columns.annotator_keys)}
     keys = [annotator.pk for annotator in annotators]
-    places = np.full(len(columns.annotator_keys) + 1, -1, np.int64)
+    places = np.full(len(columns.annotator_keys), -1, np.int64)
     for place, key in enumerate(keys):
-        places[codes.get(key, -1)] = place if key in codes else -1
+        if key in codes:
+            places[codes[key]] = place
     who = places[table.annotators]
     mine = who >= 0
     cells = (who * size + table.answers)[mine]
@@ -81,26 +88,31 @@ def annotator_records(policy: Policy, annotators: Sequence[Annotator]) -> list[A
     same = np.bincount(who[checked & (trusted == table.answers)], minlength=len(keys))
     last = np.zeros(len(keys), np.int64)
     np.maximum.at(last, who[mine], times[mine])
-    standings = {row.annotator_id: row for row in Standing.objects.filter(policy=policy, annotator__in=keys)}
-    gold, seconds = _gold(policy, keys), _seconds(policy, keys)
+    standings = {row.annotator_id: row for row in Standing.objects.filter(_among(keys), policy=policy)}
+    gold, seconds = _gold(policy, keys), _seconds(columns, policy, places, len(keys))
+    labels = answers.sum(axis=1)
+    rates = [
+        clopper_pearson_each([right for right, _ in gold], [asked for _, asked in gold]),
+        clopper_pearson_each(np.trace(confusions, axis1=1, axis2=2).tolist(), confusions.sum(axis=(1, 2)).tolist()),
+        clopper_pearson_each(same.tolist(), audited.tolist()),
+        clopper_pearson_each(answers[:, 1:-1].sum(axis=1).tolist(), labels.tolist()),
+    ]
     found = []
-    for place, annotator in enumerate(annotators):
-        standing, confusion = standings.get(annotator.pk), confusions[place]
-        n = int(answers[place].sum())
-        right, asked = gold.get(annotator.pk, (0, 0))
+    for place, (annotator, right, others, staff, unsure) in enumerate(zip(annotators, *rates, strict=True)):
+        standing = standings.get(annotator.pk)
         found.append(
             AnnotatorRecord(
                 annotator=annotator,
                 state=standing.state if standing else StandingState.QUALIFIED.value,
                 reason=standing.reason if standing else "",
-                labels=n,
-                gold=clopper_pearson(right, asked),
-                others=clopper_pearson(int(np.trace(confusion)), int(confusion.sum())),
-                staff=clopper_pearson(int(same[place]), int(audited[place])),
-                unsure=clopper_pearson(int(answers[place, 1:-1].sum()), n),
-                seconds=seconds.get(annotator.pk),
-                last=datetime.fromtimestamp(int(last[place]) / 1000, UTC) if n else None,
-                confusion=tuple(tuple(row) for row in confusion.tolist()),
+                labels=int(labels[place]),
+                gold=right,
+                others=others,
+                staff=staff,
+                unsure=unsure,
+                seconds=seconds[place],
+                last=datetime.fromtimestamp(int(last[place]) / 1000, UTC) if labels[place] else None,
+                confusion=tuple(tuple(row) for row in confusions[place].tolist()),
             )
         )
     return found
@@ -108,7 +120,7 @@ def annotator_records(policy: Policy, annotators: Sequence[Annotator]) -> list[A
 
 def _trusted(table: VoteTable, keys: Sequence[uuid.UUID]) -> Counts:
     """What staff answered on each vote's item, where they agree and the vote is not theirs; else `NO_MAJORITY`."""
-    staff = set(Annotator.objects.filter(pk__in=keys, staff=True).values_list("pk", flat=True))
+    staff = set(Annotator.objects.filter(staff=True).values_list("pk", flat=True))
     theirs = np.array([key in staff for key in keys] or [False], np.bool_)[table.annotators]
     said = np.full(table.n_items, NO_MAJORITY, np.int64)
     split = np.zeros(table.n_items, np.bool_)
@@ -119,21 +131,37 @@ def _trusted(table: VoteTable, keys: Sequence[uuid.UUID]) -> Counts:
     return np.where(theirs, NO_MAJORITY, said[table.items])
 
 
-def _gold(policy: Policy, keys: Iterable[uuid.UUID]) -> dict[uuid.UUID, tuple[int, int]]:
+def _among(keys: Sequence[uuid.UUID]) -> Q:
+    """Databases take only so many parameters."""
+    return Q(annotator__in=keys) if len(keys) <= FEW else Q()
+
+
+def _gold(policy: Policy, keys: Sequence[uuid.UUID]) -> list[tuple[int, int]]:
     """Right answers and all answers to gold, of each annotator."""
     newer = Label.objects.filter(
         snippet=OuterRef("snippet"), annotator=OuterRef("annotator"), revision__gt=OuterRef("revision")
     )
     clean = Standing.objects.filter(annotator=OuterRef("annotator"), policy=policy, since__gt=OuterRef("created_at"))
-    answers = Label.objects.filter(~Exists(newer), ~Exists(clean), annotator__in=keys, task__gold__policy=policy)
+    answers = Label.objects.filter(~Exists(newer), ~Exists(clean), _among(keys), task__gold__policy=policy)
     rows = (
         answers.order_by()
         .values("annotator")
         .annotate(right=Count("pk", filter=Q(choice=F("task__gold__choice"))), asked=Count("pk"))
     )
-    return {row["annotator"]: (row["right"], row["asked"]) for row in rows}
+    found = {row["annotator"]: (row["right"], row["asked"]) for row in rows}
+    return [found.get(key, (0, 0)) for key in keys]
 
 
-def _seconds(policy: Policy, keys: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
-    labels = Label.objects.filter(annotator__in=keys, snippet__policy=policy, seconds__lte=BREAK_SECONDS)
-    return dict(labels.order_by().values_list("annotator").annotate(mean=Avg("seconds")))
+def _seconds(columns: Columns, policy: Policy, places: Counts, size: int) -> list[float | None]:
+    """The median time of each annotator's answers, whatever became of them."""
+    codes = [code for code, key in enumerate(columns.policy_keys) if key == policy.pk]
+    who = places[columns.annotators]
+    timed = (who >= 0) & (columns.seconds <= BREAK_SECONDS) & np.isin(columns.item_policies, codes)[columns.items]
+    who, seconds = who[timed], columns.seconds[timed]
+    seconds = seconds[np.lexsort((seconds, who))]
+    counts = np.bincount(who, minlength=size)
+    starts = np.cumsum(counts) - counts
+    return [
+        float(seconds[start + (n - 1) // 2] + seconds[start + n // 2]) / 2 if n else None
+        for start, n in zip(starts.tolist(), counts.tolist(), strict=True)
+    ]

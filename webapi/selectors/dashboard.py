@@ -82,18 +82,33 @@ class AnnotatorFigures:
 
 
 def standing_labels(which: LabelFilter) -> QuerySet[Label]:
-    """The answers that stand: of each annotator and snippet the latest revision."""
-    newer = Label.objects.filter(
+    """The labels that stand: votes on snippets, as consensus and agreement take them.
+
+    No answers to gold, none that came when none was wanted or was withdrawn, and of a changed answer only the latest.
+    """
+    return _latest(Label.objects.filter(counted=True, task__gold=None), which)
+
+
+def given_labels(which: LabelFilter) -> QuerySet[Label]:
+    """The latest answer of each annotator to each snippet, whatever came of it: what annotators may see of themselves.
+
+    They are not to tell from a count which answers were to gold.
+    """
+    return _latest(Label.objects.all(), which)
+
+
+def _latest(labels: QuerySet[Label], which: LabelFilter) -> QuerySet[Label]:
+    newer = labels.filter(
         snippet=OuterRef("snippet"), annotator=OuterRef("annotator"), revision__gt=OuterRef("revision")
     )
-    labels = Label.objects.filter(~Exists(newer)).order_by()
     conditions: dict[str, str | datetime | None] = {
         "snippet__policy": which.policy,
         "task__batch": which.batch,
         "created_at__gte": which.since,
         "annotator": which.annotator,
     }
-    return labels.filter(**{field: value for field, value in conditions.items() if value is not None})
+    wanted = {field: value for field, value in conditions.items() if value is not None}
+    return labels.filter(~Exists(newer), **wanted).order_by()
 
 
 GROUPS: dict[str, Callable[[QuerySet[Label]], QuerySet[Label, tuple[Any, int]]]] = {
@@ -107,19 +122,19 @@ GROUPS: dict[str, Callable[[QuerySet[Label]], QuerySet[Label, tuple[Any, int]]]]
 """The ways labels can be counted: `by` -> grouped counts."""
 
 
-def labels_by(which: LabelFilter, by: str) -> list[Counted]:
-    """Standing labels counted by a key of `GROUPS`. Raises KeyError for another."""
-    grouped = GROUPS[by](standing_labels(which))
+def labels_by(labels: QuerySet[Label], by: str) -> list[Counted]:
+    """Labels counted by a key of `GROUPS`. Raises KeyError for another."""
+    grouped = GROUPS[by](labels)
     return [Counted("none" if key is None else str(key), count) for key, count in grouped]
 
 
-def labels_per_day(which: LabelFilter, *, days: int = 60) -> list[DayCount]:
-    """Standing labels of each choice on each of the last `days` days that had any, oldest first."""
-    last = standing_labels(which).aggregate(last=Max("created_at"))["last"]
+def labels_per_day(labels: QuerySet[Label], *, days: int = 60) -> list[DayCount]:
+    """Labels of each choice on each of the last `days` days that had any, oldest first."""
+    last = labels.aggregate(last=Max("created_at"))["last"]
     if last is None:
         return []
-    labels = standing_labels(which).filter(created_at__gt=last - timedelta(days=days))
-    rows = labels.annotate(day=TruncDate("created_at")).values_list("day", "choice").annotate(n=Count("pk"))
+    recent = labels.filter(created_at__gt=last - timedelta(days=days))
+    rows = recent.annotate(day=TruncDate("created_at")).values_list("day", "choice").annotate(n=Count("pk"))
     return [DayCount(str(day), choice, count) for day, choice, count in rows.order_by("day", "choice")]
 
 
@@ -145,7 +160,7 @@ def queue(*, policy: str | None = None, state: str | None = None, limit: int = 1
 
 def annotator_figures(annotator: Annotator) -> AnnotatorFigures:
     """One annotator's own figures."""
-    which = LabelFilter(annotator=str(annotator.pk))
+    given = given_labels(LabelFilter(annotator=str(annotator.pk)))
     mine = Label.objects.filter(annotator=annotator)
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     totals = mine.aggregate(
@@ -158,7 +173,7 @@ def annotator_figures(annotator: Annotator) -> AnnotatorFigures:
     latest = mine.order_by("-id").values_list("seconds", flat=True)[:1000]
     seconds = [value for value in latest if value is not None]
     return AnnotatorFigures(
-        seconds=median(seconds) if seconds else None, choices=tuple(labels_by(which, "choice")), **totals
+        seconds=median(seconds) if seconds else None, choices=tuple(labels_by(given, "choice")), **totals
     )
 
 

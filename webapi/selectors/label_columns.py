@@ -9,7 +9,7 @@ when the count of those that do not count asks for it; and where the numbers sti
 
 Each process holds its own columns and asks the database itself, so processes cannot disagree for longer than a query.
 Within a process one thread reads, the others wait for it, and whoever computes does so on a snapshot that nobody
-changes. A label takes about 70 bytes; at most `AGREEMENT_LABELS` are held, the newest.
+changes. A label takes about 80 bytes; at most `AGREEMENT_LABELS` are held, the newest.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Columns(NamedTuple):
     keys: Keys
     """(labels,), 16 bytes each."""
     times: Moments
-    """(labels,), when each was given, in milliseconds since 1970. Not what its key says: keys made fast run ahead."""
+    """(labels,), when each was given, in milliseconds since 1970. Not what its key says: that is when it was begun."""
     items: Codes
     """(labels,), codes of snippets."""
     annotators: Codes
@@ -76,6 +76,8 @@ class Columns(NamedTuple):
     """Counted, and no answer to gold."""
     standing: Mask
     """Votes that no later answer of the same annotator replaced."""
+    seconds: NDArray[np.float64]
+    """How long each answer took; NaN where nobody said."""
     item_keys: Keys
     """(snippets,)."""
     item_policies: Small
@@ -111,6 +113,7 @@ EMPTY = Columns(
     counted=np.zeros(0, np.bool_),
     votes=np.zeros(0, np.bool_),
     standing=np.zeros(0, np.bool_),
+    seconds=np.zeros(0, np.float64),
     item_keys=np.zeros(0, "S16"),
     item_policies=np.zeros(0, np.int16),
     item_sources=np.zeros(0, np.int16),
@@ -242,6 +245,7 @@ def _appended(held: Columns, since: uuid.UUID | None) -> Columns:
             revisions=np.concatenate((held.revisions, new.revisions)),
             counted=np.concatenate((held.counted, new.counted)),
             votes=np.concatenate((held.votes, new.counted & new.plain)),
+            seconds=np.concatenate((held.seconds, new.seconds)),
             annotator_keys=names.annotators.all(),
             vendors=held.vendors + _vendors(names.annotators.new()),
             batch_keys=names.batches.all(),

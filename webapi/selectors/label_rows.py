@@ -25,13 +25,13 @@ NO_CODE = -1
 NOBODY = uuid.UUID(int=0)
 FIELDS = (
     *("pk", "created_at", "snippet_id", "annotator_id", "task__batch_id"),
-    *("choice", "revision", "counted", "task__gold_id"),
+    *("choice", "revision", "counted", "task__gold_id", "seconds"),
 )
 COPY = """
 COPY (
     SELECT l.id, floor(extract(epoch FROM l.created_at) * 1000)::bigint, l.snippet_id, l.annotator_id,
         coalesce(t.batch_id, uuid '00000000-0000-0000-0000-000000000000'), md5(l.choice)::uuid, l.revision::int2,
-        l.counted, t.gold_id IS NULL
+        l.counted, t.gold_id IS NULL, coalesce(l.seconds, 'NaN')
     FROM webapi_label l LEFT JOIN webapi_task t ON t.id = l.task_id
     WHERE l.id > %s
 ) TO STDOUT (FORMAT BINARY)
@@ -39,6 +39,7 @@ COPY (
 COPIED = (
     *(("keys", "S16"), ("times", ">i8"), ("snippets", "S16"), ("annotators", "S16"), ("batches", "S16")),
     *(("choices", "S16"), ("revisions", ">i2"), ("counted", "?"), ("plain", "?")),
+    ("seconds", ">f8"),
 )
 """The columns of `COPY`. None is ever null, so that all rows are of one width."""
 HEADER = 19
@@ -61,6 +62,8 @@ class Rows(NamedTuple):
     counted: NDArray[np.bool_]
     plain: NDArray[np.bool_]
     """No answer to gold."""
+    seconds: NDArray[np.float64]
+    """How long the answer took; NaN where nobody said."""
 
 
 class Numbering(Generic[Name]):
@@ -145,7 +148,7 @@ def _selected(
         fresh = [row for row in chunk if row[0].bytes.rstrip(b"\0") not in known] if known else chunk
         if not fresh:
             continue
-        keys, times, snippets, who, where, said, revisions, counted, gold = zip(*fresh, strict=True)
+        keys, times, snippets, who, where, said, revisions, counted, gold, took = zip(*fresh, strict=True)
         yield Rows(
             keys=packed(keys),
             times=np.array([milliseconds(time) for time in times], np.int64),
@@ -156,6 +159,7 @@ def _selected(
             revisions=np.array(revisions, np.int16),
             counted=np.array(counted, np.bool_),
             plain=np.array([one is None for one in gold], np.bool_),
+            seconds=np.array(took, np.float64),
         )
 
 
@@ -178,6 +182,7 @@ def _copied(names: Names, above: uuid.UUID) -> Iterator[Rows]:
             revisions=rows["revisions"].astype(np.int16),
             counted=rows["counted"].copy(),
             plain=rows["plain"].copy(),
+            seconds=rows["seconds"].astype(np.float64),
         )
 
 

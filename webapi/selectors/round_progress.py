@@ -24,8 +24,8 @@ from webapi.models import (
     StageState,
     TaskState,
 )
+from webapi.models.queue import BATCHES
 from webapi.selectors.round_words import duration, stage_words
-from workers.label import BATCHES
 
 RATE_WINDOW = timedelta(minutes=10)
 """How far back a labelling rate looks: people pause, so the last minute says little."""

@@ -43,5 +43,8 @@ def annotator_start_over(*, annotator: Annotator, policy: Policy) -> Standing:
 
 
 def annotator_put_back(*, annotator: Annotator, policy: Policy) -> PutBack:
-    """Takes the labels since the last right answer to gold out of the count and asks them again. Repeats do nothing."""
+    """Takes the labels and comparisons since the last right answer to gold out of the count and asks them again.
+
+    Repeats do nothing.
+    """
     return put_back(standing_of(annotator, policy))

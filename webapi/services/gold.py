@@ -1,4 +1,4 @@
-"""Gold by hand: snippets with their right answers, written once, and retired rather than deleted."""
+"""Gold by hand: snippets with their right answers, written once, and retired (for a while or for good), not deleted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,16 @@ def gold_create(*, policy: Policy, item: GoldInput, author: Annotator) -> GoldOu
 
 def gold_retire(*, row: Gold) -> Gold:
     """Given to nobody any more; what was answered to it still counts. Retired twice is retired."""
-    Gold.objects.filter(pk=row.pk, active=True).update(active=False)
+    return _switched(row, active=False)
+
+
+def gold_restore(*, row: Gold) -> Gold:
+    """Given out again, to those who have not answered it. Restored twice is restored."""
+    return _switched(row, active=True)
+
+
+def _switched(row: Gold, *, active: bool) -> Gold:
+    Gold.objects.filter(pk=row.pk).update(active=active)
     row.refresh_from_db()
     return row
 

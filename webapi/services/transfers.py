@@ -5,23 +5,28 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.db import transaction
+from django.db.models import Model
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from engine.errors import BadInput
 from webapi.errors import DomainError
 from webapi.models import Job, JobState, Policy, User
 from webapi.services.corpora import server_path
 from workers.artifacts import writing
-from workers.export_tables import export_query
+from workers.export_tables import export_of
 from workers.jobs import enqueue
 
 IMPORT, EXPORT = "import_snippets", "export_rows"
 """Kinds of job."""
+_SIGNER = TimestampSigner(salt="export")
 
 
 def import_create(
@@ -50,13 +55,16 @@ def import_create(
     return _enqueue(IMPORT, args, created_by)
 
 
-def export_create(*, what: str, filters: Mapping[str, Any], file_format: str, created_by: User) -> Job:
+def export_create(
+    *, what: str, filters: Mapping[str, Any], file_format: str, created_by: User, spreadsheet_safe: bool = False
+) -> Job:
     """A job that writes rows to a file. Raises UnknownName or BadInput for what cannot be exported so."""
-    try:
-        export_query(what, filters)
-    except (ValidationError, ValueError, TypeError) as error:
-        raise BadInput("a filter's value is not of the right kind", where="filters") from error
-    return _enqueue(EXPORT, {"what": what, "filters": dict(filters), "format": file_format}, created_by)
+    if spreadsheet_safe and file_format != "csv":
+        raise BadInput("only CSV is opened by spreadsheets as text", where="spreadsheet_safe")
+    plain = {name: _plain(value) for name, value in filters.items()}
+    export_of(what, plain)
+    args = {"what": what, "filters": plain, "format": file_format, "spreadsheet_safe": spreadsheet_safe}
+    return _enqueue(EXPORT, args, created_by)
 
 
 def export_file(job: Job) -> Path:
@@ -67,6 +75,31 @@ def export_file(job: Job) -> Path:
     if not path.is_file():
         raise DomainError("export_gone", "The file is no longer in the store.")
     return path
+
+
+def export_signature(job: Job) -> str:
+    """What opens the export's file without a token, for `EXPORT_LINK_SECONDS`."""
+    return _SIGNER.sign(str(job.pk)).removeprefix(f"{job.pk}:")
+
+
+def export_signed(*, key: uuid.UUID, signature: str) -> Job:
+    """The export that the signature opens. Raises Http404, and DomainError `link_expired` for what was right once."""
+    try:
+        _SIGNER.unsign(f"{key}:{signature}", max_age=settings.EXPORT_LINK_SECONDS)
+    except SignatureExpired as error:
+        raise DomainError("link_expired", "The link has expired; read the export again for a new one.") from error
+    except BadSignature as error:
+        raise Http404 from error
+    return get_object_or_404(Job, pk=key, kind=EXPORT)
+
+
+def _plain(value: Any) -> Any:
+    """As a job's arguments hold it: rows by key, times as ISO 8601."""
+    if isinstance(value, Model):
+        return str(value.pk)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _store(upload: IO[bytes], file_format: str) -> str:

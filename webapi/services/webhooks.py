@@ -14,7 +14,7 @@ from workers.webhooks import EVENTS, VENDOR_EVENTS, ping, send_again
 
 def events_for(role: str) -> tuple[str, ...]:
     """What an endpoint made in this role can be told of."""
-    return VENDOR_EVENTS if role == Role.VENDOR else EVENTS
+    return VENDOR_EVENTS if role == Role.VENDOR else tuple(EVENTS)
 
 
 def webhook_create(*, actor: Actor, url: str, events: Sequence[str]) -> WebhookEndpoint:

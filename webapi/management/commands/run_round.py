@@ -10,6 +10,7 @@ import json
 import shutil
 import tomllib
 from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from engine.errors import EngineError
+from engine.errors import EngineError, UnknownName
 from engine.evaluation.report import render_table
 from engine.policies import Policy as PolicySpec
 from engine.policies import load_policy
@@ -34,7 +35,8 @@ from workers.artifacts import round_path
 from workers.round_settings import PRESETS, policy_suits, round_settings
 
 WORLD_STORIES = 4000
-GO_ON = "manage.py run_round --resume"
+GO_ON = "make demo RESUME=1 (manage.py run_round --resume)"
+MAX_SEED = 2**31 - 1
 
 
 class Command(BaseCommand):
@@ -54,12 +56,15 @@ class Command(BaseCommand):
             "--config", type=Path, metavar="FILE", help="TOML file of round settings that override the preset's"
         )
         parser.add_argument(
-            "--preset", choices=sorted(PRESETS), default="demo", help="sizes: demo takes minutes, full an hour"
+            "--preset",
+            default="demo",
+            metavar="NAME",
+            help="sizes: tiny takes a minute and shows nothing but the way, demo minutes, full an hour",
         )
         parser.add_argument(
             "--full", action="store_const", const="full", dest="preset", help="the same as --preset full"
         )
-        parser.add_argument("--seed", type=int, default=0, help="decides every random choice (default: 0)")
+        parser.add_argument("--seed", default="0", metavar="N", help="decides every random choice (default: 0)")
         parser.add_argument("--name", default="", help="name of the round")
         parser.add_argument(
             "--detach", action="store_true", help="start the round and return; workers do the rest (needs BROKER_URL)"
@@ -88,14 +93,14 @@ class Command(BaseCommand):
         unfinished = Round.objects.exclude(state__in=[RoundState.SUCCEEDED, RoundState.CANCELLED])
         round_ = unfinished.order_by("-pk").first()
         if round_ is None:
-            raise CommandError("there is no unfinished round to resume; start one without --resume")
+            raise CommandError("no round waits to go on; start one without RESUME=1 (--resume)")
         if round_.state == RoundState.PAUSED:
             return round_resume(round_=round_)
         return round_retry(round_=round_) if round_.state == RoundState.FAILED else round_
 
     def _created(self, options: dict[str, Any]) -> Round:
-        stories, seed = options["stories"], options["seed"]
-        spec, wanted = load_policy(options["policy"]), PRESETS[options["preset"]]
+        stories, seed = options["stories"], _seed(options["seed"])
+        spec, wanted = load_policy(options["policy"]), _preset(options["preset"])
         if stories is None:
             spec = _judged_by(spec, "story_world")
             wanted = _merged(wanted, {"attack": {"paraphraser": {"name": "story_world"}}})
@@ -141,7 +146,7 @@ def _how_to_go_on(round_: Round) -> str:
     return (
         f"the round failed: {round_.error}\nWhat was done is kept. Once that is mended (a story, a key, a model, room "
         f"on the disk), go on with: {GO_ON}\nThe policy and the settings of this round stay as they are: with others "
-        "start a new one, without --resume."
+        "start a new one, without RESUME=1 (--resume)."
     )
 
 
@@ -149,6 +154,20 @@ def _corpus_of(folder: Path) -> Corpus:
     """By the folder's name, or by its whole path where another folder has that name already."""
     taken = Corpus.objects.filter(name=folder.name).exclude(path=str(folder)).exists()
     return corpus_create(name=str(folder) if taken else folder.name, path=str(folder))
+
+
+def _seed(given: str | int) -> int:
+    """Checked here, for a refusal of argparse is a page of usage."""
+    with suppress(ValueError):
+        if 0 <= (seed := int(given)) <= MAX_SEED:
+            return seed
+    raise CommandError(f"seed: {str(given)!r} is no whole number from 0 to {MAX_SEED}")
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise UnknownName("preset", name, PRESETS)
+    return PRESETS[name]
 
 
 def _overrides(file: Path | None) -> dict[str, Any]:
