@@ -23,9 +23,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, wraps
 from operator import attrgetter
+from time import monotonic
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -112,8 +114,8 @@ def insert(rows: Sequence[ModelType]) -> list[ModelType]:
         model, database = type(rows[0]), _this_thread()
         table = _table(model, database.vendor)
         for row in rows:
-            for field in table.stamped:
-                field.pre_save(row, True)
+            for stamp in table.stamped:
+                stamp.pre_save(row, True)
         values = [table.values(row) for row in rows]
         if database.vendor != "postgresql":
             _cursor(database, table.of_rows).executemany(table.of_rows, [_sent(database, row) for row in values])
@@ -141,13 +143,13 @@ class _Table(NamedTuple):
 @cache
 def _table(model: type[Model], vendor: str) -> _Table:
     fields, database = list(model._meta.concrete_fields), _this_thread()
-    columns = ", ".join(database.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(database.ops.quote_name(one.column) for one in fields)
     into = f"INSERT INTO {database.ops.quote_name(model._meta.db_table)} ({columns})"
-    arrays = ", ".join(f"%s::{field.db_type(database)}[]" for field in fields)
+    arrays = ", ".join(f"%s::{one.db_type(database)}[]" for one in fields)
     of_columns = f"{into} SELECT * FROM UNNEST({arrays})"  # noqa: S608  # the names are our own tables'
-    stamped = [field for field in fields if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)]
+    stamped = [one for one in fields if getattr(one, "auto_now", False) or getattr(one, "auto_now_add", False)]
     of_rows = f"{into} VALUES ({', '.join(['%s'] * len(fields))})"
-    return _Table(of_rows, of_columns, attrgetter(*[field.attname for field in fields]), stamped)
+    return _Table(of_rows, of_columns, attrgetter(*[one.attname for one in fields]), stamped)
 
 
 class _Statement(NamedTuple):
@@ -250,8 +252,18 @@ def _this_thread() -> Database:
     return connections[DEFAULT_DB_ALIAS]
 
 
-_cursors: WeakKeyDictionary[Any, dict[str, psycopg.Cursor[Any]]] = WeakKeyDictionary()
-"""Of each connection, by statement: psycopg remembers in them how to send and read."""
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of a connection to PostgreSQL."""
+
+    cursors: dict[str, psycopg.Cursor[Any]] = field(default_factory=dict)
+    """By statement: psycopg remembers in them how to send and read."""
+    planned_at: float = field(default_factory=monotonic)
+
+
+_kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
+REPLAN_SECONDS = 2.0
+"""How old a plan may be: one made for an empty table reads the whole of it when it has grown."""
 
 
 def _cursor(database: Database, sql: str, *, binary: bool = False) -> Any:
@@ -260,8 +272,12 @@ def _cursor(database: Database, sql: str, *, binary: bool = False) -> Any:
         return database.cursor()
     database.close_if_health_check_failed()
     database.ensure_connection()
-    kept = _cursors.setdefault(database.connection, {})
-    if sql not in kept:
-        kept[sql] = psycopg.Cursor(database.connection)
-        kept[sql].format = psycopg.pq.Format.BINARY if binary else psycopg.pq.Format.TEXT
-    return database.make_cursor(kept[sql])
+    kept = _kept.setdefault(database.connection, _Kept())
+    if monotonic() - kept.planned_at > REPLAN_SECONDS:
+        with database.cursor() as cursor:
+            cursor.execute("DISCARD PLANS")
+        kept.planned_at = monotonic()
+    if sql not in kept.cursors:
+        made = kept.cursors[sql] = psycopg.Cursor(database.connection)
+        made.format = psycopg.pq.Format.BINARY if binary else psycopg.pq.Format.TEXT
+    return database.make_cursor(kept.cursors[sql])

@@ -166,9 +166,13 @@ class Task(Row):
     """Random, not sortable: see `new_place`."""
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="tasks")
     snippet = models.ForeignKey(Snippet, on_delete=models.CASCADE, related_name="tasks")
-    rival = models.ForeignKey(Snippet, null=True, blank=True, on_delete=models.CASCADE, related_name="rival_tasks")
+    rival = models.ForeignKey(
+        Snippet, null=True, blank=True, on_delete=models.CASCADE, related_name="rival_tasks", db_index=False
+    )
     """The other completion, in a comparison."""
-    gold = models.ForeignKey(Gold, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks")
+    gold = models.ForeignKey(
+        Gold, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks", db_index=False
+    )
     """The right answer is known: the task tests one annotator and no batch waits for it."""
     place = models.BigIntegerField(default=new_place)
     """Tasks of a batch are leased in this order."""
@@ -196,6 +200,9 @@ class Task(Row):
                 fields=["batch", "place"], condition=Q(state="open", gold=None, taken__lt=F("wanted")), name="task_free"
             ),
             models.Index(fields=["batch"], condition=Q(state="open", gold=None), name="task_open"),
+            # Few tasks have one, and each lease and each answer writes a task into all indexes that it is in.
+            models.Index(fields=["rival"], condition=~Q(rival=None), name="task_of_rival"),
+            models.Index(fields=["gold"], condition=~Q(gold=None), name="task_of_gold"),
         ]
 
     def __str__(self) -> str:
@@ -218,8 +225,9 @@ def leases_of(*, tasks: list[uuid.UUID]) -> QuerySet[Lease]:
 class Lease(Row):
     """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases")
-    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases", db_index=False)
+    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases", db_index=False)
+    """No index of its own: the planner would walk all that an annotator ever held, for one of them."""
     state = models.CharField(max_length=16, choices=LeaseState, default=LeaseState.LIVE)
     token = models.UUIDField(unique=True)
     expires_at = models.DateTimeField()
