@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from django.db import models, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Value
 from django.utils import timezone
 
 from webapi.models.accounts import Annotator
@@ -210,9 +210,9 @@ class Task(Row):
 
 
 @compiled
-def _still_open(most: int, *, batch: uuid.UUID) -> QuerySet[Task, tuple[uuid.UUID]]:
-    """The batch's tasks that want answers; gold is nobody's work."""
-    return Task.objects.filter(batch=batch, state=TaskState.OPEN, gold=None).order_by().values_list("pk")[:most]
+def _still_open(most: int, *, batch: uuid.UUID) -> QuerySet[Task, tuple[int]]:
+    """A row for each of the batch's tasks that want answers; gold is nobody's work."""
+    return Task.objects.filter(batch=batch, state=TaskState.OPEN, gold=None).order_by().values_list(Value(1))[:most]
 
 
 @compiled
