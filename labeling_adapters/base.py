@@ -39,6 +39,14 @@ class NoCallbacks(AdapterError):
         super().__init__(f"{name} takes no callbacks", permanent=True)
 
 
+class Said(NamedTuple):
+    """An answer of a vendor's as it was taken last."""
+
+    external_id: str
+    choice: str
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingBatch:
     """The tasks that go out together: a vendor's project, file or queue."""
@@ -65,12 +73,18 @@ class OutgoingTask:
     wanted: int
     answered_by: frozenset[str] = frozenset()
     """The vendor's annotators who judged this snippet before and must not again."""
+    said: frozenset[Said] = frozenset()
+    """Their answers to this task."""
     remote_id: str = ""
     """The vendor's own id of it, once it was sent."""
     gold: str | None = None
     """The right answer, where the task tests the annotator. Only for the vendor's own gold feature: never shown."""
     score: float | None = None
     """The classifier's score in [0, 1]; given only under a policy that is not blind."""
+    total: int = 0
+    """Of a task to be deepened: how many answers the vendor should come to in all, what it gave so far among them."""
+    more: int = 0
+    """How many of these it was not asked for yet, as far as we know."""
 
 
 class Pushed(NamedTuple):
@@ -94,8 +108,16 @@ class IncomingLabel:
     choice: str
     seconds: float | None = None
     external_id: str = ""
-    """The vendor's own id of the answer: each is taken once."""
+    """The vendor's own id of the answer: each is taken once, and again where the same person changes what it says."""
     note: str = ""
+
+
+def is_new(label: IncomingLabel, task: OutgoingTask) -> bool:
+    """Whether the answer is of somebody who did not judge the text before, or says otherwise than it did."""
+    if label.annotator not in task.answered_by:
+        return True
+    before = {said.external_id: said for said in task.said}.get(label.external_id)
+    return before is not None and (label.choice, label.note) != (before.choice, before.note)
 
 
 class RefusedLabel(NamedTuple):
@@ -126,6 +148,8 @@ class LabelingAdapter(Protocol):
     simulated: bool
     poll_seconds: float | None
     """How long to wait between two looks for labels; None: labels come in by themselves."""
+    deepens: bool
+    """Whether it must be told when a task that it holds comes to want more answers: then `deepen` is asked."""
 
     def open(self, batch: OutgoingBatch) -> str:
         """The vendor's id of the batch, which is made if the vendor has none with our `batch_id`."""
@@ -139,8 +163,18 @@ class LabelingAdapter(Protocol):
         One with a `remote_id` is there already, without its gold answer: only that is sent.
         """
 
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Asks for as many answers to tasks that the vendor holds as come to `total`; says what became of each.
+
+        The further ones are by nobody of `answered_by`. Whoever asks twice for the same total gets it once: an adapter
+        looks at what the vendor was asked for before it asks, or the vendor can tell a repeat.
+        """
+
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterable[IncomingLabel]:
-        """Labels given to these tasks so far, those collected before among them."""
+        """Labels given to these tasks so far, those collected before among them, but of nobody in `answered_by`.
+
+        Where the vendor's people may change their answers, a changed one is among them: see `is_new`.
+        """
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> Sequence[IncomingLabel | RefusedLabel]:
         """The labels that a callback brings or announces, once it is verified. Raises Forged where it is not.
@@ -165,6 +199,7 @@ class InHouse:
     """The parts of the protocol that mean nothing to an adapter whose tasks never leave the house."""
 
     name: str
+    deepens = False
 
     def open(self, batch: OutgoingBatch) -> str:
         """Nothing to make."""
@@ -177,6 +212,10 @@ class InHouse:
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
         """Nothing to send: the tasks are where they are answered."""
         return [Pushed(task.task_id, task.task_id) for task in tasks]
+
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Nothing to ask: what a task wants is seen where it is answered."""
+        return [Pushed(task.task_id, task.remote_id) for task in tasks]
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """Nobody calls back."""

@@ -1,8 +1,9 @@
 """Vendors who work by e-mail: tasks go out as files in one folder, and labels come back as files in another.
 
-`FOLDER/out` gets `BATCH.txt` (what to do) and a `BATCH-….csv` for each push, to be copied and sent, not moved. Whatever
-is put into `FOLDER/in` with the columns `task`, `annotator` and `choice` is read, of whichever batch it is. Rows that
-cannot be read are listed by file and line in `FOLDER/out/BATCH.problems.txt` (and logged once); all others count.
+`FOLDER/out` gets `BATCH.txt` (what to do), a `BATCH-….csv` for each push and a `BATCH-more-….csv` where tasks come to
+want more answers, with a row for each of them: all to be copied and sent, not moved. Whatever is put into `FOLDER/in`
+with the columns `task`, `annotator` and `choice` is read, of whichever batch it is. Rows that cannot be read are listed
+by file and line in `FOLDER/out/BATCH.problems.txt` (and logged once); all others count.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from labeling_adapters.choices import as_choice
 from labeling_adapters.csv_tables import TableRow, UnreadableTable, read_table, write_whole, written_table
 
 LONGEST_NAME = 100
+DIGEST = "[0-9a-f]" * 12
+NUMBER, NOT_BY = "answer_number", "not_by"
+"""Columns of files that ask for more."""
 _logger = logging.getLogger(__name__)
 
 
@@ -81,6 +85,7 @@ class CsvDropbox(InHouse):
 
     name = "csv_dropbox"
     simulated = False
+    deepens = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = checked(DropboxSettings, settings.config, where=f"adapter {self.name}")
@@ -97,17 +102,36 @@ class CsvDropbox(InHouse):
 
     def held(self, batch: OutgoingBatch) -> Iterator[Pushed]:
         """The tasks in the batch's files. O(tasks)."""
-        for task_id in sorted(self._sent(f"{_file_name(batch)}-{'[0-9a-f]' * 12}.csv")):
+        for task_id in sorted(self._sent(f"{_file_name(batch)}-{DIGEST}.csv")):
             yield Pushed(task_id, task_id)
 
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
         """One file, named by what is in it: the same push writes the same file again. Gold is not shown."""
         columns = self._settings.columns
         header = (columns.task, "prompt", "completion", columns.choice, columns.annotator, columns.note)
-        rows = [(task.task_id, task.snippet.prompt, task.snippet.completion, "", "", "") for task in tasks]
-        data = written_table(header, rows)
-        with _folder_errors():
-            write_whole(self._out / f"{_file_name(batch)}-{hashlib.sha256(data).hexdigest()[:12]}.csv", data)
+        rows = [(task.task_id, *_text(task), "", "", "") for task in tasks]
+        self._write(_file_name(batch), written_table(header, rows))
+        return [Pushed(task.task_id, task.task_id) for task in tasks]
+
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """One file with a row for each answer that no such file asks for yet; none where all are asked for.
+
+        A row says which answer to its text it is, and who must not give it.
+        """
+        columns = self._settings.columns
+        asked = {
+            (row.cells[columns.task], row.cells[NUMBER])
+            for row in self._rows(f"{_file_name(batch)}-more-{DIGEST}.csv", [columns.task, NUMBER])
+        }
+        header = (columns.task, NUMBER, NOT_BY, "prompt", "completion", columns.choice, columns.annotator, columns.note)
+        rows = [
+            (task.task_id, str(number), "; ".join(sorted(task.answered_by)), *_text(task), "", "", "")
+            for task in tasks
+            for number in range(task.total - task.more + 1, task.total + 1)
+            if (task.task_id, str(number)) not in asked
+        ]
+        if rows:
+            self._write(f"{_file_name(batch)}-more", written_table(header, rows))
         return [Pushed(task.task_id, task.task_id) for task in tasks]
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
@@ -124,12 +148,19 @@ class CsvDropbox(InHouse):
             if task and answer.label.annotator not in task.answered_by:
                 yield answer.label
 
+    def _write(self, name: str, data: bytes) -> None:
+        with _folder_errors():
+            write_whole(self._out / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.csv", data)
+
     def _sent(self, pattern: str) -> set[str]:
         column = self._settings.columns.task
+        return {row.cells[column] for row in self._rows(pattern, [column])}
+
+    def _rows(self, pattern: str, needed: list[str]) -> list[TableRow]:
+        """Of our own files."""
         with _folder_errors():
             try:
-                files = sorted(self._out.glob(pattern))
-                return {row.cells[column] for path in files for row in read_table(path, [column])}
+                return [row for path in sorted(self._out.glob(pattern)) for row in read_table(path, needed)]
             except UnreadableTable as error:
                 raise AdapterError(f"csv_dropbox: a file in {self._out}: {error}", permanent=True) from None
 
@@ -203,9 +234,14 @@ def _instructions(batch: OutgoingBatch, columns: Columns) -> str:
         f"{batch.policy.question}\n\n"
         f"Write one of these into the column `{columns.choice}`: {', '.join(batch.policy.choices)}\n"
         f"Write who answered into the column `{columns.annotator}`: always the same name for the same person.\n"
-        f"{people} each row. Leave the column `{columns.task}` as it is.\n\n"
+        f"{people} each row. Leave the column `{columns.task}` as it is.\n"
+        f"Where a file has `more` in its name, one person answers each row: nobody named in its column `{NOT_BY}`.\n\n"
         f"{batch.policy.guidelines.strip()}\n"
     )
+
+
+def _text(task: OutgoingTask) -> tuple[str, str]:
+    return task.snippet.prompt, task.snippet.completion
 
 
 def _seconds(cell: str) -> float | None:

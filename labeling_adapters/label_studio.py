@@ -3,7 +3,8 @@
 Tried with Community 1.23. What it cannot do: it has no assignment, so that an annotator who judged a text before may
 meet it again, and no state of a project that keeps annotators out. Pause and cancel set `is_published`, which only
 Enterprise heeds; with `delete_on_cancel` a cancelled batch's tasks that nobody answered are deleted, which ends the
-work in either. A batch's overlap holds for all its tasks: answers beyond what a task wants are not counted here.
+work in either. A batch's overlap holds for all its tasks until one is deepened, which has an overlap of its own from
+then on: answers beyond what a task wants are not counted here.
 It calls back to no private address unless it is started with SSRF_PROTECTION_ENABLED=false; looking needs nothing.
 """
 
@@ -29,6 +30,7 @@ from labeling_adapters.base import (
     OutgoingTask,
     Pushed,
     Settings,
+    is_new,
 )
 from labeling_adapters.http import HttpRefusal, JsonClient, key_in
 from labeling_adapters.shapes import Answer, Config, answered
@@ -70,6 +72,7 @@ class LabelStudio:
 
     name = NAME
     simulated = False
+    deepens = True
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting or an environment variable that is not set."""
@@ -118,8 +121,23 @@ class LabelStudio:
             return [Pushed(task.task_id, str(remote)) for task, remote in zip(tasks, ids, strict=True)]
         return self._found(batch, tasks)
 
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Raises the tasks' own overlap where it is lower and gives them out again, one request each.
+
+        Who judged a text in this project is not given it again; who did so in another may be (see above).
+        """
+        there: dict[str, shapes.Task] = {}
+        for ids in _by_hundreds(tasks):
+            query, include = _query(("id", "in_list", "List", ids)), "id,data,overlap,is_labeled,total_annotations"
+            found = self._tasks(batch, fields="task_only", include=include, query=query)
+            there |= {str(one.id): one for one in found}
+        return [self._deepened(task, there.get(task.remote_id)) for task in tasks]
+
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """Each user's latest annotation of these tasks, but of those who judged the text before.
+        """Each user's latest annotation of these tasks; of those who judged the text before, only what they changed.
+
+        A change is seen here while its task still wants answers, since such a task is read whole anyway; one to a task
+        that has what it wants comes by webhook alone.
 
         One request for a hundred tasks, whatever the project holds; a task whose remote id is not known costs a walk
         through all that are answered.
@@ -128,7 +146,7 @@ class LabelStudio:
         for query in _answered_among(tasks):
             for found in self._tasks(batch, fields="all", query=query):
                 if task := wanted.get(found.task_id):
-                    yield from (one for one in shapes.labels_of(found) if one.annotator not in task.answered_by)
+                    yield from (one for one in shapes.labels_of(found) if is_new(one, task))
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel]:
         """The labels of the task that a webhook names, as Label Studio has them when asked again: it signs nothing."""
@@ -162,6 +180,17 @@ class LabelStudio:
             params = {"id": "delete_tasks", "project": batch.remote_id}
             if next(self._tasks(batch, fields="task_only", query=_query(_UNANSWERED)), None):
                 self._ask("POST", "/api/dm/actions/", params=params, body=body)
+
+    def _deepened(self, task: OutgoingTask, found: shapes.Task | None) -> Pushed:
+        if found is None:
+            gone = AdapterError(f"{NAME}: somebody deleted task {task.remote_id}", permanent=True)
+            return Pushed(task.task_id, error=gone)
+        lacking = found.total_annotations < task.total
+        if found.overlap < task.total or (found.is_labeled and lacking):
+            # Label Studio does not look again by itself whether a task with another overlap is done.
+            body = {"overlap": max(found.overlap, task.total)} | ({"is_labeled": False} if lacking else {})
+            self._ask("PATCH", f"/api/tasks/{found.id}/", body=body)
+        return Pushed(task.task_id, task.remote_id)
 
     def _known(self, batch: OutgoingBatch) -> shapes.Project | None:
         """By its id; else the oldest that carries the batch's: two openings at once may have made two."""
@@ -248,9 +277,13 @@ def _answered_among(tasks: Sequence[OutgoingTask]) -> Iterator[str]:
     if not all(task.remote_id for task in tasks):
         yield _query(_ANSWERED)
         return
-    for start in range(0, len(tasks), LOOKED_AT_ONCE):
-        ids = [int(task.remote_id) for task in tasks[start : start + LOOKED_AT_ONCE]]
+    for ids in _by_hundreds(tasks):
         yield _query(("id", "in_list", "List", ids), _ANSWERED)
+
+
+def _by_hundreds(tasks: Sequence[OutgoingTask]) -> Iterator[list[int]]:
+    for start in range(0, len(tasks), LOOKED_AT_ONCE):
+        yield [int(task.remote_id) for task in tasks[start : start + LOOKED_AT_ONCE]]
 
 
 _Filter = tuple[str, str, str, Any]

@@ -117,6 +117,9 @@ class Task(Answer):
     data: dict[str, Any]
     project: int | None = None
     annotations: list[Annotation] = []
+    overlap: int = 1
+    is_labeled: bool = False
+    total_annotations: int = 0
 
     @property
     def task_id(self) -> str:

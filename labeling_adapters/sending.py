@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -68,6 +69,22 @@ def _push(
 
     persistently(attempt, sleep=sleep)
     return [done[task.task_id] for task in chunk]
+
+
+def deepen(
+    adapter: LabelingAdapter,
+    batch: OutgoingBatch,
+    tasks: Sequence[OutgoingTask],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Pushed]:
+    """Asks in chunks for more answers to tasks that the vendor holds, and yields what became of every task.
+
+    Raises as `send` does. What is asked for twice, after a failure that landed, is given once: `deepen` names totals.
+    """
+    for start in range(0, len(tasks), CHUNK):
+        chunk = tasks[start : start + CHUNK]
+        yield from persistently(partial(adapter.deepen, batch, chunk), sleep=sleep)
 
 
 def persistently(call: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep, attempts: int = ATTEMPTS) -> T:

@@ -1,4 +1,11 @@
-"""Surge AI: people who label for pay. Written against the official client 1.5.20 and the published API pages."""
+"""Surge AI: people who label for pay. Written against the official client 1.5.20 and the published API pages.
+
+A project gives each of its tasks to the same number of workers, and raising that number would pay for all. So where
+tasks come to want more answers, a second project of the batch, with one worker a task, gets a copy of the task for each
+further answer. A task cannot be kept from a worker, only a project from a team: from this one everybody is kept who
+answered one of its tasks. It is launched, paused and cancelled with the first; a task that comes to a launched project
+is given out at once, as the API's pages say.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +37,8 @@ SINGLY = 3
 """So few tasks are asked for one by one; more are found in the project's list."""
 _BAD_TASK = frozenset({400, 409, 413, 422})
 _DENIED = frozenset({401, 403, 429})
-_THERE = {
+_LAUNCHED = frozenset({"in_progress", "completed"})
+_THERE: dict[Move, set[str]] = {
     "launch": {"in_progress", "paused", "completed"},
     "pause": {"paused", "completed"},
     "resume": {"in_progress", "completed"},
@@ -68,6 +76,7 @@ class Surge:
 
     name = "surge"
     simulated = False
+    deepens = True
 
     def __init__(self, settings: Settings) -> None:
         where = f"adapter {self.name}"
@@ -81,11 +90,8 @@ class Surge:
         if batch.remote_id:
             return batch.remote_id
         name = f"{batch.policy.name} [gauntlet {batch.batch_id}]"
-        for project in self._pages("/projects", "projects"):
-            if project.get("name") == name:
-                return str(project["id"])
-        made = self._http.ask("POST", "/projects", body=self._project(batch, name))
-        return str(shapes.row(made, "projects")["id"])
+        made = self._named(name) or self._made(batch, name)
+        return str(made["id"])
 
     def held(self, batch: OutgoingBatch) -> Iterator[Pushed]:
         """Our tasks in the project, each once."""
@@ -101,8 +107,24 @@ class Surge:
         made = self._create(batch, [task for task in tasks if not task.remote_id])
         return [self._with_gold(task, made.get(task.task_id) or Pushed(task.task_id, task.remote_id)) for task in tasks]
 
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """Copies in the second project for the answers beyond those that the first one's workers give."""
+        first = shapes.row(self._http.ask("GET", f"/projects/{_project_id(batch)}"), "projects")
+        workers = shapes.workers(first)
+        copies = [shapes.copied(task, batch, n) for task in tasks for n in range(workers + 1, task.total + 1)]
+        if copies:
+            team = self._kept_out(batch, tasks)
+            second = self._named(_more(batch)) or self._made(batch, _more(batch), workers=1, forbidden=(team,))
+            path = f"/projects/{second['id']}/tasks"
+            there = {shapes.copy_of(task) for task in self._pages(path, "tasks", per_page=100)}
+            if lacking := [copy for copy in copies if shapes.copy_of({"fields": copy}) not in there]:
+                self._http.ask("POST", f"{path}/create_tasks", body={"tasks": lacking, "launch": False})
+            if first.get("status") in _LAUNCHED and second.get("status") == "unlaunched":
+                self._http.ask("PUT", f"/projects/{second['id']}/launch")
+        return [Pushed(task.task_id, task.remote_id) for task in tasks]
+
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """From the project's list of tasks, or from its report where the list cannot be had."""
+        """From the projects' lists of tasks, or from a project's report where its list cannot be had."""
         wanted = {task.task_id: task for task in tasks}
         for found in self._wanted(batch, tasks):
             if task := wanted.get(shapes.our_id(found)):
@@ -119,17 +141,50 @@ class Surge:
         if not isinstance(task_id, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,64}", task_id):
             raise AdapterError("surge: the callback names no task", permanent=True)
         task = shapes.row(self._http.ask("GET", f"/tasks/{task_id}"), "tasks")
-        if str(task.get("project_id")) != _project_id(batch) or not shapes.our_id(task):
+        if not shapes.our_id(task) or (
+            str(task.get("project_id")) != _project_id(batch) and shapes.batch_of(task) != batch.batch_id
+        ):
             raise AdapterError("surge: the callback names a task that is not of this batch", permanent=True)
         return list(shapes.labels(task, batch.policy))
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """Asks for the project's state first: a launch costs money and must not come twice."""
-        path = f"/projects/{_project_id(batch)}"
-        if shapes.row(self._http.ask("GET", path), "projects").get("status") not in _THERE[move]:
-            self._http.ask("PUT", f"{path}/{move}")
+        first = shapes.row(self._http.ask("GET", f"/projects/{_project_id(batch)}"), "projects")
+        second = self._named(_more(batch))
+        self._move(first, move)
+        if second and second.get("status") != "unlaunched":
+            self._move(second, move)
+        elif second and move != "pause":
+            self._move(second, "launch" if move == "resume" else move)
 
-    def _project(self, batch: OutgoingBatch, name: str) -> dict[str, Any]:
+    def _move(self, project: shapes.Json, move: Move) -> None:
+        if project.get("status") not in _THERE[move]:
+            self._http.ask("PUT", f"/projects/{project['id']}/{move}")
+
+    def _named(self, name: str) -> shapes.Json | None:
+        """O(projects)."""
+        return next((one for one in self._pages("/projects", "projects") if one.get("name") == name), None)
+
+    def _made(
+        self, batch: OutgoingBatch, name: str, *, workers: int | None = None, forbidden: tuple[str, ...] = ()
+    ) -> shapes.Json:
+        body = self._project(batch, name, workers or batch.overlap, forbidden)
+        return shapes.row(self._http.ask("POST", "/projects", body=body), "projects")
+
+    def _kept_out(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> str:
+        """The id of the team of those who answered, as they are called in responses; made if there is none."""
+        members = sorted({one for task in tasks for one in task.answered_by if not one.startswith(shapes.UNNAMED)})
+        name = f"gauntlet {batch.batch_id}: answered"
+        teams = shapes.rows(self._http.ask("GET", "/teams/list"), "teams")
+        team = next((one for one in teams if one.get("name") == name), None)
+        if team is None:
+            body = {"name": name, "members": members, "description": "They get none of the same texts again."}
+            team = shapes.row(self._http.ask("POST", "/teams", body=body), "teams")
+        elif members:
+            self._http.ask("POST", f"/teams/{team['id']}/add_surgers", body={"surger_ids": members})
+        return str(team["id"])
+
+    def _project(self, batch: OutgoingBatch, name: str, workers: int, forbidden: tuple[str, ...]) -> dict[str, Any]:
         settings = self._settings
         body: dict[str, Any] = {
             "name": name,
@@ -137,10 +192,10 @@ class Surge:
             "instructions": batch.policy.guidelines.strip() or batch.policy.question,
             "questions": [shapes.question(batch.policy)],
             "qualifications_required": list(settings.qualifications_required),
-            "qualifications_forbidden": list(settings.qualifications_forbidden),
+            "qualifications_forbidden": [*settings.qualifications_forbidden, *forbidden],
             "callback_url": batch.callback_url or None,
             "fields_template": shapes.TEMPLATE,
-            "num_workers_per_task": batch.overlap,
+            "num_workers_per_task": workers,
             "tags": list(settings.tags),
             "description": None,
         }
@@ -195,15 +250,23 @@ class Surge:
             return done._replace(error=error)
         return done._replace(gold=True)
 
-    def _wanted(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Sequence[shapes.Json]:
+    def _wanted(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[shapes.Json]:
         if len(tasks) <= SINGLY and all(task.remote_id for task in tasks):
-            return [found for task in tasks if (found := self._task(task.remote_id))]
+            yield from (found for task in tasks if (found := self._task(task.remote_id)))
+        else:
+            yield from self._listed(_project_id(batch))
+        if (most := max((task.total for task in tasks), default=0)) > 1:
+            first = shapes.row(self._http.ask("GET", f"/projects/{_project_id(batch)}"), "projects")
+            if most > shapes.workers(first) and (second := self._named(_more(batch))):
+                yield from self._listed(str(second["id"]))
+
+    def _listed(self, project_id: str) -> Sequence[shapes.Json]:
         try:
-            return list(self._tasks(batch))
+            return list(self._pages(f"/projects/{project_id}/tasks", "tasks", per_page=100))
         except AdapterError as error:
             if isinstance(error, HttpRefusal) and error.status in _DENIED:
                 raise
-            return reported_tasks(self._http, _project_id(batch), error)
+            return reported_tasks(self._http, project_id, error)
 
     def _task(self, remote_id: str) -> shapes.Json | None:
         """A task, None for one that somebody deleted at the vendor."""
@@ -213,6 +276,11 @@ class Surge:
             if error.status != 404:
                 raise
             return None
+
+
+def _more(batch: OutgoingBatch) -> str:
+    """The name of the second project."""
+    return f"{batch.policy.name} [gauntlet {batch.batch_id}, more]"
 
 
 def _project_id(batch: OutgoingBatch) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.policies import Policy
-from labeling_adapters.base import AdapterError, IncomingLabel, OutgoingTask
+from labeling_adapters.base import AdapterError, IncomingLabel, OutgoingBatch, OutgoingTask
 from labeling_adapters.choices import as_choice
 
 FIELD = "gauntlet_task"
 """Our key in a task's fields. No worker sees it: the template does not show it."""
+NUMBER, BATCH = "gauntlet_answer", "gauntlet_batch"
+"""Of a copy: which answer to the task it asks for, and whose copy it is."""
+UNNAMED = "unnamed-"
 TEMPLATE = "<h4>Prompt</h4><p>{{prompt}}</p><h4>Completion</h4><p>{{completion}}</p>"
 LABEL = "Judgement"
 
@@ -44,6 +47,26 @@ def fields(task: OutgoingTask) -> dict[str, str]:
     return {FIELD: task.task_id, "prompt": task.snippet.prompt, "completion": task.snippet.completion}
 
 
+def copied(task: OutgoingTask, batch: OutgoingBatch, number: int) -> dict[str, str]:
+    """The fields of a copy that asks for one more answer to a task."""
+    return fields(task) | {NUMBER: str(number), BATCH: batch.batch_id}
+
+
+def copy_of(task: Json) -> tuple[str, str]:
+    """Our id of the task that this is a copy of, and the number of the answer that it asks for."""
+    return our_id(task), _field(task, NUMBER)
+
+
+def batch_of(task: Json) -> str:
+    """Our id of a copy's batch; empty for what is no copy."""
+    return _field(task, BATCH)
+
+
+def workers(project: Json) -> int:
+    """How many answer each task of the project."""
+    return int(project.get("num_workers_per_task") or 1)
+
+
 def rows(answer: object, what: str) -> list[Json]:
     """A list of objects that have ids. Raises AdapterError, permanent, for anything else."""
     if not isinstance(answer, list) or not all(isinstance(row, dict) and row.get("id") for row in answer):
@@ -58,8 +81,12 @@ def row(answer: object, what: str) -> Json:
 
 def our_id(task: Json) -> str:
     """Our id of a task, empty for one that is not of our making."""
+    return _field(task, FIELD)
+
+
+def _field(task: Json, name: str) -> str:
     held = task.get("fields")
-    return str(held.get(FIELD) or "") if isinstance(held, dict) else ""
+    return str(held.get(name) or "") if isinstance(held, dict) else ""
 
 
 def labels(task: Json, policy: Policy, answered_by: frozenset[str] = frozenset()) -> Iterator[IncomingLabel]:
@@ -69,7 +96,7 @@ def labels(task: Json, policy: Policy, answered_by: frozenset[str] = frozenset()
     """
     for response in task.get("responses") or ():
         choice = _answer(response.get("data") or response.get("response_data"), policy)
-        annotator = str(response.get("worker_id") or f"unnamed-{response['id']}")
+        annotator = str(response.get("worker_id") or f"{UNNAMED}{response['id']}")
         if choice and annotator not in answered_by:
             yield IncomingLabel(our_id(task), annotator, choice, external_id=str(response["id"]))
 

@@ -32,6 +32,7 @@ from labeling_adapters.base import (
     Pushed,
     RefusedLabel,
     Settings,
+    is_new,
 )
 from labeling_adapters.choices import as_choice
 from labeling_adapters.http import JsonClient, key_in
@@ -63,7 +64,7 @@ class WebhookVendorConfig(Config):
         "batch.resumed",
         "batch.cancelled",
     )
-    """Which moves the vendor is told of; tasks are always sent."""
+    """Which moves the vendor is told of; of tasks it is always told."""
     poll_seconds: float = Field(300.0, ge=1)
     """Between two looks for labels that no callback brought; only with a `status_url`."""
     timeout_s: float = Field(30.0, gt=0)
@@ -74,6 +75,7 @@ class WebhookVendor:
 
     name = NAME
     simulated = False
+    deepens = True
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting, an environment variable that is not set, or a secret that is none."""
@@ -96,22 +98,22 @@ class WebhookVendor:
 
     def push(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
         """One message with all tasks. A vendor answers for each, or for all by an empty or any other JSON 2xx."""
-        data = {"batch": _batch(batch), "tasks": [_task(task) for task in tasks]}
-        answer = self._post("tasks.created", data, message_id=message_id("tasks.created", data))
-        if not isinstance(answer, dict) or "results" not in answer:
-            return [Pushed(task.task_id, task.task_id) for task in tasks]
-        results = answered(_Results, answer, where=NAME).results
-        by_id = {result.id: result for result in results}
-        return [_pushed(task, by_id.get(task.task_id)) for task in tasks]
+        return self._tell("tasks.created", {"batch": _batch(batch), "tasks": [_task(task) for task in tasks]}, tasks)
+
+    def deepen(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        """One message with all tasks, answered as a push is. It names totals, so that a repeat asks for nothing more,
+        even where labels that came between make it another message."""
+        deeper = [_deeper(task) for task in tasks]
+        return self._tell("tasks.deepened", {"batch": {"id": batch.batch_id}, "tasks": deeper}, tasks)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
-        """The labels that the vendor reports where it can be asked, but of those who judged the text before."""
+        """The labels that the vendor reports where it can be asked; of who judged the text before, only changes."""
         wanted = {task.task_id: task for task in tasks}
         for held in self._status(batch) if wanted else ():
             task = wanted.get(held.id)
             labels = labels_in([{"task": held.id, **one} for one in held.labels], batch)
             good = [one for one in labels if isinstance(one, IncomingLabel)]
-            yield from (one for one in good if task and one.annotator not in task.answered_by)
+            yield from (one for one in good if task and is_new(one, task))
 
     def receive(self, batch: OutgoingBatch, delivery: Delivery) -> list[IncomingLabel | RefusedLabel]:
         """The labels of a callback, the bad ones with why they are bad. Raises Forged for a forged or an old one."""
@@ -133,6 +135,14 @@ class WebhookVendor:
         if EVENTS[move] in self._config.events:
             data = {"batch": {"id": batch.batch_id}}
             self._post(EVENTS[move], data, message_id=f"msg_{uuid.uuid4().hex}")
+
+    def _tell(self, kind: str, data: dict[str, Any], tasks: Sequence[OutgoingTask]) -> list[Pushed]:
+        answer = self._post(kind, data, message_id=message_id(kind, data))
+        if not isinstance(answer, dict) or "results" not in answer:
+            return [Pushed(task.task_id, task.remote_id or task.task_id) for task in tasks]
+        results = answered(_Results, answer, where=NAME).results
+        by_id = {result.id: result for result in results}
+        return [_pushed(task, by_id.get(task.task_id)) for task in tasks]
 
     def _post(self, kind: str, data: dict[str, Any], *, message_id: str) -> Any:
         timestamp = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -254,6 +264,10 @@ def _task(task: OutgoingTask) -> dict[str, Any]:
     }
 
 
+def _deeper(task: OutgoingTask) -> dict[str, Any]:
+    return {"id": task.task_id, "total": task.total, "answered_by": sorted(task.answered_by)}
+
+
 def _pushed(task: OutgoingTask, result: _Result | None) -> Pushed:
     if result is None:
         error = AdapterError(f"{NAME}: the answer says nothing of task {task.task_id}", permanent=False)
@@ -261,7 +275,7 @@ def _pushed(task: OutgoingTask, result: _Result | None) -> Pushed:
     if result.status == "refused":
         reason = result.error[:200] or "refused"
         return Pushed(task.task_id, error=AdapterError(f"{NAME}: {reason}", permanent=result.permanent))
-    return Pushed(task.task_id, result.remote_id or task.task_id)
+    return Pushed(task.task_id, result.remote_id or task.remote_id or task.task_id)
 
 
 def _secret(variable: str) -> str:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
-from workers import aggregate, audits, import_judgements, rounds, transfer, vendors, webhooks
+from workers import aggregate, audits, deepen, import_judgements, rounds, transfer, vendors, webhooks
 from workers.jobs import JobEnded, JobRun, Later
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "stage": rounds.run_stage_job,
     "send_batch": vendors.send_tasks,
+    "deepen_batch": deepen.deepen_batch,
     "collect_labels": vendors.collect_labels,
     "move_batch": vendors.move_batch,
     "follow_labels": aggregate.follow,

@@ -58,6 +58,10 @@ class JobRun:
     def progress(self, done: int, total: int) -> None:
         """Notes progress, at most once a second in the database. Raises JobEnded if the job is no longer ours."""
         self._done, self._total = done, total
+        self.look()
+
+    def look(self) -> None:
+        """As `progress`, where nothing more is done yet."""
         if time.monotonic() - self._noted >= 1:
             self.beat()
         if self._ended.is_set():

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Exists, F, OuterRef, PositiveSmallIntegerField, Q, QuerySet, Subquery, When
 from django.utils import timezone
 
 from engine.aggregation.gold import verdict
@@ -177,10 +177,15 @@ def put_back(standing: Standing) -> PutBack:
         labels = doubtful.labels.update(counted=False, withdrawn_at=timezone.now())
         comparisons = doubtful.comparisons.update(counted=False)
         still = Q(batch__in=[batch for batch in held if batch.state == BatchState.OPEN])
+        asked_anew = Case(
+            When(asked_for__gt=0, then=F("asked_for") - 1),
+            default=F("asked_for"),
+            output_field=PositiveSmallIntegerField(),
+        )
         reopened = sum(
             _reopenable(chunk)
             .filter(still)
-            .update(labelled=F("labelled") - 1, taken=F("taken") - 1, state=TaskState.OPEN)
+            .update(labelled=F("labelled") - 1, taken=F("taken") - 1, asked_for=asked_anew, state=TaskState.OPEN)
             for chunk in tasks
         )
         if labels:

@@ -92,8 +92,9 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     """Writes answers as labels, and closes tasks and batches that have what they want. One transaction; O(answers).
 
     An answer that came before is a `duplicate` (with the label's id). One that comes when none is wanted any more is
-    `surplus`: kept, and no vote. Another choice under the same lease, while the batch is open, is a new revision; but
-    gold is closed (`duplicate`) once the annotator may know its right answer. Answers to unknown tasks are left out.
+    `surplus`: kept, and no vote. Another choice under the same lease, or under the same id of a vendor's own, is a new
+    revision while the batch is open; but gold is closed (`duplicate`) once the annotator may know its right answer.
+    Answers to unknown tasks are left out.
     """
     if not answers:
         return []
@@ -302,9 +303,11 @@ def unflipped(side: str, flipped: bool) -> str:
 
 
 def _changes(made: Given, before: Given, task: Task, lease: Lease | None) -> bool:
-    """Whether annotators change what they said under the lease they answered, while the batch is open."""
+    """Whether annotators change what they said under the lease they answered, or a vendor says that they changed the
+    answer that it gives the same id, while the batch is open."""
     same = (made.choice, made.note, made.flagged) == (before.choice, before.note, before.flagged)
-    return not same and lease is not None and before.task_id == task.pk and task.batch.state == BatchState.OPEN
+    known = lease is not None or (made.external_id != "" and made.external_id == before.external_id)
+    return not same and known and before.task_id == task.pk and task.batch.state == BatchState.OPEN
 
 
 def _is_closed(before: Given, task: Task) -> bool:

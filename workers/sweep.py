@@ -1,8 +1,8 @@
 """The sweeper: finds what stopped and starts it again. It runs in every worker; the database decides who wins.
 
 What it does each second: gives back jobs whose worker died and tasks whose annotator left; announces jobs that are due
-and were not announced, or whose message got lost; looks whether a running round can go on; forgets what nobody will
-ask for again.
+and were not announced, or whose message got lost; has vendors asked for the answers that tasks came to want; looks
+whether a running round can go on; forgets what nobody will ask for again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from django.utils import timezone
 from webapi.models import Batch, BatchState, Job, JobState, Round, RoundState
 from workers.aggregate import labels_follow
 from workers.audits import batches_follow
+from workers.deepen import batches_deepen
 from workers.execute import execute, jobs_at_hand
 from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
@@ -48,6 +49,7 @@ def sweep() -> int:
     for batch in Batch.objects.filter(state=BatchState.OPEN):
         batch.finish_if_complete()
     batches_follow()
+    batches_deepen()
     for round_id in Round.objects.filter(state=RoundState.RUNNING).values_list("pk", flat=True):
         advance(round_id)
     due = due_jobs().filter(Q(published_at=None) | Q(published_at__lt=now - LOST_AFTER))

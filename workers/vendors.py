@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db.models import Count, Q, QuerySet
 from django.utils.crypto import salted_hmac
 
+from engine.errors import BadInput
 from labeling_adapters import adapter_named
 from labeling_adapters.base import (
     AdapterError,
@@ -22,28 +22,20 @@ from labeling_adapters.base import (
     Move,
     OutgoingBatch,
     OutgoingTask,
-    RefusedLabel,
+    Pushed,
+    Said,
 )
 from labeling_adapters.sending import persistently, send
-from webapi.models import Annotator, Batch, BatchState, Job, JobState, Label, Task, TaskState
+from webapi.models import Batch, BatchState, Job, JobState, Label, Task, TaskState
 from workers.jobs import JobRun, Later, chunked, enqueue
-from workers.record import Answer, record_labels
+from workers.vendor_answers import Taken, take
 
-logger = logging.getLogger(__name__)
 CHUNK = 250
+"""Answers that are recorded together."""
 SHOWN = 3
 """Refusals that an error message repeats."""
-NAME_CHARS = 200
-"""Longest name of an annotator, and of an answer, that is kept."""
 SOON = 2.0
 """Seconds until a move looks again whether its batch was sent."""
-
-
-class Taken(NamedTuple):
-    """What became of a vendor's answers: how many by outcome, and those that were not taken, by their place."""
-
-    counts: dict[str, int]
-    refused: dict[int, RefusedLabel]
 
 
 def adapter_of(batch: Batch) -> LabelingAdapter:
@@ -77,7 +69,7 @@ def callback_secret(batch_id: uuid.UUID) -> str:
 
 
 def send_batch(batch: Batch, run: JobRun) -> int:
-    """Opens the batch at its vendor and sends its open tasks. Returns how many the vendor has.
+    """Opens the batch at its vendor and sends the open tasks that it does not hold. Returns how many it took.
 
     Raises AdapterError (permanent) where the vendor refused tasks: those before and beside them are sent.
     """
@@ -86,55 +78,102 @@ def send_batch(batch: Batch, run: JobRun) -> int:
         batch.remote_id = persistently(lambda: adapter.open(outgoing_batch(batch)))
         Batch.objects.filter(pk=batch.pk).update(remote_id=batch.remote_id)
     waiting = [task for task in open_tasks(batch) if not task.remote_id]
-    refused, sent = [], 0
-    for found in send(adapter, outgoing_batch(batch), outgoing(waiting, adapter)) if waiting else ():
+    if not waiting:
+        return 0
+    by_id = {str(task.pk): task for task in waiting}
+
+    def note(found: Pushed) -> None:
+        # One that the vendor turns out to hold since a crash may have been answered and deepened meanwhile: what its
+        # answers say was asked for is sure.
+        task = by_id[found.task_id]
+        asked_for = (task.labelled or task.wanted) if adapter.deepens else None
+        Task.objects.filter(pk=task.pk).update(remote_id=found.remote_id, asked_for=asked_for)
+
+    return note_pushed(batch, send(adapter, outgoing_batch(batch), outgoing(waiting, adapter)), note, run, len(waiting))
+
+
+def note_pushed(
+    batch: Batch, answers: Iterable[Pushed], note: Callable[[Pushed], None], run: JobRun, total: int
+) -> int:
+    """Notes of tasks that the vendor took them. Returns how many; raises AdapterError where there are others."""
+    refused, done = [], 0
+    for found in answers:
         if found.error is not None:
             refused.append(found)
             continue
-        Task.objects.filter(pk=found.task_id).update(remote_id=found.remote_id)
-        sent += 1
-        run.progress(sent, len(waiting))
+        note(found)
+        done += 1
+        run.progress(done, total)
     if refused:
         reasons = "; ".join(f"task {one.task_id}: {one.error}" for one in refused[:SHOWN])
-        raise AdapterError(f"{batch.adapter} refused {len(refused)} of {len(waiting)} tasks: {reasons}", permanent=True)
-    return sent
+        raise AdapterError(f"{batch.adapter} refused {len(refused)} of {total} tasks: {reasons}", permanent=True)
+    return done
 
 
 def open_tasks(batch: Batch) -> list[Task]:
     """The batch's tasks that still want answers."""
-    tasks = batch.tasks.filter(state=TaskState.OPEN, gold=None).select_related("snippet", "gold")
-    return list(tasks.order_by("place", "pk"))
+    return list(_open_tasks(batch).select_related("snippet", "gold").order_by("place", "pk"))
+
+
+def _open_tasks(batch: Batch) -> QuerySet[Task]:
+    return batch.tasks.filter(state=TaskState.OPEN, gold=None)
 
 
 def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
     """Tasks as an adapter takes them: never a snippet's source, score or target."""
     judged: dict[uuid.UUID, set[str]] = defaultdict(set)
+    said: dict[uuid.UUID | None, dict[str, Said]] = defaultdict(dict)
+    depths: dict[uuid.UUID, _Depth] = {}
     for chunk in chunked(tasks, 1000):
         labels = Label.objects.filter(snippet__in=[t.snippet_id for t in chunk], annotator__vendor=adapter.name)
-        for snippet_id, annotator in labels.values_list("snippet_id", "annotator__external_id"):
+        fields = ("snippet_id", "annotator__external_id", "task_id", "external_id", "choice", "note")
+        for snippet_id, annotator, task_id, *answer in labels.order_by("revision").values_list(*fields):
             judged[snippet_id].add(annotator)
+            said[task_id][annotator] = Said(*answer)
+        depths |= _depths(chunk)
     return [
         OutgoingTask(
             task_id=str(task.pk),
             snippet=task.snippet.text,
-            wanted=task.wanted - task.labelled,
+            wanted=depths[task.pk].wanted,
             answered_by=frozenset(judged[task.snippet_id]),
+            said=frozenset(said[task.pk].values()),
             remote_id=task.remote_id,
             gold=task.gold.choice if task.gold else None,
+            total=depths[task.pk].total,
+            more=depths[task.pk].more,
         )
         for task in tasks
     ]
 
 
+class _Depth(NamedTuple):
+    """How many answers a task wants still and in all, and how many its vendor was not asked for."""
+
+    wanted: int
+    total: int
+    more: int
+
+
+def _depths(tasks: Iterable[Task]) -> dict[uuid.UUID, _Depth]:
+    """Read in one statement: of an answer that comes meanwhile, both counts know or neither does."""
+    rows = Task.objects.filter(pk__in=[task.pk for task in tasks]).order_by()
+    rows = rows.annotate(given=Count("labels", filter=Q(labels__revision=0)))
+    return {
+        pk: _Depth(wanted - labelled, given + wanted - labelled, 0 if asked is None else max(wanted - asked, 0))
+        for pk, wanted, labelled, given, asked in rows.values_list("pk", "wanted", "labelled", "given", "asked_for")
+    }
+
+
 def follow_batch(batch: Batch) -> None:
     """Queues what a batch at a vendor wants, unless it is queued already: sending its tasks, collecting its labels."""
-    if batch.tasks.filter(state=TaskState.OPEN, gold=None, remote_id="").exists() and not _at_work(batch, "send_batch"):
+    if batch.tasks.filter(state=TaskState.OPEN, gold=None, remote_id="").exists() and not at_work(batch, "send_batch"):
         enqueue("send_batch", {"batch": str(batch.pk)})
-    if adapter_of(batch).poll_seconds is not None and not _at_work(batch, "collect_labels"):
+    if adapter_of(batch).poll_seconds is not None and not at_work(batch, "collect_labels"):
         enqueue("collect_labels", {"batch": str(batch.pk)})
 
 
-def _at_work(batch: Batch, kind: str) -> bool:
+def at_work(batch: Batch, kind: str) -> bool:
     """Whether a job of this kind is queued or running for the batch. The index finds the few unfinished jobs."""
     unfinished = Job.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING], kind=kind)
     return unfinished.filter(args__batch=str(batch.pk)).exists()
@@ -142,30 +181,31 @@ def _at_work(batch: Batch, kind: str) -> bool:
 
 def send_tasks(run: JobRun) -> dict[str, Any]:
     """Job `send_batch`: opens a batch that no round sends, and sends its tasks. It is launched only when asked."""
-    batch = _batch(run)
+    batch = batch_of(run)
     if batch.state != BatchState.OPEN:
         return {"sent": 0}
-    with _troubles(batch):
+    with troubles(batch):
         return {"sent": send_batch(batch, run)}
 
 
 def collect_labels(run: JobRun) -> dict[str, Any]:
     """Job `collect_labels`: fetches a vendor's answers to a batch's open tasks; comes back until none is open.
 
-    A vendor that is away for a while is asked again at the next look, for as long as it takes.
+    The vendor is asked once for all of them, for many list all that they hold at each asking. A vendor that is away for
+    a while is asked again at the next look, for as long as it takes.
     """
-    batch = _batch(run)
+    batch = batch_of(run)
     adapter = adapter_of(batch)
     total = batch.tasks.filter(gold=None).count()
     waiting = open_tasks(batch) if batch.remote_id else []
-    done = total - len(waiting)
+    run.progress(total - len(waiting), total)
     pause = adapter.poll_seconds or 60.0
     try:
-        with _troubles(batch):
-            for tasks in chunked(waiting, CHUNK):
-                _record(batch, adapter.collect(outgoing_batch(batch), outgoing(tasks, adapter)), adapter)
-                done += len(tasks)
-                run.progress(done, total)
+        with troubles(batch):
+            answers = adapter.collect(outgoing_batch(batch), outgoing(waiting, adapter)) if waiting else ()
+            for chunk in _streamed(answers, run):
+                take(batch, chunk, adapter)
+                run.progress(total - _open_tasks(batch).count(), total)
     except AdapterError as error:
         if error.permanent:
             raise
@@ -176,16 +216,33 @@ def collect_labels(run: JobRun) -> dict[str, Any]:
     return {"tasks": total}
 
 
-def _batch(run: JobRun) -> Batch:
+def _streamed(answers: Iterable[IncomingLabel], run: JobRun) -> Iterator[list[IncomingLabel]]:
+    """Answers in chunks as they come. Those before a failure of the vendor's are not lost by it. Raises JobEnded if the
+    job is no longer ours."""
+    chunk: list[IncomingLabel] = []
+    try:
+        for answer in answers:
+            run.look()
+            chunk.append(answer)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except AdapterError:
+        yield chunk
+        raise
+    yield chunk
+
+
+def batch_of(run: JobRun) -> Batch:
     return Batch.objects.select_related("policy", "round").get(pk=run.args["batch"])
 
 
 @contextmanager
-def _troubles(batch: Batch) -> Iterator[None]:
+def troubles(batch: Batch) -> Iterator[None]:
     """Notes on the batch what goes wrong with its vendor, for people to see, and that it went well again."""
     try:
         yield
-    except AdapterError as error:
+    except (AdapterError, BadInput) as error:
         Batch.objects.filter(pk=batch.pk).update(vendor_error=str(error))
         raise
     if batch.vendor_error:
@@ -198,7 +255,7 @@ def take_callback(batch: Batch, delivery: Delivery) -> Taken:
     Asks the vendor once, where the adapter asks back, and waits for it. Raises AdapterError, or Forged.
     """
     adapter = adapter_of(batch)
-    return _record(batch, adapter.receive(outgoing_batch(batch), delivery), adapter)
+    return take(batch, adapter.receive(outgoing_batch(batch), delivery), adapter)
 
 
 def move_batch(run: JobRun) -> dict[str, Any]:
@@ -206,95 +263,17 @@ def move_batch(run: JobRun) -> dict[str, Any]:
 
     Of two moves asked shortly one after the other the later one holds, whichever job comes first.
     """
-    batch = _batch(run)
+    batch = batch_of(run)
     move: Move = run.args["move"]
     if batch.asked != move:
         return {"move": move, "instead": batch.asked}
-    if _at_work(batch, "send_batch"):
+    if at_work(batch, "send_batch"):
         raise Later(SOON)
     if batch.remote_id:
         adapter = adapter_of(batch)
-        with _troubles(batch):
+        with troubles(batch):
             persistently(lambda: adapter.move(outgoing_batch(batch), move))
     elif move != "cancel":
         raise AdapterError(f"{batch.adapter}: the batch was never sent: {batch.vendor_error}", permanent=True)
     Batch.objects.filter(pk=batch.pk, asked=move).update(told=move)
     return {"move": move}
-
-
-def answers_from(incoming: Sequence[IncomingLabel], adapter: LabelingAdapter) -> list[Answer]:
-    """A vendor's answers as ours; annotators whom we did not know are added under the vendor's own ids."""
-    names = {label.annotator for label in incoming}
-    known = Annotator.objects.filter(vendor=adapter.name, external_id__in=names)
-    missing = names - set(known.values_list("external_id", flat=True))
-    Annotator.objects.bulk_create(
-        [Annotator(vendor=adapter.name, external_id=n, name=n, simulated=adapter.simulated) for n in sorted(missing)],
-        ignore_conflicts=True,
-    )
-    ids = dict(known.all().values_list("external_id", "pk"))
-    return [
-        Answer(
-            uuid.UUID(label.task_id),
-            ids[label.annotator],
-            label.choice,
-            label.seconds,
-            label.note,
-            label.external_id,
-        )
-        for label in incoming
-    ]
-
-
-def _record(batch: Batch, labels: Iterable[IncomingLabel | RefusedLabel], adapter: LabelingAdapter) -> Taken:
-    """Records a vendor's answers to this batch's tasks. What a vendor sends is data: what is none of this batch's, or
-    cannot be kept, is left out and logged, and so is what is no choice of the policy."""
-    given = list(labels)
-    known = batch.tasks.filter(pk__in=_keys(given)).values_list("pk", flat=True)
-    mine = {str(pk) for pk in known}
-    looked_at = [_fit(one, mine) for one in given]
-    good = [one for one in looked_at if isinstance(one, IncomingLabel)]
-    refused = {place: one for place, one in enumerate(looked_at) if isinstance(one, RefusedLabel)}
-    counts: Counter[str] = Counter(one.outcome for one in record_labels(answers_from(good, adapter)))
-    if refused:
-        counts["refused"] = len(refused)
-    if refused or counts["unknown_choice"]:
-        reasons = "; ".join(sorted({one.reason for one in refused.values()})[:SHOWN])
-        logger.warning("%s, batch %s: not all answers could be taken: %s %s", adapter.name, batch.pk, +counts, reasons)
-    return Taken(dict(+counts), refused)
-
-
-def _fit(label: IncomingLabel | RefusedLabel, tasks: set[str]) -> IncomingLabel | RefusedLabel:
-    """The label, or why it cannot be kept: one that the database refuses would take those beside it along."""
-    if isinstance(label, RefusedLabel):
-        return label
-    named = {"annotator": label.annotator, "id": label.external_id}
-    texts = {**named, "note": label.note}
-    if label.task_id not in tasks:
-        reason = "task: none of this batch"
-    elif not label.annotator:
-        reason = "annotator: nobody is named"
-    elif long := next((name for name, text in named.items() if len(text) > NAME_CHARS), ""):
-        reason = f"{long}: longer than {NAME_CHARS} characters"
-    elif broken := next((name for name, text in texts.items() if not _is_text(text)), ""):
-        reason = f"{broken}: holds a null character or half a surrogate pair"
-    elif label.seconds is not None and not math.isfinite(label.seconds):
-        reason = "seconds: not a number of seconds"
-    else:
-        return label
-    return RefusedLabel(label.task_id, reason)
-
-
-def _is_text(text: str) -> bool:
-    """Whether a database can keep it."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _keys(labels: Iterable[IncomingLabel | RefusedLabel]) -> set[uuid.UUID]:
-    """The task keys that are keys at all."""
-    keys = set()
-    for label in labels:
-        try:
-            keys.add(uuid.UUID(label.task_id))
-        except ValueError:
-            continue
-    return keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.error
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,15 @@ from engine.policies import load_policy
 from engine.snippets import Snippet
 from labeling_adapters import adapter_named
 from labeling_adapters import label_studio_backend as backend
-from labeling_adapters.base import AdapterError, Delivery, IncomingLabel, LabelingAdapter, OutgoingBatch, OutgoingTask
+from labeling_adapters.base import (
+    AdapterError,
+    Delivery,
+    IncomingLabel,
+    LabelingAdapter,
+    OutgoingBatch,
+    OutgoingTask,
+    Said,
+)
 from labeling_adapters.sending import send
 from tests.acceptance.label_studio import Running, label_studio, missing
 from tests.labeling_adapters.http_server import Reply, Request, http_server
@@ -126,8 +135,44 @@ def test_changed_and_skipped_answers_and_a_second_person(running: Running, adapt
         (tasks[0].task_id, "Unsure", str(first)),
         (tasks[0].task_id, "No", str(second)),
     ]
-    again = [replace(tasks[0], answered_by=frozenset({found[0][1]}))]
-    assert [label for *_, label in seen(adapter, batch, again)] == [str(second)]
+    again = replace(tasks[0], answered_by=frozenset({found[0][1]}))
+    assert [label for *_, label in seen(adapter, batch, [again])] == [str(second)]
+    taken = [replace(again, said=frozenset({Said(str(first), choice)})) for choice in ("Yes", "Unsure")]
+    assert [[label for *_, label in seen(adapter, batch, [one])] for one in taken] == [
+        [str(first), str(second)],
+        [str(second)],
+    ]
+
+
+def next_task(running: Running, token: str, batch: OutgoingBatch) -> str | None:
+    """Our id of what the labeling page gives this user next; None where nothing is left."""
+    try:
+        found = running.ask(token, "POST", f"/api/dm/actions/?id=next_task&project={batch.remote_id}", {})
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return None
+    return str(found["data"]["task"])
+
+
+def test_a_deepened_task_alone_is_given_out_again_to_somebody_else(running: Running, adapter: LabelingAdapter) -> None:
+    batch = OutgoingBatch(str(uuid.uuid4()), "seed", POLICY, overlap=1)
+    batch = replace(batch, remote_id=adapter.open(batch))
+    tasks = sent(adapter, batch, TASKS[:2])
+    for task in tasks:
+        annotate(running, running.alice, task, "Unsure")
+    assert next_task(running, running.bob, batch) is None
+    deeper = replace(tasks[1], total=2, more=1)
+    for _ in range(2):
+        assert [(one.task_id, one.error) for one in adapter.deepen(batch, [deeper])] == [(deeper.task_id, None)]
+        assert next_task(running, running.bob, batch) == deeper.task_id
+        assert next_task(running, running.alice, batch) is None
+    annotate(running, running.bob, deeper, "No")
+    assert [one.error for one in adapter.deepen(batch, [deeper])] == [None]
+    assert next_task(running, running.bob, batch) is None
+    assert [choice for _, _, choice, *_ in seen(adapter, batch, tasks[1:])] == ["Unsure", "No"]
+    overlaps = [running.ask(running.alice, "GET", f"/api/tasks/{task.remote_id}/")["overlap"] for task in tasks]
+    assert overlaps == [1, 2]
 
 
 def test_scores_are_shown_only_where_labels_are_not_blind(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

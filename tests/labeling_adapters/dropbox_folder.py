@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+import re
 from pathlib import Path
 
 from tests.labeling_adapters.harness import Harness
@@ -22,8 +23,24 @@ class DropboxHarness(Harness):
         self.numbers = itertools.count(1)
 
     def holds(self) -> list[str]:
-        rows = [row for path in sorted((self.folder / "out").glob("*.csv")) for row in read(path)]
-        return [row["task"] for row in rows]
+        return [row["task"] for row in self.rows() if "answer_number" not in row]
+
+    def rows(self) -> list[dict[str, str]]:
+        return [row for path in sorted((self.folder / "out").glob("*.csv")) for row in read(path)]
+
+    def further(self, task_id: str) -> list[dict[str, str]]:
+        """Rows that ask for more, in the order of their answers' numbers."""
+        rows = [row for row in self.rows() if row["task"] == task_id and "answer_number" in row]
+        return sorted(rows, key=lambda row: int(row["answer_number"]))
+
+    def wants(self, task_id: str) -> int:
+        (text,) = (path.read_text() for path in (self.folder / "out").glob("*.txt") if "problems" not in path.name)
+        found = re.search(r"(\d+) different people answer each row", text)
+        assert found
+        return int(found[1]) + len(self.further(task_id))
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        return set(self.further(task_id)[-1]["not_by"].split("; "))
 
     def batches(self) -> int:
         return len([path for path in (self.folder / "out").glob("*.txt") if "problems" not in path.name])

@@ -19,11 +19,13 @@ class Harness:
     """
 
     sends: ClassVar[bool] = False
-    """Tasks leave the house: `holds`, `batches`, `received` and `answer` are asked."""
+    """Tasks leave the house: `holds`, `batches`, `received`, `answer`, `wants` and `keeps_out` are asked."""
     gold: ClassVar[bool] = False
     """The vendor has a gold feature of its own: `golds` is asked."""
     moves: ClassVar[bool] = False
     """A batch has a state at the vendor, launched by wish alone: `state` is asked."""
+    changes: ClassVar[bool] = False
+    """People may change what they answered: `change` is asked."""
     refuses: ClassVar[str] = ""
     """A task whose completion holds this is refused, alone, by the vendor. Empty: it takes everything."""
     http: ClassVar[bool] = False
@@ -64,6 +66,18 @@ class Harness:
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         """A person at the vendor answers the task. Each answers a task once."""
+        raise NotImplementedError
+
+    def change(self, task_id: str, annotator: str, choice: str) -> None:
+        """Who answered the task answers it otherwise."""
+        raise NotImplementedError
+
+    def wants(self, task_id: str) -> int:
+        """How many answers to the task the vendor comes to by itself, those given among them."""
+        raise NotImplementedError
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        """The vendor's ids of those who, as far as it knows or its files say, must not give the task's next answer."""
         raise NotImplementedError
 
     def id_of(self, annotator: str) -> str:

@@ -16,6 +16,7 @@ SECRET = "a-secret-for-webhooks"
 class LabelStudioHarness(Harness):
     sends = True
     http = True
+    changes = True
     refuses = REFUSED
     environment = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_WEBHOOK": SECRET}
     key_variable = "LABEL_STUDIO_API_KEY"
@@ -24,7 +25,7 @@ class LabelStudioHarness(Harness):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.fake, self.server = self.stack.enter_context(label_studio_server())
-        self.fake.users = ["ann", "bob", "cleo"]
+        self.fake.users = ["ann", "bob", "cleo", "dora"]
         self.config = {
             "url": self.server.base_url,
             "auth": "legacy",
@@ -44,12 +45,25 @@ class LabelStudioHarness(Harness):
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         self.fake.annotate(self.task(task_id), annotator, choice)
 
+    def change(self, task_id: str, annotator: str, choice: str) -> None:
+        self.fake.change(self.task(task_id), annotator, choice)
+
+    def wants(self, task_id: str) -> int:
+        task = self.task(task_id)
+        return task["total_annotations"] if task["is_labeled"] else task["overlap"]
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        pk = self.task(task_id)["id"]
+        return {self.id_of(user) for user in self.fake.users if pk not in self.fake.next_for(user)}
+
     def id_of(self, annotator: str) -> str:
         return str(self.fake.users.index(annotator) + 1)
 
     def announcement(self, task_id: str) -> Delivery:
         task = self.task(task_id)
-        body = {"action": "ANNOTATION_CREATED", "annotation": {"id": 1}, "task": {"id": task["id"], "data": {}}}
+        changed = any(one["updated_at"] != one["created_at"] for one in task["annotations"])
+        action = "ANNOTATION_UPDATED" if changed else "ANNOTATION_CREATED"
+        body = {"action": action, "annotation": {"id": 1}, "task": {"id": task["id"], "data": {}}}
         return Delivery(json.dumps(body).encode(), {"x-gauntlet-secret": SECRET})
 
     def forgeries(self, task_id: str) -> list[Delivery]:

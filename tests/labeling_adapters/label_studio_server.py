@@ -53,11 +53,37 @@ class LabelStudioServer:
             "was_cancelled": False,
             "ground_truth": False,
             "lead_time": 2.5,
-            "updated_at": self.clock.isoformat().replace("+00:00", "Z"),
+            "created_at": self.now(),
+            "updated_at": self.now(),
             **more,
         }
         task["annotations"].append(one)
+        self.look_at(task)
         return one
+
+    def change(self, task: dict[str, Any], user: str, choice: str) -> None:
+        """The user's annotation is edited and keeps its id."""
+        self.clock += timedelta(seconds=1)
+        (one,) = (one for one in task["annotations"] if one["completed_by"] == self.users.index(user) + 1)
+        one["result"] = [{**one["result"][0], "value": {"choices": [choice]}}]
+        one["updated_at"] = self.now()
+
+    def now(self) -> str:
+        return self.clock.isoformat().replace("+00:00", "Z")
+
+    def look_at(self, task: dict[str, Any]) -> None:
+        """Counts its annotations, as happens when one is made: then alone it is seen whether it is done."""
+        task["total_annotations"] = sum(not one["was_cancelled"] for one in task["annotations"])
+        task["is_labeled"] = task["total_annotations"] >= task["overlap"]
+
+    def next_for(self, user: str) -> list[int]:
+        """What a user is given to label: what is not done and what they did not answer."""
+        me = self.users.index(user) + 1 if user in self.users else 0
+        return [
+            pk
+            for pk, task in self.tasks.items()
+            if not task["is_labeled"] and me not in {one["completed_by"] for one in task["annotations"]}
+        ]
 
     def answer(self, request: Request) -> Reply:
         """Who asks, then what."""
@@ -83,6 +109,11 @@ class LabelStudioServer:
                 return self.list_tasks(request)
             case ["GET", "api", "tasks", pk] if int(pk) in self.tasks:
                 return Reply(200, self.single(self.tasks[int(pk)]))
+            case ["PATCH", "api", "tasks", pk] if int(pk) in self.tasks:
+                change = json.loads(request.body)
+                assert change.keys() <= {"overlap", "is_labeled"}
+                self.tasks[int(pk)].update(change)
+                return Reply(200, self.tasks[int(pk)])
             case ["GET", "api", "webhooks"]:
                 return Reply(200, [one for one in self.hooks if str(one["project"]) == request.query["project"][0]])
             case ["POST", "api", "webhooks"]:
@@ -116,7 +147,9 @@ class LabelStudioServer:
             return fails(400, "Validation error", validation_errors={"non_field_errors": errors})
         first = max(self.tasks, default=0) + 1
         for pk, one in enumerate(body, first):
-            self.tasks[pk] = {"id": pk, "project": project, "annotations": [], "predictions": [], **one}
+            counted = {"overlap": self.projects[project]["maximum_annotations"], "is_labeled": False}
+            self.tasks[pk] = {"id": pk, "project": project, "annotations": [], "predictions": [], **counted, **one}
+            self.tasks[pk]["total_annotations"] = 0
         ids = {"task_ids": list(range(first, first + len(body)))} if self.names_ids else {"import": 1}
         return Reply(201, {"task_count": len(body), **ids})
 

@@ -84,6 +84,7 @@ class FakeSurge:
     """What the next looks at a report say before it is ready: CREATING, then IN_PROGRESS or RETRYING, or ERROR."""
     projects: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    teams: dict[str, dict[str, Any]] = field(default_factory=dict)
     reports: dict[str, bytes] = field(default_factory=dict)
     launches: int = 0
     clock: itertools.count[int] = field(default_factory=itertools.count)
@@ -121,6 +122,9 @@ class FakeSurge:
             ("POST", f"/tasks/{one}/create-response", self.create_response),
             ("POST", f"/projects/{one}/report", self.report),
             ("GET", f"/projects/{one}/report_status", self.report_status),
+            ("GET", "/teams/list", lambda request: list(self.teams.values())),
+            ("POST", "/teams", self.create_team),
+            ("POST", f"/teams/{one}/add_surgers", self.add_surgers),
         ]
 
     def create_project(self, request: Request) -> object:
@@ -136,6 +140,26 @@ class FakeSurge:
         project |= {"id": self.new_id(), "created_at": self.now()}
         self.projects[project["id"]] = project
         return project
+
+    def create_team(self, request: Request) -> object:
+        body = mapping(request)
+        if body.keys() != {"name", "members", "description"}:
+            raise Refused(422, "name, members and description are wanted")
+        team = {"id": self.new_id(), "created_at": self.now(), **body}
+        self.teams[team["id"]] = team
+        return team
+
+    def add_surgers(self, request: Request, team_id: str) -> object:
+        if team_id not in self.teams:
+            raise Refused(404, "no such team")
+        team = self.teams[team_id]
+        team["members"] = sorted({*team["members"], *mapping(request)["surger_ids"]})
+        return team
+
+    def kept_out(self, project: dict[str, Any]) -> set[str]:
+        """The members of the teams to which a project is forbidden."""
+        teams = [self.teams[key] for key in project.get("qualifications_forbidden", ()) if key in self.teams]
+        return {member for team in teams for member in team["members"]}
 
     def list_projects(self, request: Request) -> object:
         newest_first = list(self.projects.values())[::-1]
@@ -202,6 +226,8 @@ class FakeSurge:
         """A worker's response; the task is complete with as many as the project wants."""
         self.check_answers(task, answers)
         project = self.project(task["project_id"])
+        if worker in self.kept_out(project):
+            raise Refused(422, "the project is forbidden to this worker")
         data = {q[self.keyed_by] or q["text"]: a for q, a in zip(project["questions"], answers, strict=True) if a}
         response = {"id": self.new_id(), "data": data, "completed_at": self.now(), "worker_id": worker}
         task["responses"].append(response)
@@ -309,34 +335,49 @@ class SurgeHarness(Harness):
         self.config = {"base_url": f"{self.server.base_url}/api", "timeout_s": 0.3}
 
     def holds(self) -> list[str]:
-        return [task["fields"]["gauntlet_task"] for task in self.surge.tasks.values()]
+        fields = [task["fields"] for task in self.surge.tasks.values()]
+        return [each["gauntlet_task"] for each in fields if "gauntlet_answer" not in each]
 
     def batches(self) -> int:
-        return len(self.surge.projects)
+        return len([one for one in self.surge.projects.values() if not one["name"].endswith(", more]")])
+
+    def copies(self, task_id: str) -> list[dict[str, Any]]:
+        """The task and its copies, in order of their making."""
+        return [task for task in self.surge.tasks.values() if task["fields"]["gauntlet_task"] == task_id]
+
+    def wants(self, task_id: str) -> int:
+        projects = [self.surge.project(task["project_id"]) for task in self.copies(task_id)]
+        return sum(project["num_workers_per_task"] for project in projects)
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        return self.surge.kept_out(self.surge.project(self.copies(task_id)[-1]["project_id"]))
 
     def received(self) -> bytes:
         return b"\n".join(request.body for request in self.server.requests)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        return next(task for task in self.surge.tasks.values() if task["fields"]["gauntlet_task"] == task_id)
+        return self.copies(task_id)[0]
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
-        self.surge.respond(self.task(task_id), [choice], annotator)
+        waiting = [task for task in self.copies(task_id) if task["status"] != "completed"]
+        self.surge.respond((waiting or [self.task(task_id)])[0], [choice], annotator)
 
     def golds(self) -> dict[str, str]:
         golds = [task for task in self.surge.tasks.values() if task["is_gold_standard"]]
         return {task["fields"]["gauntlet_task"]: task["gold_standards_data"][0] for task in golds}
 
     def state(self) -> str:
-        (project,) = self.surge.projects.values()
-        return str(project["status"])
+        first, *_ = self.surge.projects.values()
+        return str(first["status"])
 
     def announcement(self, task_id: str) -> Delivery:
-        return Delivery(json.dumps(self.surge.shown(self.task(task_id))).encode())
+        """Of the task or the copy that was answered last."""
+        answered = [task for task in self.copies(task_id) if task["responses"]]
+        return Delivery(json.dumps(self.surge.shown((answered or self.copies(task_id))[-1])).encode())
 
     def forgeries(self, task_id: str) -> list[Delivery]:
         """Tasks that are not there, that are another project's, and ids that would be another path."""
-        (project,) = self.surge.projects.values()
+        project, *_ = self.surge.projects.values()
         other = self.surge.create_project(Request("POST", "", {}, {}, json.dumps(ANOTHER).encode()))
         foreign = self.surge.add_task(other["id"], {"gauntlet_task": task_id})  # type: ignore[index]
         ids = [str(uuid.UUID(int=7)), foreign["id"], f"../projects/{project['id']}/delete", "", None, {"id": 1}]

@@ -27,8 +27,9 @@ from labeling_adapters.base import (
     OutgoingBatch,
     OutgoingTask,
     Pushed,
+    Said,
 )
-from labeling_adapters.sending import ATTEMPTS, send
+from labeling_adapters.sending import ATTEMPTS, deepen, send
 from tests.labeling_adapters.dropbox_folder import DropboxHarness
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
@@ -194,6 +195,106 @@ def test_whoever_answered_is_not_counted_again(bench: Bench) -> None:
     assert not set(before) & {label.annotator for label in again}
     if bench.vendor.sends:
         assert [label.annotator for label in again] == [bench.vendor.id_of("bob")]
+
+
+@over(having(lambda kind: kind.changes))
+def test_a_changed_answer_comes_again_under_its_id(bench: Bench) -> None:
+    bench.open()
+    bench.send(TASKS)
+    for annotator in ("ann", "bob"):
+        bench.vendor.answer("task-0", annotator, "Yes")
+    first = bench.labels()
+    known = frozenset(Said(label.external_id, label.choice, label.note) for label in first)
+    answered = replace(TASKS[0], answered_by=frozenset(label.annotator for label in first), said=known)
+    assert bench.labels([answered]) == []
+    bench.vendor.change("task-0", "ann", "Unsure")
+    changed = [replace(label, choice="Unsure") for label in first if label.annotator == bench.vendor.id_of("ann")]
+    assert bench.labels([answered]) == changed
+    announced = bench.vendor.announcement("task-0")
+    assert announced is not None
+    assert changed[0] in bench.adapter().receive(bench.batch, announced)
+    elsewhere = replace(answered, said=frozenset())  # they judged the text in another batch
+    assert bench.labels([elsewhere]) == []
+
+
+def deeper(sent: list[Pushed], annotators: list[str], total: int = 4) -> list[OutgoingTask]:
+    """The first task, answered by these, which is to come to so many answers in all."""
+    by = frozenset(annotators)
+    return [replace(TASKS[0], remote_id=sent[0].remote_id, wanted=1, answered_by=by, total=total, more=1)]
+
+
+@over(SENDING)
+def test_one_more_answer_is_asked_for_once_and_of_somebody_else(bench: Bench) -> None:
+    bench.open()
+    sent = bench.send(TASKS)
+    assert bench.adapter().deepens
+    for annotator in ("ann", "bob", "cleo"):
+        bench.vendor.answer("task-0", annotator, "Unsure")
+    first = [bench.vendor.id_of(annotator) for annotator in ("ann", "bob", "cleo")]
+    for _ in range(2):
+        asked = bench.adapter().deepen(bench.batch, deeper(sent, first))
+        assert asked == [Pushed("task-0", sent[0].remote_id)]
+        assert [bench.vendor.wants(task_id) for task_id in IDS] == [4, 3, 3, 3]
+    assert bench.vendor.keeps_out("task-0") == set(first)
+    assert (sorted(bench.vendor.holds()), bench.vendor.batches()) == (IDS, 1)
+    bench.vendor.answer("task-0", "dora", "No")
+    dora = bench.vendor.id_of("dora")
+    (label,) = bench.labels(deeper(sent, first))
+    assert (label.task_id, label.annotator, label.choice) == ("task-0", dora, "No")
+    assert label in bench.labels([replace(task, total=4) for task in TASKS])
+    announced = bench.vendor.announcement("task-0")
+    assert announced is None or label.annotator in {
+        one.annotator for one in bench.adapter().receive(bench.batch, announced) if isinstance(one, IncomingLabel)
+    }
+    assert bench.adapter().deepen(bench.batch, deeper(sent, [*first, dora], 5))[0].error is None
+    assert (bench.vendor.wants("task-0"), bench.vendor.keeps_out("task-0")) == (5, {*first, dora})
+
+
+@over(having(lambda kind: not kind.sends))
+def test_whoever_is_in_the_house_need_not_be_told_of_more(bench: Bench) -> None:
+    bench.open()
+    sent = bench.send(TASKS)
+    assert not bench.adapter().deepens
+    assert bench.adapter().deepen(bench.batch, deeper(sent, ["ann"])) == [Pushed("task-0", sent[0].remote_id)]
+
+
+@pytest.mark.parametrize("name", having(lambda kind: kind.steps))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_while_more_is_asked_for_asks_for_nothing_twice(
+    name: str, when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nth, died = 0, True
+    while died:
+        nth += 1
+        (folder := tmp_path / str(nth)).mkdir()
+        for bench in bench_of(name, folder, monkeypatch):
+            bench.open()
+            sent = bench.send(TASKS)
+            tasks = deeper(sent, [bench.vendor.id_of("ann")])
+            with monkeypatch.context() as patch:
+                crash_at(nth, when, bench.vendor, patch)
+                try:
+                    bench.adapter().deepen(bench.batch, tasks)
+                    died = False
+                except Crash:
+                    died = True
+            assert [one.error for one in bench.adapter().deepen(bench.batch, tasks)] == [None]
+            assert [bench.vendor.wants(task_id) for task_id in IDS] == [4, 3, 3, 3]
+            assert (sorted(bench.vendor.holds()), bench.vendor.batches()) == (IDS, 1)
+    assert nth > 1
+
+
+@over(OVER_HTTP)
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_failure_while_more_is_asked_for_passes(bench: Bench, fault: str) -> None:
+    bench.open()
+    tasks = deeper(bench.send(TASKS), [bench.vendor.id_of("ann")])
+    for verb in ("GET", "POST", "PATCH"):
+        bench.vendor.server.faults.append(Fault(FAULTS[fault], stored=True, verb=verb))
+    asked = list(deepen(bench.adapter(), bench.batch, tasks, sleep=bench.waits.append))
+    assert [one.error for one in asked] == [None]
+    assert [bench.vendor.wants(task_id) for task_id in IDS] == [4, 3, 3, 3]
+    assert 1 <= len(bench.waits) <= 2
 
 
 @over(SENDING)

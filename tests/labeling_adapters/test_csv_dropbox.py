@@ -179,6 +179,24 @@ def test_columns_may_have_other_names_and_ids_of_their_own(folder: Path) -> None
     assert [one.external_id for one in given(folder, columns=columns)] == ["r-17", "t1:ann"]
 
 
+def test_further_answers_have_a_row_each_that_says_who_is_not_to_give_it(folder: Path) -> None:
+    adapter = adapter_in(folder)
+    by = frozenset({"bob", "ann"})
+    one = replace(TASKS[0], total=3, more=1, answered_by=by)
+    for tasks in ([one], [one], [replace(one, total=4, more=2), replace(TASKS[1], total=3, more=1)]):
+        adapter.deepen(BATCH, tasks)
+    tables = sorted((folder / "out").glob("b1-more-*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    rows = []
+    for table in tables:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows.append([(row["task"], row["answer_number"], row["not_by"]) for row in csv.DictReader(file)])
+    assert rows == [[("t0", "3", "ann; bob")], [("t0", "4", "ann; bob"), ("t1", "3", "")]]
+    returned(folder, COLUMNS + "t0,ann,No\nt0,cleo,No\n")
+    labels = adapter.collect(BATCH, [one])
+    assert [(label.task_id, label.annotator) for label in labels] == [("t0", "cleo")]
+    assert "nobody named in its column `not_by`" in (folder / "out" / "b1.txt").read_text(encoding="utf-8")
+
+
 def test_a_file_on_its_way_in_waits(folder: Path) -> None:
     path = returned(folder, COLUMNS + "t0,ann,Yes\n")
     assert given(folder, settle_seconds=60) == []

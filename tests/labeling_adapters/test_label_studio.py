@@ -193,6 +193,37 @@ def test_looking_costs_a_request_for_a_hundred_tasks(adapter_with: Any, fake: An
     assert len(http.requests) == 3
 
 
+def test_a_deepened_task_alone_is_given_out_again_and_no_overlap_is_lowered(
+    adapter_with: Any, fake: Any, http: HttpServer
+) -> None:
+    adapter = adapter_with()
+    batch = opened(adapter)
+    tasks = sent(adapter, batch)
+    for pk in (1, 2):
+        for user in ("alice", "bob"):
+            fake.annotate(fake.tasks[pk], user, "Unsure")
+    fake.annotate(fake.tasks[3], "alice", "No")
+    fake.users.append("carol")
+    assert fake.next_for("carol") == [3, 4, 5]
+    http.requests.clear()
+    deeper = [replace(tasks[0], total=3, more=1), replace(tasks[2], total=2, more=1)]
+    for _ in range(2):
+        assert [one.error for one in adapter.deepen(batch, deeper)] == [None, None]
+    assert [(request.verb, request.path) for request in http.requests] == [
+        ("GET", "/api/tasks/"),
+        ("PATCH", "/api/tasks/1/"),
+        ("GET", "/api/tasks/"),
+    ]
+    assert [task["overlap"] for task in fake.tasks.values()] == [3, 2, 2, 2, 2]
+    assert (fake.next_for("carol"), fake.next_for("alice")) == ([1, 3, 4, 5], [4, 5])
+    fake.annotate(fake.tasks[1], "carol", "No")
+    adapter.deepen(batch, deeper)
+    assert fake.next_for("dora") == [3, 4, 5]
+    del fake.tasks[1]
+    gone, _ = adapter.deepen(batch, deeper)
+    assert (gone.task_id, str(gone.error)) == ("t0", "label_studio: somebody deleted task 1")
+
+
 def announced(pk: int, action: str = "ANNOTATION_CREATED") -> Delivery:
     return Delivery(json.dumps({"action": action, "task": {"id": pk, "data": {"task": "forged"}}}).encode())
 

@@ -18,7 +18,7 @@ from labeling_adapters import adapter_named
 from labeling_adapters.base import AdapterError, Delivery, LabelingAdapter, OutgoingBatch, OutgoingTask
 from labeling_adapters.sending import send
 from tests.labeling_adapters.http_server import FAULTS, Fault, Reply, Request
-from tests.labeling_adapters.surge_server import ANOTHER, BAD, KEY, SurgeHarness
+from tests.labeling_adapters.surge_server import ANOTHER, BAD, KEY, Refused, SurgeHarness
 
 POLICY = load_policy("injury")
 BATCH = OutgoingBatch("0190f3a2", "test", POLICY, overlap=2, callback_url="https://gauntlet.example/callbacks/s3cret")
@@ -311,6 +311,65 @@ def test_nothing_is_launched_but_by_asking_and_no_more_than_once(vendor: SurgeHa
     with pytest.raises(AdapterError, match="422"):
         adapter_for(vendor).move(batch, "launch")
     assert vendor.surge.launches == 1
+
+
+def deeper(vendor: SurgeHarness, number: int, total: int, *answered_by: str) -> OutgoingTask:
+    remote_id = vendor.task(f"t{number}")["id"]
+    by = frozenset(answered_by)
+    return replace(TASKS[number], remote_id=remote_id, wanted=1, total=total, more=1, answered_by=by)
+
+
+def test_further_answers_are_paid_for_one_by_one_and_launched_with_the_batch(vendor: SurgeHarness) -> None:
+    batch = sent(vendor)
+    adapter_for(vendor).move(batch, "launch")
+    vendor.server.requests.clear()
+    adapter_for(vendor).deepen(batch, [deeper(vendor, 1, 2, "w-1")])  # the first project's two workers are enough
+    assert paths(vendor) == [f"GET /projects/{batch.remote_id}"]
+    tasks = [deeper(vendor, 1, 3, "w-1", "w-2"), deeper(vendor, 2, 4, "w-1", "unnamed-7")]
+    for _ in range(2):
+        adapter_for(vendor, qualifications_forbidden=["team-9"]).deepen(batch, tasks)
+    first, second = vendor.surge.projects.values()
+    (team,) = vendor.surge.teams.values()
+    assert (second["name"], second["num_workers_per_task"]) == ("injury [gauntlet 0190f3a2, more]", 1)
+    assert (second["callback_url"], second["qualifications_forbidden"]) == (BATCH.callback_url, ["team-9", team["id"]])
+    assert team["members"] == ["w-1", "w-2"]
+    copies = [task["fields"] for task in vendor.surge.tasks.values() if task["project_id"] == second["id"]]
+    assert [(one["gauntlet_task"], one["gauntlet_answer"]) for one in copies] == [("t1", "3"), ("t2", "3"), ("t2", "4")]
+    assert (first["status"], second["status"], vendor.surge.launches) == ("in_progress", "in_progress", 2)
+    adapter_for(vendor).deepen(batch, [deeper(vendor, 3, 3, "w-5")])
+    assert (team["members"], vendor.surge.launches) == (["w-1", "w-2", "w-5"], 2)
+
+
+def test_the_second_project_moves_with_the_first(vendor: SurgeHarness) -> None:
+    batch = sent(vendor)
+    adapter_for(vendor).move(batch, "launch")
+    adapter_for(vendor).move(batch, "pause")
+    adapter_for(vendor).deepen(batch, [deeper(vendor, 1, 3, "w-1")])
+    states = [tuple(one["status"] for one in vendor.surge.projects.values())]
+    for move in ("pause", "resume", "pause", "resume", "cancel"):
+        for _ in range(2):
+            adapter_for(vendor).move(batch, move)  # type: ignore[arg-type]
+        states.append(tuple(one["status"] for one in vendor.surge.projects.values()))
+    both = [(each, each) for each in ("in_progress", "paused", "in_progress", "canceled")]
+    assert states == [("paused", "unlaunched"), ("paused", "unlaunched"), *both]
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_answers_come_from_both_projects(vendor: SurgeHarness, reported: bool) -> None:
+    batch = sent(vendor)
+    for worker in ("w-1", "w-2"):
+        vendor.answer("t1", worker, "Unsure")
+    task = deeper(vendor, 1, 3, "w-1", "w-2")
+    adapter_for(vendor).deepen(batch, [task])
+    with pytest.raises(Refused):
+        vendor.answer("t1", "w-1", "No")
+    vendor.answer("t1", "w-3", "No")
+    many = [task, *(replace(one, total=2) for one in TASKS[2:])]
+    for tasks in (many[:1], many):
+        if reported:
+            vendor.server.faults += [Fault(FAULTS["html"], verb="GET")] * (len(tasks) > 1)
+        assert given(vendor, batch, tasks) == [("t1", "w-3", "No")]
+    assert given(vendor, batch, TASKS) == [("t1", "w-1", "Unsure"), ("t1", "w-2", "Unsure")]  # none was deepened
 
 
 def test_the_official_client_reads_reports(vendor: SurgeHarness, official: ModuleType) -> None:

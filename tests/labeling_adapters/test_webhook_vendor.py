@@ -86,7 +86,7 @@ def test_the_file_is_valid_openapi_3_1_and_its_examples_keep_to_it() -> None:
     validate_schema(DOC)
     requests = [(spec["post"]["requestBody"], name) for name, spec in DOC["webhooks"].items()]
     requests.append((DOC["paths"]["/"]["post"]["requestBody"], "labels.created"))
-    responses = [DOC["webhooks"]["tasks.created"]["post"]["responses"]["200"]]
+    responses = [DOC["webhooks"][name]["post"]["responses"]["200"] for name in ("tasks.created", "tasks.deepened")]
     responses.append(DOC["paths"]["/status"]["get"]["responses"]["200"])
     responses.append(DOC["paths"]["/"]["post"]["responses"]["200"])
     checked = 0
@@ -96,7 +96,7 @@ def test_the_file_is_valid_openapi_3_1_and_its_examples_keep_to_it() -> None:
         for one in content["examples"].values():
             assert breaches(name, one["value"]) == []
             checked += 1
-    assert checked == 9
+    assert checked == 11
     broken = deepcopy(DOC)
     del broken["webhooks"]["tasks.created"]["post"]["responses"]["200"]["description"]
     with pytest.raises(JsonSchemaError):
@@ -107,11 +107,18 @@ def test_the_file_is_valid_openapi_3_1_and_its_examples_keep_to_it() -> None:
 def test_every_message_is_as_the_file_says(fake: WebhookVendorServer, http: HttpServer) -> None:
     adapter = adapter_at(http)
     adapter.push(BATCH, [replace(TASKS[0], gold="Yes", score=0.9, answered_by=frozenset({"w2", "w1"}))])
+    answered = frozenset({"w3", "w2", "w1"})
+    adapter.deepen(BATCH, [replace(TASKS[0], remote_id="T-1001", wanted=1, total=3, more=1, answered_by=answered)])
     for move in MOVES:
         adapter.move(BATCH, move)  # type: ignore[arg-type]
-    assert [message["type"] for message in fake.taken] == list(DOC["webhooks"]) == ["tasks.created", *MOVES.values()]
-    assert breaches("TasksCreated", fake.taken[0]) == []
-    assert [breaches("Moved", message) for message in fake.taken[1:]] == [[]] * 4
+    kinds = ["tasks.created", "tasks.deepened", *MOVES.values()]
+    assert [message["type"] for message in fake.taken] == list(DOC["webhooks"]) == kinds
+    assert breaches("TasksCreated", fake.taken[0]) == breaches("TasksDeepened", fake.taken[1]) == []
+    assert [breaches("Moved", message) for message in fake.taken[2:]] == [[]] * 4
+    assert fake.taken[1]["data"] == {
+        "batch": {"id": "0190f3a2-batch"},
+        "tasks": [{"id": "t0", "total": 3, "answered_by": ["w1", "w2", "w3"]}],
+    }
     assert fake.taken[0]["data"] == {
         "batch": {
             "id": "0190f3a2-batch",
@@ -176,6 +183,20 @@ def test_a_repeat_has_the_same_id_and_a_vendor_that_cannot_be_asked_takes_nothin
     assert (len(fake.taken), len(fake.tasks)) == (2, 5)
     assert list(adapter_at(http).held(BATCH)) == list(adapter_at(http).collect(BATCH, TASKS)) == []
     assert (adapter_at(http).poll_seconds, adapter_at(http, status=True).poll_seconds) == (None, 300.0)
+
+
+def test_a_vendor_that_does_not_know_a_task_says_so_and_an_empty_answer_takes_all(
+    fake: WebhookVendorServer, http: HttpServer
+) -> None:
+    adapter = adapter_at(http)
+    adapter.push(BATCH, TASKS[:1])
+    deeper = [replace(task, remote_id=f"T-{1001 + i}", total=3, more=1) for i, task in enumerate(TASKS[:2])]
+    taken, refused = adapter.deepen(BATCH, deeper)
+    assert taken == Pushed("t0", "T-1001")
+    assert (refused.task_id, str(refused.error)) == ("t1", "webhook_vendor: no such task")
+    fake.plain = True
+    assert adapter.deepen(BATCH, [replace(deeper[0], total=4)]) == [Pushed("t0", "T-1001")]
+    assert fake.tasks["t0"]["total"] == 4
 
 
 def test_an_id_is_of_the_content_alone() -> None:

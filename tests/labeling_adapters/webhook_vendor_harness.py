@@ -15,6 +15,7 @@ from tests.labeling_adapters.webhook_vendor_server import REFUSED, SECRET, deliv
 class WebhookVendorHarness(Harness):
     sends = True
     moves = True
+    changes = True
     http = True
     refuses = REFUSED
     environment = {"WEBHOOK_VENDOR_SECRET": SECRET}
@@ -41,6 +42,16 @@ class WebhookVendorHarness(Harness):
 
     def answer(self, task_id: str, annotator: str, choice: str) -> None:
         self.fake.label(task_id, annotator, choice)
+
+    def change(self, task_id: str, annotator: str, choice: str) -> None:
+        self.fake.change(task_id, annotator, choice)
+
+    def wants(self, task_id: str) -> int:
+        task = self.fake.tasks[task_id]
+        return int(task.get("total", task["wanted"]))
+
+    def keeps_out(self, task_id: str) -> set[str]:
+        return set(self.fake.tasks[task_id]["answered_by"])
 
     def state(self) -> str:
         (state,) = self.fake.states.values()

@@ -57,6 +57,9 @@ class WebhookVendorServer:
             self.batches[batch] = data["batch"]
             results = [self.take_task(batch, task) for task in data["tasks"]]
             return Reply(204) if self.plain else Reply(200, {"results": results})
+        if kind == "tasks.deepened":
+            results = [self.deepen(task) for task in data["tasks"]]
+            return Reply(204) if self.plain else Reply(200, {"results": results})
         after = {
             ("batch.launched", "unlaunched"): "in_progress",
             ("batch.paused", "in_progress"): "paused",
@@ -73,6 +76,15 @@ class WebhookVendorServer:
         self.tasks[task["id"]] = {**task, "batch": batch, "remote_id": remote}
         return {"id": task["id"], "status": status, "remote_id": remote}
 
+    def deepen(self, task: dict[str, Any]) -> dict[str, Any]:
+        held = self.tasks.get(task["id"])
+        if held is None:
+            return {"id": task["id"], "status": "refused", "error": "no such task"}
+        status = "accepted" if task["total"] > held.get("total", held["wanted"]) else "duplicate"
+        held["total"] = max(task["total"], held.get("total", held["wanted"]))
+        held["answered_by"] = task["answered_by"]
+        return {"id": task["id"], "status": status}
+
     def status(self, request: Request) -> Reply:
         start = int(request.query.get("cursor", ["0"])[0])
         mine = [task for task in self.tasks.values() if task["batch"] == request.query["batch"][0]]
@@ -87,6 +99,11 @@ class WebhookVendorServer:
         number = 90001 + sum(map(len, self.labels.values()))
         one = {"annotator": annotator, "choice": choice, "seconds": 8.5, "id": f"L-{number}"}
         self.labels.setdefault(task_id, []).append(one)
+
+    def change(self, task_id: str, annotator: str, choice: str, **more: Any) -> None:
+        """The label keeps its id."""
+        (one,) = (one for one in self.labels[task_id] if one["annotator"] == annotator)
+        one.update(choice=choice, **more)
 
     def callback(self, task_id: str) -> Delivery:
         """Its labels, as it posts them."""

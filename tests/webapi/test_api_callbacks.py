@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
+from rest_framework.test import APIClient
 
 from labeling_adapters.base import Delivery
 from tests.labeling_adapters.harness import Harness
@@ -22,11 +24,12 @@ from tests.labeling_adapters.http_server import FAULTS, Fault
 from tests.labeling_adapters.test_contract import HARNESSES
 from tests.labeling_adapters.test_webhook_vendor import breaches
 from tests.labeling_adapters.webhook_vendor_server import delivery as signed
-from webapi.models import Batch, Job, Label, Policy, Snippet
+from webapi.models import Batch, Job, Label, Policy, Snippet, User
 from webapi.services.batches import BatchOrder, batch_create
 from workers.execute import execute
 from workers.vendors import callback_url
 
+Api = Callable[..., APIClient]
 pytestmark = pytest.mark.django_db(transaction=True)
 CALLING = [name for name, harness in HARNESSES.items() if harness.announcement is not Harness.announcement]
 """Vendors that call back."""
@@ -110,6 +113,44 @@ def test_the_same_callback_many_times_at_once_is_one_label(bench: Bench) -> None
     counts = [one.json()["counts"] for one in answers]
     assert sorted(counts, key=str) == [{"duplicate": 1}] * 3 + [{"recorded": 1}]
     assert Label.objects.count() == 1
+
+
+CHANGING = [name for name in CALLING if HARNESSES[name].changes]
+
+
+@pytest.mark.parametrize("bench", CHANGING, indirect=True)
+def test_a_changed_answer_is_a_revision_until_its_batch_ends(bench: Bench, rita: User, api: Api) -> None:
+    def posted() -> dict[str, int]:
+        answer = bench.post(announced(bench))
+        assert answer.status_code == 200
+        return dict(answer.json()["counts"])
+
+    bench.vendor.answer(bench.task, "ann", "Yes")
+    assert posted() == {"recorded": 1}
+    bench.vendor.change(bench.task, "ann", "No")
+    assert [posted(), posted()] == [{"recorded": 1}, {"duplicate": 1}]
+    shown = api(rita).get("/api/v1/labels").json()["results"]
+    assert sorted((one["revision"], one["choice"]) for one in shown) == [(0, "Yes"), (1, "No")]
+    assert len({one["external_id"] for one in shown}) == 1
+    bench.vendor.answer(bench.task, "bob", "No")
+    assert posted() == {"duplicate": 1, "recorded": 1}
+    bench.batch.refresh_from_db()
+    assert bench.batch.state == "done"
+    bench.vendor.change(bench.task, "ann", "Unsure")
+    assert posted() == {"duplicate": 2}
+    assert Label.objects.count() == 3
+
+
+@pytest.mark.parametrize("bench", CHANGING, indirect=True)
+def test_a_change_whose_callback_was_lost_is_found_by_looking(bench: Bench) -> None:
+    bench.vendor.answer(bench.task, "ann", "Yes")
+    looking = Job.objects.get(kind="collect_labels")
+    for choice in ("Yes", "No", "No", "Unsure"):
+        bench.vendor.change(bench.task, "ann", choice)
+        Job.objects.update(not_before=timezone.now())
+        assert execute(looking.pk)
+    rows = Label.objects.order_by("revision").values_list("choice", "counted")
+    assert list(rows) == [("Yes", True), ("No", True), ("Unsure", True)]
 
 
 @pytest.mark.parametrize("bench", ["webhook_vendor"], indirect=True)

@@ -111,6 +111,62 @@ def test_another_choice_under_the_same_lease_is_a_revision_while_the_batch_is_op
     assert Label.objects.count() == 5
 
 
+def test_a_vendors_answer_with_the_same_id_is_a_revision_while_the_batch_is_open(
+    make_batch: MakeBatch, alice: Annotator, bob: Annotator
+) -> None:
+    batch = make_batch(2)
+    task, other = batch.tasks.all()
+    for choice, note, external_id, outcome in [
+        ("Yes", "", "L-1", "recorded"),
+        ("Yes", "", "L-1", "duplicate"),
+        ("No", "", "L-2", "duplicate"),
+        ("No", "", "", "duplicate"),
+        ("No", "", "L-1", "recorded"),
+        ("No", "It was red.", "L-1", "recorded"),
+        ("No", "It was red.", "L-1", "duplicate"),
+    ]:
+        assert said(Answer(task.pk, alice.pk, choice, note=note, external_id=external_id)) == [outcome]
+    rows = list(Label.objects.order_by("revision").values_list("revision", "choice", "note", "external_id", "counted"))
+    assert rows == [(0, "Yes", "", "L-1", True), (1, "No", "", "L-1", True), (2, "No", "It was red.", "L-1", True)]
+    assert counts(task) == ("done", 1, 1, 1)
+    assert said(Answer(task.pk, bob.pk, "Yes", external_id="L-1")) == ["surplus"]  # another's label, though of one id
+    assert said(Answer(other.pk, alice.pk, "Yes")) == ["recorded"]
+    batch.refresh_from_db()
+    assert batch.state == "done"
+    assert said(Answer(task.pk, alice.pk, "Unsure", external_id="L-1")) == ["duplicate"]
+    assert Label.objects.filter(annotator=alice, task=task).count() == 3
+
+
+def test_a_vendors_answer_to_gold_is_closed_once_it_is_told(
+    policy: Policy, make_batch: MakeBatch, make_snippets: MakeSnippets, alice: Annotator
+) -> None:
+    gold = Gold.objects.create(policy=policy, snippet=make_snippets(1, first=9)[0], choice="Yes")
+    task = Task.objects.create(batch=make_batch(1), snippet=gold.snippet, gold=gold)
+    Standing.objects.create(annotator=alice, policy=policy)
+    changed = [Answer(task.pk, alice.pk, choice, external_id="L-1") for choice in ("No", "Unsure", "Yes")]
+    assert [said(answer) for answer in changed[:2]] == [["recorded"], ["recorded"]]
+    Label.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert said(changed[2]) == ["duplicate"]
+    assert list(Label.objects.order_by("revision").values_list("choice", flat=True)) == ["No", "Unsure"]
+
+
+def test_an_answer_without_an_id_stays_as_it_is(make_batch: MakeBatch, alice: Annotator) -> None:
+    task = make_batch(2).tasks.first()
+    assert task is not None
+    assert said(Answer(task.pk, alice.pk, "Yes"), Answer(task.pk, alice.pk, "No")) == ["recorded", "duplicate"]
+    assert Label.objects.get().choice == "Yes"
+
+
+def test_an_id_changes_the_answer_to_its_own_task_alone(
+    make_batch: MakeBatch, make_snippets: MakeSnippets, alice: Annotator
+) -> None:
+    snippets = make_snippets(2)
+    first, second = (make_batch(snippets=snippets, name=name).tasks.get(snippet=snippets[0]) for name in ("a", "b"))
+    assert said(Answer(first.pk, alice.pk, "No", external_id="L-1")) == ["recorded"]
+    assert said(Answer(second.pk, alice.pk, "Yes", external_id="L-1")) == ["duplicate"]
+    assert Label.objects.get().choice == "No"
+
+
 def test_a_revision_of_what_does_not_count_does_not_count(
     make_batch: MakeBatch, alice: Annotator, bob: Annotator
 ) -> None:

@@ -287,7 +287,7 @@ def test_an_export_is_told_with_its_end_and_its_file_is_there(
 
 
 def test_an_export_that_fails_is_told_once_it_is_given_up(rita: User, monkeypatch: Any, settings: Any) -> None:
-    monkeypatch.setattr(transfer, "write_lines", lambda *args: 1 / 0)
+    monkeypatch.setattr(transfer, "write_lines", lambda *args, **kwargs: 1 / 0)
     job = export_create(what="snippets", filters={}, file_format="jsonl", created_by=rita)
     for attempt in range(settings.JOB_MAX_ATTEMPTS):
         assert said(rita) == [], attempt

@@ -19,9 +19,6 @@ from webapi.selectors.agreement import AgreementFigures, has_labels, policies_wi
 from webapi.selectors.agreement_filter import PARTS, AgreementFilter
 from webapi.selectors.disagreements import Disagreement
 
-KAPPA = "Cohen's kappa, bootstrap of items"
-STATISTICS = ("percent", "alpha", "fleiss", "ac1", "ac2")
-
 
 class AgreementScope(StrictSerializer):
     """Which labels are meant; no policy: the newest that has any."""
@@ -235,24 +232,10 @@ def disagreements_csv(rows: Sequence[Disagreement]) -> HttpResponse:
 
 
 def _figure_rows(figures: AgreementFigures) -> Iterator[tuple[str, ...]]:
-    data = figures.as_json()
-    for of, key, part in (
-        ("all", "", data),
-        *((data["by"], part["key"], part) for part in data["parts"]),
-    ):
-        yield (of, key, "unanimous", *rate_cells(part["unanimous"]))
-        for name in STATISTICS:
-            yield (of, key, name, *rate_cells(part["overall"][name]))
-        for choice, value in part["overall"]["per_choice"].items():
-            yield (of, key, f"specific agreement on {choice}", *rate_cells(value))
-    for pair in figures.pairs:
-        value = {"estimate": pair.kappa, "low": pair.low, "high": pair.high, "level": 0.95, "n": pair.items}
-        yield (
-            "pair",
-            f"{pair.a} / {pair.b}",
-            "kappa",
-            *rate_cells({**value, "method": "Cohen's kappa, bootstrap of items"}),
-        )
+    for row in figures.rows():
+        key = f"{row.a.name} / {row.b.name}" if row.a and row.b else row.key
+        statistic = f"{row.statistic} on {row.choice}" if row.choice else row.statistic
+        yield (row.of, key, statistic, *rate_cells(row._asdict()))
 
 
 def _estimate(estimate: float, low: float, high: float, method: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from labeling_adapters.base import Delivery, RefusedLabel
 from webapi.api.base import check_size
 from webapi.services.callbacks import callback_batch, callback_take
-from workers.vendors import NAME_CHARS
+from workers.vendor_answers import NAME_CHARS
 
 
 class Anyhow(BaseContentNegotiation):

@@ -182,6 +182,9 @@ class Task(Row):
     wanted = models.PositiveSmallIntegerField(default=1)
     taken = models.PositiveSmallIntegerField(default=0)
     labelled = models.PositiveSmallIntegerField(default=0)
+    asked_for = models.PositiveSmallIntegerField(null=True, blank=True)
+    """How many answers that count its vendor was asked for: where these are fewer than `wanted`, it is to be asked for
+    more. Empty: nobody was, or the vendor sees by itself what is wanted."""
 
     class Meta(Row.Meta):
         constraints = [
@@ -203,6 +206,9 @@ class Task(Row):
             # Few tasks have one, and each lease and each answer writes a task into all indexes that it is in.
             models.Index(fields=["rival"], condition=~Q(rival=None), name="task_of_rival"),
             models.Index(fields=["gold"], condition=~Q(gold=None), name="task_of_gold"),
+            models.Index(
+                fields=["batch"], condition=Q(state="open", gold=None, asked_for__lt=F("wanted")), name="task_to_deepen"
+            ),
         ]
 
     def __str__(self) -> str:

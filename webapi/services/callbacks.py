@@ -11,7 +11,8 @@ from labeling_adapters.base import AdapterError, Delivery, Forged, NoCallbacks
 from labeling_adapters.http import HttpRefusal
 from webapi.errors import DomainError
 from webapi.models import Batch
-from workers.vendors import Taken, callback_secret, take_callback
+from workers.vendor_answers import Taken
+from workers.vendors import callback_secret, take_callback
 
 logger = logging.getLogger(__name__)
 NOTHING = "There is nothing at this address."

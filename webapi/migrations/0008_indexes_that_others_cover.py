@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapi', '0006_batches_ended_before_followed'),
+        ('webapi', '0007_how_many_answers_a_vendor_was_asked_for'),
     ]
 
     operations = [
