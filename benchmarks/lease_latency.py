@@ -101,7 +101,7 @@ def _one(database: psycopg.Connection[Any], query: str) -> Any:
 
 def measure() -> Latency:
     """Of leases by some labelers in turn, each of whom answers what they took; the first few are outside the clock."""
-    from webapi.models import Annotator, Batch, Role, User
+    from webapi.models import Annotator, Role, User
     from webapi.permissions import Actor
     from webapi.services.labels import LabelInput, labels_record
     from webapi.services.leases import annotator_for, tasks_lease
@@ -113,7 +113,7 @@ def measure() -> Latency:
     for number in range(LEASES + 30):
         user, annotator = people[number % len(people)]
         started = time.perf_counter()
-        (lease,) = tasks_lease(annotator=annotator, batches=Batch.objects.all())
+        (lease,) = tasks_lease(annotator=annotator)
         milliseconds.append((time.perf_counter() - started) * 1000)
         labels_record(user=user, answers=[LabelInput(lease.task_id, lease.token, "No")])
     ordered = sorted(milliseconds[30:])

@@ -164,7 +164,10 @@ TEMPLATES = [
 
 def _database() -> dict[str, object]:
     if DATABASE_URL:
-        return {**dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
+        found = dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)
+        # Only the queries of `webapi.models.compiled` are prepared, once a connection has asked them so often.
+        prepared = {"prepare_threshold": 5} if env_bool("PREPARE_STATEMENTS", True) else {}
+        return {**found, "OPTIONS": {**found.get("OPTIONS", {}), **prepared}}
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": GAUNTLET_HOME / "gauntlet.sqlite3",

@@ -28,6 +28,7 @@ from webapi.models import (
     TaskState,
 )
 from webapi.models.base import locked
+from webapi.models.compiled import compiled
 from webapi.permissions import vendor_of
 from workers.jobs import chunked, enqueue
 from workers.webhooks import tell
@@ -77,14 +78,18 @@ def qualification_size(policy: Policy, standing: Standing | None = None) -> int:
 
 def standing_of(annotator: Annotator, policy: Policy) -> Standing:
     """The annotator's standing under the policy; a new one is qualifying, or qualified where nothing is asked."""
-    found = Standing.objects.filter(annotator=annotator, policy=policy).first()
-    if found is not None:
+    for found in _standing(annotator=annotator.pk, policy=policy.pk):
         found.annotator, found.policy = annotator, policy
         return found
     exempt = annotator.staff or annotator.simulated or not qualification_size(policy)
     state = StandingState.QUALIFIED if exempt else StandingState.QUALIFYING
     made, _ = Standing.objects.get_or_create(annotator=annotator, policy=policy, defaults={"state": state})
     return made
+
+
+@compiled
+def _standing(*, annotator: uuid.UUID, policy: uuid.UUID) -> QuerySet[Standing]:
+    return Standing.objects.filter(annotator=annotator, policy=policy).order_by()
 
 
 def judge(whom: Iterable[tuple[uuid.UUID, Policy]]) -> None:

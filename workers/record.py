@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, F, Q
+from django.db.models import Exists, F, Q, QuerySet
 
 from engine.aggregation import Vote
 from engine.aggregation.depth import wants_another
 from webapi.models import (
     Annotator,
+    Batch,
     BatchState,
     Label,
     Lease,
@@ -29,6 +30,8 @@ from webapi.models import (
     TaskState,
 )
 from webapi.models.base import locked
+from webapi.models.compiled import Update, compiled, compiled_update, insert
+from webapi.models.queue import leases_of
 from workers.aggregate import Votes, posteriors
 from workers.feedback import is_told
 from workers.quality import judge
@@ -96,42 +99,68 @@ def record_labels(answers: Sequence[Answer]) -> list[Recorded]:
     if not answers:
         return []
     with transaction.atomic():
-        # Of the same answer sent twice at once the second sees the first's label; and while somebody answers, they
-        # lease nothing, so that no other task with the same snippet comes to them.
-        staff = _hold_annotators(answers)
-        rows = _hold_tasks({answer.task_id for answer in answers})
-        tasks = {pk: _Open(row) for pk, row in rows.items()}
-        writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
-        recorded = [writing.take(answer) for answer in writing.answers]
-        writing.write()
-        _deepen(tasks.values(), writing.votes)
-        _update(tasks.values())
-        judge({(answer.annotator_id, tasks[answer.task_id].row.batch.policy) for answer in writing.gold})
-        full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
-        for key in sorted(full):
-            full[key].finish_if_complete()
-        tell_labels(writing.new)
+        return record(answers, hold_annotators(answers))
+
+
+def record(answers: Sequence[Answer], annotators: Mapping[uuid.UUID, Annotator]) -> list[Recorded]:
+    """`record_labels` as a part of a transaction that holds the `annotators`."""
+    if not answers:
+        return []
+    staff = {pk: annotator.staff for pk, annotator in annotators.items()}
+    rows = _hold_tasks({answer.task_id for answer in answers})
+    tasks = {pk: _Open(row) for pk, row in rows.items()}
+    writing = _Writing(tasks, [answer for answer in answers if answer.task_id in tasks], staff)
+    recorded = [writing.take(answer) for answer in writing.answers]
+    writing.write()
+    _deepen(tasks.values(), writing.votes)
+    _update(tasks.values())
+    judge({(answer.annotator_id, tasks[answer.task_id].row.batch.policy) for answer in writing.gold})
+    full = {task.row.batch_id: task.row.batch for task in tasks.values() if task.done and not task.row.gold_id}
+    for key in sorted(full):
+        full[key].finish_if_complete()
+    tell_labels(writing.new)
     return recorded
 
 
-def _hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, bool]:
-    """Whether each of the annotators is staff; nobody else changes what they hold until the transaction ends.
+def hold_annotators(answers: Sequence[Answer]) -> dict[uuid.UUID, Annotator]:
+    """Who answers; nobody else changes what they hold until the transaction ends.
 
-    Who answers gold may be paused for it: then what they hold is given back, so its tasks are held with the answered
-    ones, in one order.
+    So of the same answer sent twice at once the second sees the first's label, and while somebody answers, no other
+    task with the same snippet comes to them. Who answers gold may be paused for it: then what they hold is given back,
+    so its tasks are held with the answered ones, in one order.
     """
-    gold = Task.objects.filter(pk__in={answer.task_id for answer in answers}, gold__isnull=False)
-    held = locked(Annotator.objects.filter(pk__in={answer.annotator_id for answer in answers}))
-    found = list(held.annotate(answers_gold=Exists(gold)).values_list("pk", "staff", "answers_gold"))
-    if any(answers_gold for *_, answers_gold in found):
-        live = Lease.objects.filter(annotator__in=[pk for pk, *_ in found], state=LeaseState.LIVE)
-        kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in={answer.task_id for answer in answers})
+    tasks = list({answer.task_id for answer in answers})
+    found = _annotators_held(annotators=list({answer.annotator_id for answer in answers}), tasks=tasks)
+    if any(annotator.answers_gold for annotator in found):  # type: ignore[attr-defined]  # by `_annotators_held`
+        live = Lease.objects.filter(annotator__in=found, state=LeaseState.LIVE)
+        kept = Q(pk__in=list(live.values_list("task", flat=True))) | Q(pk__in=tasks)
         list(locked(Task.objects.filter(kept)).values_list("pk"))
-    return {pk: staff for pk, staff, _ in found}
+    return {annotator.pk: annotator for annotator in found}
+
+
+@compiled
+def _annotators_held(*, annotators: list[uuid.UUID], tasks: list[uuid.UUID]) -> QuerySet[Annotator]:
+    gold = Task.objects.filter(pk__among=tasks, gold__isnull=False)
+    return locked(Annotator.objects.filter(pk__among=annotators)).annotate(answers_gold=Exists(gold))
 
 
 def _hold_tasks(keys: set[uuid.UUID]) -> dict[uuid.UUID, Task]:
-    return locked(Task.objects.all()).select_related("batch__policy", "snippet", "gold").in_bulk(keys)
+    """With their batches, of which those of one batch share one."""
+    tasks = {task.pk: task for task in _tasks_held(tasks=list(keys))}
+    batches = {batch.pk: batch for batch in _batches(batches=list({task.batch_id for task in tasks.values()}))}
+    for task in tasks.values():
+        task.batch = batches[task.batch_id]
+    return tasks
+
+
+@compiled
+def _tasks_held(*, tasks: list[uuid.UUID]) -> QuerySet[Task]:
+    return locked(Task.objects.filter(pk__among=tasks)).annotate(split=F("snippet__split"))
+
+
+@compiled
+def _batches(*, batches: list[uuid.UUID]) -> QuerySet[Batch]:
+    return Batch.objects.filter(pk__among=batches).select_related("policy")
 
 
 class _Writing:
@@ -145,27 +174,24 @@ class _Writing:
         self.new: list[Given] = []
         """What is written, in the order of the answers."""
         self._ended: dict[LeaseState, list[uuid.UUID]] = defaultdict(list)
-        leases = Lease.objects.filter(task__in=tasks, annotator__in=staff)
+        leases = leases_of(tasks=list(tasks))
         self._leases = {(lease.task_id, lease.annotator_id): lease for lease in leases}
         self._latest: dict[Key, Given] = {}
         self._read([task.row for task in tasks.values()])
         policies = {task.row.batch.policy_id: task.row.batch.policy for task in tasks.values()}
         self._choices = {pk: policy.rules.choices for pk, policy in policies.items()}
-        paused = Standing.objects.filter(annotator__in=staff, policy__in=policies, state=StandingState.PAUSED)
-        self._paused = set(paused.values_list("annotator_id", "policy_id"))
+        self._paused = set(_paused(annotators=list(staff), policies=list(policies)))
 
     def _read(self, tasks: Sequence[Task]) -> None:
         """What was answered before: of gold by these annotators, of other snippets by all, for their votes."""
         plain = {task.snippet_id for task in tasks if task.rival_id is None and task.gold_id is None}
         gold = {task.snippet_id for task in tasks if task.gold_id is not None}
         pairs = {(task.snippet_id, task.rival_id) for task in tasks if task.rival_id}
-        if plain or gold:
-            wanted = Q(snippet__in=plain) if plain else Q()
-            wanted |= Q(snippet__in=gold, annotator__in=self._staff) if gold else Q()
-            labels = Label.objects.filter(wanted).annotate(staff=F("annotator__staff"))
-            for label in labels.order_by("revision", "pk"):
-                self._latest[label.snippet_id, None, label.annotator_id] = label
-                self._vote(label, staff=label.staff)
+        labels = _labels(snippets=list(plain)) if plain else []
+        labels += _labels(snippets=list(gold), annotators=list(self._staff)) if gold else []
+        for label in labels:
+            self._latest[label.snippet_id, None, label.annotator_id] = label
+            self._vote(label, staff=label.staff)  # type: ignore[attr-defined]  # annotated by `_labels`
         if pairs:
             given = Preference.objects.filter(snippet__in={first for first, _ in pairs}, annotator__in=self._staff)
             for one in given.order_by("revision"):
@@ -198,16 +224,16 @@ class _Writing:
         self._latest[key] = made
         if isinstance(made, Label):
             self._vote(made, staff=self._staff[answer.annotator_id])
-        if task.row.gold is not None:
+        if task.row.gold_id is not None:
             self.gold.append(answer)
         return Recorded(answer.task_id, "recorded" if made.counted else "surplus", made.pk)
 
     def write(self) -> None:
         """Labels, preferences and ended leases; one statement each."""
-        Label.objects.bulk_create([row for row in self.new if isinstance(row, Label)])
-        Preference.objects.bulk_create([row for row in self.new if isinstance(row, Preference)])
+        insert([row for row in self.new if isinstance(row, Label)])
+        insert([row for row in self.new if isinstance(row, Preference)])
         for state, keys in self._ended.items():
-            Lease.objects.filter(pk__in=keys).update(state=state)
+            _end(state, keys=keys)
 
     def _place(self, task: _Open, lease: Lease | None, answer: Answer) -> bool:
         """Uses up the annotator's live lease; without one takes a free place, if the task still wants an answer."""
@@ -231,6 +257,26 @@ class _Writing:
     def _end(self, lease: Lease, state: LeaseState) -> None:
         lease.state = state
         self._ended[state].append(lease.pk)
+
+
+@compiled
+def _paused(
+    *, annotators: list[uuid.UUID], policies: list[uuid.UUID]
+) -> QuerySet[Standing, tuple[uuid.UUID, uuid.UUID]]:
+    paused = Standing.objects.filter(annotator__among=annotators, policy__among=policies, state=StandingState.PAUSED)
+    return paused.order_by().values_list("annotator_id", "policy_id")
+
+
+@compiled
+def _labels(*, snippets: list[uuid.UUID], annotators: list[uuid.UUID] | None = None) -> QuerySet[Label]:
+    given = Label.objects.filter(snippet__among=snippets)
+    given = given if annotators is None else given.filter(annotator__among=annotators)
+    return given.annotate(staff=F("annotator__staff")).order_by("revision", "pk")
+
+
+@compiled_update
+def _end(state: LeaseState, *, keys: list[uuid.UUID]) -> Update:
+    return Lease.objects.filter(pk__among=keys), {"state": state}
 
 
 def _row(answer: Answer, task: Task, lease: Lease | None) -> Given:
@@ -276,31 +322,29 @@ def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID,
     full = [task for task in tasks if task.labelled and task.is_full() and task.row.state == TaskState.OPEN]
     plain = [task.row for task in full if task.row.gold_id is None and task.row.rival_id is None]
     given = {row.snippet_id: list(votes[row.snippet_id].values()) for row in plain}
-    known = _posteriors(plain, given)
+    policies = {row.batch.policy_id: row.batch.policy for row in plain}
+    deeper: set[uuid.UUID] = set()
+    for policy in policies.values():
+        rows = [row for row in plain if row.batch.policy_id == policy.pk]
+        deeper |= _wanting(policy, rows, {row.snippet_id: given[row.snippet_id] for row in rows})
     for task in full:
-        if task.row in plain and _wants_another(task.row, given[task.row.snippet_id], known.get(task.row.snippet_id)):
+        if task.row.pk in deeper:
             task.wanted += 1
         else:
             task.done = True
 
 
-def _posteriors(tasks: Iterable[Task], given: Votes) -> dict[uuid.UUID, list[float]]:
-    """Of the snippets whose policy asks for it."""
-    asking = {task.snippet_id: task.batch.policy for task in tasks if _asks_confidence(task.batch.policy)}
-    known: dict[uuid.UUID, list[float]] = {}
-    for policy in {policy.pk: policy for policy in asking.values()}.values():
-        known |= posteriors(policy, {pk: given[pk] for pk, its in asking.items() if its.pk == policy.pk})
-    return known
-
-
-def _asks_confidence(policy: Policy) -> bool:
-    return "low_confidence" in policy.rules.depth.more_on
-
-
-def _wants_another(task: Task, given: Sequence[Voted], posterior: Sequence[float] | None) -> bool:
-    answers = [voted.vote.choice for voted in given]
-    test = task.snippet.split == SplitName.TEST
-    return wants_another(task.batch.policy.rules, answers, test=test, posterior=posterior)
+def _wanting(policy: Policy, tasks: Sequence[Task], given: Votes) -> set[uuid.UUID]:
+    """Those of a policy's tasks that want one more label."""
+    rules = policy.rules
+    known = posteriors(policy, given) if "low_confidence" in rules.depth.more_on else {}
+    found = set()
+    for task in tasks:
+        answers = [voted.vote.choice for voted in given[task.snippet_id]]
+        test = task.split == SplitName.TEST  # type: ignore[attr-defined]  # annotated by `_tasks_held`
+        if wants_another(rules, answers, test=test, posterior=known.get(task.snippet_id)):
+            found.add(task.pk)
+    return found
 
 
 def _update(tasks: Iterable[_Open]) -> None:
@@ -310,9 +354,10 @@ def _update(tasks: Iterable[_Open]) -> None:
         alike[task.taken, task.labelled, task.wanted, task.done].append(task.row.pk)
     for (taken, labelled, wanted, done), keys in alike.items():
         if taken or labelled or wanted or done:
-            Task.objects.filter(pk__in=keys).update(
-                taken=F("taken") + taken,
-                labelled=F("labelled") + labelled,
-                wanted=F("wanted") + wanted,
-                **({"state": TaskState.DONE} if done else {}),
-            )
+            _change(done, keys=keys, taken=taken, labelled=labelled, wanted=wanted)
+
+
+@compiled_update
+def _change(done: bool, *, keys: list[uuid.UUID], taken: int, labelled: int, wanted: int) -> Update:
+    counts = {"taken": F("taken") + taken, "labelled": F("labelled") + labelled, "wanted": F("wanted") + wanted}
+    return Task.objects.filter(pk__among=keys), {**counts, **({"state": TaskState.DONE} if done else {})}

@@ -10,11 +10,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling_adapters.signing import sign
 from webapi.models import DeliveryState, Job, JobState, Label, Preference, WebhookDelivery, WebhookEndpoint
 from webapi.models.base import first_id_at
+from webapi.models.compiled import compiled
 from webapi.permissions import PULL, TOKEN_ROLES, Actor, role_of, sees
 from workers.jobs import JobRun, Later, enqueue
 from workers.posting import Tried, post
@@ -111,8 +113,12 @@ def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 def _listeners(event: str) -> list[WebhookEndpoint]:
     """Those switched on that want the event and may be told. One query."""
-    active = WebhookEndpoint.objects.filter(active=True).select_related("owner")
-    return [endpoint for endpoint in active if event in endpoint.events and not refusal(endpoint)]
+    return [endpoint for endpoint in _active() if event in endpoint.events and not refusal(endpoint)]
+
+
+@compiled
+def _active() -> QuerySet[WebhookEndpoint]:
+    return WebhookEndpoint.objects.filter(active=True).select_related("owner")
 
 
 def refusal(endpoint: WebhookEndpoint) -> str:

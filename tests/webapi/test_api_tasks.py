@@ -437,7 +437,7 @@ def test_a_batchs_progress_does_not_tell_of_gold(
 
 def plan(annotator: Annotator, batch: Batch) -> str:
     """How the database would look for a task to lease."""
-    return tasks_for(annotator, batch)[:1].explain()
+    return tasks_for(annotator.pk, batch.pk)[:1].explain()
 
 
 def test_the_next_task_is_found_by_the_index_of_free_tasks(alice: User, make_batch: MakeBatch) -> None:

@@ -59,7 +59,7 @@ def test_annotators_who_work_at_once_share_the_queue(make_batch: Callable[..., B
     def work(number: int) -> int:
         user, given = users[number], 0
         annotator = Annotator.objects.get(user=user)
-        while leases := tasks_lease(annotator=annotator, batches=Batch.objects.all(), count=3):
+        while leases := tasks_lease(annotator=annotator, count=3):
             answers = [LabelInput(lease.task_id, lease.token, "No") for lease in leases]
             outcomes = labels_record(user=user, answers=answers)
             assert [one.outcome for one in outcomes] == ["recorded"] * len(answers)
@@ -84,7 +84,7 @@ def test_one_annotator_with_many_clients_holds_each_task_once(make_batch: Callab
 
     def lease(number: int) -> list[str]:
         annotator = Annotator.objects.get(user=user)
-        return [str(lease.task_id) for lease in tasks_lease(annotator=annotator, batches=Batch.objects.all(), count=5)]
+        return [str(lease.task_id) for lease in tasks_lease(annotator=annotator, count=5)]
 
     held = [key for keys in at_once(lease, 6) for key in keys]
     assert len(held) == len(set(held)) == Lease.objects.count()
@@ -95,7 +95,7 @@ def test_one_annotator_with_many_clients_holds_each_task_once(make_batch: Callab
 def test_the_same_answer_sent_at_once_is_recorded_once(make_batch: Callable[..., Batch]) -> None:
     make_batch(1)
     (user,) = people(1)
-    (lease,) = tasks_lease(annotator=Annotator.objects.get(user=user), batches=Batch.objects.all())
+    (lease,) = tasks_lease(annotator=Annotator.objects.get(user=user))
     answer = LabelInput(lease.task_id, lease.token, "No")
     outcomes = at_once(lambda _: labels_record(user=user, answers=[answer])[0].outcome, 5)
     assert Counter(outcomes) == {"recorded": 1, "duplicate": 4}
@@ -107,7 +107,7 @@ def test_sweepers_at_once_give_a_lease_back_once(make_batch: Callable[..., Batch
     make_batch(10, wanted=2)
     one, two = people(2)
     for user in (one, two):
-        tasks_lease(annotator=Annotator.objects.get(user=user), batches=Batch.objects.all(), count=10)
+        tasks_lease(annotator=Annotator.objects.get(user=user), count=10)
     Lease.objects.filter(annotator__user=one).update(expires_at=F("created_at"))
     now = Lease.objects.order_by("-created_at").values_list("created_at", flat=True)[0]
     assert sum(at_once(lambda _: leases_expire(now), 4)) == 10
@@ -121,7 +121,7 @@ def test_answers_that_come_while_their_leases_run_out_all_count(make_batch: Call
     held = []
     for user in users:
         annotator = Annotator.objects.get(user=user)
-        held.append(tasks_lease(annotator=annotator, batches=Batch.objects.all(), count=TASKS // 2))
+        held.append(tasks_lease(annotator=annotator, count=TASKS // 2))
     Lease.objects.update(expires_at=F("created_at"))
     now = Lease.objects.order_by("-created_at").values_list("created_at", flat=True)[0]
 

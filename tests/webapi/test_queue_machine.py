@@ -109,7 +109,7 @@ class Queue(RuleBasedStateMachine):
         """Takes tasks; a paused annotator gets none."""
         refused = ""
         try:
-            leases = tasks_lease(annotator=self._annotator(who), batches=Batch.objects.all(), count=count)
+            leases = tasks_lease(annotator=self._annotator(who), count=count)
         except DomainError as error:
             leases, refused = [], error.code
         if self._is_paused(who):
@@ -121,7 +121,7 @@ class Queue(RuleBasedStateMachine):
         assert len(golden) < max(len(leases), 2)
         if golden and len(leases) == 1:
             batch, annotator = golden[0].task.batch, self._annotator(who)
-            assert tasks_for(annotator, batch).exists(), "gold alone would say what it is"
+            assert tasks_for(annotator.pk, batch.pk).exists(), "gold alone would say what it is"
         self.tokens[who] += [(lease.task_id, lease.token) for lease in leases]
 
     @rule(who=st.sampled_from(PEOPLE), choice=st.sampled_from(CHOICES), late=st.booleans())
@@ -243,7 +243,7 @@ class Queue(RuleBasedStateMachine):
 
         def work() -> Answer:
             try:
-                leases = tasks_lease(annotator=self._annotator(who), batches=Batch.objects.all(), count=2)
+                leases = tasks_lease(annotator=self._annotator(who), count=2)
             except DomainError as error:
                 return Answer(error.status, error.code)
             self.tokens[who] += [(lease.task_id, lease.token) for lease in leases]

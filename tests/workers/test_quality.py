@@ -61,7 +61,7 @@ def ask(policy: Policy, **quality: object) -> None:
 
 
 def leased(annotator: Annotator, count: int) -> list[Lease]:
-    return tasks_lease(annotator=annotator, batches=Batch.objects.all(), count=count)
+    return tasks_lease(annotator=annotator, count=count)
 
 
 def answer(leases: list[Lease], choice: str) -> list[str]:
@@ -235,6 +235,6 @@ def test_comparisons_since_the_last_good_gold_are_put_back_too(
     rows = Task.objects.filter(rival__isnull=False).order_by("created_at").values_list("state", "taken", "labelled")
     assert list(rows) == [("done", 1, 1), ("open", 0, 0), ("done", 1, 1)]
     assert not Job.objects.exists()  # no consensus is made of comparisons
-    compare = {"batches": Batch.objects.all(), "count": 9, "compare": True}
+    compare = {"count": 9, "compare": True}
     assert tasks_lease(annotator=ann, **compare) == []
     assert [lease.task for lease in tasks_lease(annotator=Annotator.objects.create(name="ben"), **compare)] == [late]

@@ -203,12 +203,21 @@ class Labels(Resource[Label]):
         if isinstance(request.data, dict) and "labels" in request.data:
             many = self.input(ManyLabels)
             return Response(self._record_many(many["labels"], many["next"]))
-        one = self.input(OneLabel)
-        count = one.pop("next")
-        (done,), more = self._record([LabelInput(**one)], count)
+        answer, count = self._one(request.data)
+        (done,), more = self._record([answer], count)
         if done.outcome in REFUSALS:
             refuse(done)
         return Response({**_shown(0, done), **more}, status=201 if done.outcome == "recorded" else 200)
+
+    def _one(self, data: Any) -> tuple[LabelInput, int]:
+        """An answer, and how many tasks are to be leased with it."""
+        if isinstance(data, dict) and type(data.get("next", 0)) is int and 0 <= data.get("next", 0) <= MAX_LEASES:
+            plain = _plainly({name: value for name, value in data.items() if name != "next"})
+            if plain is not None:
+                return plain, data.get("next", 0)
+        one = self.input(OneLabel)
+        count = one.pop("next")
+        return LabelInput(**one), count
 
     def _record(self, answers: Sequence[LabelInput], count: int) -> tuple[Sequence[LabelOutcome], dict[str, Any]]:
         if not count:

@@ -219,14 +219,17 @@ class Tasks(Resource[Lease]):
         after it the task goes to somebody else.
         """
         wanted = self.input(LeaseInput)
-        batches = visible(Batch.objects.all(), "batches", self.actor)
-        if "policy" in wanted:
-            batches = batches.filter(policy__in=policies_named(self.actor, wanted["policy"]))
+        named = policies_named(self.actor, wanted["policy"]) if "policy" in wanted else None
+        policies = None if named is None else list(named.values_list("pk", flat=True))
         if "batch" in wanted:
-            batches = self._batch(batches, wanted["batch"])
-        annotator = annotator_for(actor=self.actor, worker=wanted.get("annotator", ""))
+            self._check_batch(wanted["batch"], policies)
         leases = tasks_lease(
-            annotator=annotator, batches=batches, count=wanted["count"], compare=wanted["kind"] == "compare"
+            annotator=annotator_for(actor=self.actor, worker=wanted.get("annotator", "")),
+            actor=self.actor,
+            policies=policies,
+            batch=wanted.get("batch"),
+            count=wanted["count"],
+            compare=wanted["kind"] == "compare",
         )
         return Response({"tasks": all_shown(leases)})
 
@@ -255,10 +258,9 @@ class Tasks(Resource[Lease]):
             outcomes += leases_release_asked(user=self.user, key=wanted["request"])
         return Response(LeaseOutcomesSerializer({"results": outcomes}).data)
 
-    def _batch(self, batches: QuerySet[Batch], key: Any) -> QuerySet[Batch]:
-        found = batches.filter(pk=key)
-        if not found.exists():
+    def _check_batch(self, key: Any, policies: Sequence[Any] | None) -> None:
+        seen = visible(Batch.objects.filter(pk=key), "batches", self.actor)
+        if not (seen if policies is None else seen.filter(policy__in=policies)).exists():
             raise serializers.ValidationError(
                 {"batch": serializers.ErrorDetail("There is no such batch.", "does_not_exist")}
             )
-        return found

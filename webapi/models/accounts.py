@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapi.models.base import Row, new_id
+from webapi.models.compiled import compiled
 
 
 class Role(models.TextChoices):
@@ -71,12 +73,17 @@ class ApiToken(Row):
     @classmethod
     def find_live(cls, secret: str) -> ApiToken | None:
         """The token with this secret, if it is neither expired nor revoked."""
-        live = cls.objects.select_related("user").filter(revoked_at=None, expires_at__gt=timezone.now())
-        return live.filter(digest=cls.digest_of(secret), user__is_active=True).first()
+        return next(iter(_live_tokens(digest=cls.digest_of(secret), now=timezone.now())), None)
 
     def revoke(self) -> bool:
         """Ends the token. False if it had ended before."""
         return bool(ApiToken.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now()))
+
+
+@compiled
+def _live_tokens(*, digest: str, now: datetime) -> QuerySet[ApiToken]:
+    live = ApiToken.objects.filter(revoked_at=None, expires_at__gt=now, user__is_active=True)
+    return live.filter(digest=digest).select_related("user").order_by()
 
 
 class Annotator(Row):

@@ -16,8 +16,8 @@ class Label(Row):
     """One annotator's answer to one task. Never overwritten: a change is a new row with the next revision."""
 
     task = models.ForeignKey(Task, null=True, blank=True, on_delete=models.PROTECT, related_name="labels")
-    snippet = models.ForeignKey(Snippet, on_delete=models.PROTECT, related_name="labels")
-    annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="labels")
+    snippet = models.ForeignKey(Snippet, on_delete=models.PROTECT, related_name="labels", db_index=False)
+    annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="labels", db_index=False)
     choice = models.CharField(max_length=64)
     revision = models.PositiveSmallIntegerField(default=0)
     seconds = models.FloatField(null=True, blank=True)

@@ -9,11 +9,12 @@ from collections.abc import Collection
 from datetime import datetime
 
 from django.db import models, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Value
 from django.utils import timezone
 
 from webapi.models.accounts import Annotator
 from webapi.models.base import Row, locked
+from webapi.models.compiled import compiled
 from webapi.models.policies import Policy
 from webapi.models.quality import Gold
 from webapi.models.rounds import Round
@@ -147,14 +148,13 @@ class Batch(Row):
         after the transaction (and the sweeper each second). Who opens tasks again holds the batch's row, so that the
         last look sees them.
         """
-        still_open = self.tasks.filter(state=TaskState.OPEN, gold=None)
-        if left := len(still_open.order_by().values_list("pk")[:FEW]):
+        if left := len(_still_open(FEW, batch=self.pk)):
             if left < FEW and transaction.get_connection().in_atomic_block:
                 transaction.on_commit(self.finish_if_complete, robust=True)
             return False
         with transaction.atomic():
             held = locked(Batch.objects.filter(pk=self.pk, state=BatchState.OPEN))
-            if not list(held.values_list("pk")) or still_open.exists():
+            if not list(held.values_list("pk")) or _still_open(1, batch=self.pk):
                 return False
             return bool(held.update(state=BatchState.DONE, finished_at=timezone.now()))
 
@@ -166,9 +166,13 @@ class Task(Row):
     """Random, not sortable: see `new_place`."""
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="tasks")
     snippet = models.ForeignKey(Snippet, on_delete=models.CASCADE, related_name="tasks")
-    rival = models.ForeignKey(Snippet, null=True, blank=True, on_delete=models.CASCADE, related_name="rival_tasks")
+    rival = models.ForeignKey(
+        Snippet, null=True, blank=True, on_delete=models.CASCADE, related_name="rival_tasks", db_index=False
+    )
     """The other completion, in a comparison."""
-    gold = models.ForeignKey(Gold, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks")
+    gold = models.ForeignKey(
+        Gold, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks", db_index=False
+    )
     """The right answer is known: the task tests one annotator and no batch waits for it."""
     place = models.BigIntegerField(default=new_place)
     """Tasks of a batch are leased in this order."""
@@ -199,6 +203,9 @@ class Task(Row):
                 fields=["batch", "place"], condition=Q(state="open", gold=None, taken__lt=F("wanted")), name="task_free"
             ),
             models.Index(fields=["batch"], condition=Q(state="open", gold=None), name="task_open"),
+            # Few tasks have one, and each lease and each answer writes a task into all indexes that it is in.
+            models.Index(fields=["rival"], condition=~Q(rival=None), name="task_of_rival"),
+            models.Index(fields=["gold"], condition=~Q(gold=None), name="task_of_gold"),
             models.Index(
                 fields=["batch"], condition=Q(state="open", gold=None, asked_for__lt=F("wanted")), name="task_to_deepen"
             ),
@@ -208,11 +215,25 @@ class Task(Row):
         return f"task {self.pk}"
 
 
+@compiled
+def _still_open(most: int, *, batch: uuid.UUID) -> QuerySet[Task, tuple[int]]:
+    """A row for each of the batch's tasks that want answers; gold is nobody's work."""
+    return Task.objects.filter(batch=batch, state=TaskState.OPEN, gold=None).order_by().values_list(Value(1))[:most]
+
+
+@compiled
+def leases_of(*, tasks: list[uuid.UUID]) -> QuerySet[Lease]:
+    """Everybody's leases of these tasks, which are few: those of one annotator are looked for among them, and never by
+    a query that could be answered from all that the annotator ever held."""
+    return Lease.objects.filter(task__among=tasks).order_by()
+
+
 class Lease(Row):
     """A task held by one annotator until a time. An annotator has one lease of a task, and may take it up again."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases")
-    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="leases", db_index=False)
+    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="leases", db_index=False)
+    """No index of its own: the planner would walk all that an annotator ever held, for one of them."""
     state = models.CharField(max_length=16, choices=LeaseState, default=LeaseState.LIVE)
     token = models.UUIDField(unique=True)
     expires_at = models.DateTimeField()

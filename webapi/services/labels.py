@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from webapi.errors import DomainError
-from webapi.models import Batch, Lease, LeaseState, User
-from webapi.permissions import Actor, visible
-from webapi.selectors.tasks import leases_by_token
-from webapi.services.leases import tasks_lease
-from workers.record import Answer, Recorded, record_labels
+from webapi.models import Annotator, Lease, LeaseState, User
+from webapi.permissions import Actor
+from webapi.selectors.tasks import Held, leases_by_token
+from webapi.services.leases import lease, retried
+from workers.record import Answer, hold_annotators, record
 
 MAX_LABELS = 1000
 """Labels in one request."""
-ATTEMPTS = 3
 
 Outcome = Literal["recorded", "duplicate", "surplus", "unknown_choice", "lease_not_found"]
 
@@ -57,7 +55,9 @@ def labels_record(*, user: User, answers: Sequence[LabelInput]) -> list[LabelOut
 
     An answer whose lease ran out is late: it still counts if the task wants one, and is kept without counting if not.
     """
-    return _record_under(answers, leases_by_token(user, [answer.lease for answer in answers]))
+    leases = leases_by_token(user, [answer.lease for answer in answers])
+    # Again when the same answer came by another request at the same time: then it is a duplicate.
+    return retried(lambda: _record_under(answers, leases)[0])
 
 
 def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], count: int) -> Answered:
@@ -66,57 +66,57 @@ def labels_record_and_lease(*, actor: Actor, answers: Sequence[LabelInput], coun
     The tasks are such as `tasks_lease` gives to who answered last, under the same policy and of the same kind; none
     where they may have none, or where no answer was kept.
     """
-    tokens = [answer.lease for answer in answers]
-    leases = leases_by_token(actor.user, tokens, "annotator", "task__batch")
-    with transaction.atomic():
-        outcomes = _record_under(answers, leases)
+    leases = leases_by_token(actor.user, [answer.lease for answer in answers], task=True)
+
+    def turn() -> Answered:
+        outcomes, annotators = _record_under(answers, leases)
         kept = [answer.lease for answer, done in zip(answers, outcomes, strict=True) if done.label is not None]
         if not kept:
             return Answered(outcomes, [])
         last = leases[kept[-1]]
-        batches = visible(Batch.objects.filter(policy=last.task.batch.policy_id), "batches", actor)
-        compare = last.task.rival_id is not None
-        try:
-            tasks = tasks_lease(annotator=last.annotator, batches=batches, count=count, compare=compare)
-        except DomainError:
-            tasks = []
-    return Answered(outcomes, tasks)
+        return Answered(outcomes, _lease_after(annotators[last.annotator], last, actor, count))
+
+    return retried(turn)
 
 
-def _record_under(answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Lease]) -> list[LabelOutcome]:
+def _lease_after(annotator: Annotator, last: Held, actor: Actor, count: int) -> list[Lease]:
+    assert last.policy
+    try:
+        return lease(annotator, actor, count, last.rival is not None, policies=[last.policy])
+    except DomainError:
+        return []
+
+
+def _record_under(
+    answers: Sequence[LabelInput], leases: Mapping[uuid.UUID, Held]
+) -> tuple[list[LabelOutcome], Mapping[uuid.UUID, Annotator]]:
+    """What became of the answers, and the annotators, held until the transaction ends."""
     now = timezone.now()
-    held = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
-    recorded = dict(zip(held, _record([_answer(a, leases[a.lease]) for a in held.values()]), strict=True))
-    return [
+    fits = {place: answer for place, answer in enumerate(answers) if _fits(answer, leases.get(answer.lease))}
+    given = [_answer(answer, leases[answer.lease]) for answer in fits.values()]
+    annotators = hold_annotators(given)
+    recorded = dict(zip(fits, record(given, annotators), strict=True))
+    outcomes = [
         LabelOutcome(a.task, recorded[p].outcome, recorded[p].label_id, _is_late(leases[a.lease], now))
         if p in recorded
         else LabelOutcome(a.task, "lease_not_found")
         for p, a in enumerate(answers)
     ]
+    return outcomes, annotators
 
 
-def _fits(answer: LabelInput, lease: Lease | None) -> bool:
-    return lease is not None and lease.task_id == answer.task
+def _fits(answer: LabelInput, lease: Held | None) -> bool:
+    return lease is not None and lease.task == answer.task
 
 
-def _is_late(lease: Lease, now: datetime) -> bool:
+def _is_late(lease: Held, now: datetime) -> bool:
     return lease.state == LeaseState.EXPIRED or (lease.state == LeaseState.LIVE and lease.expires_at < now)
 
 
-def _record(answers: Sequence[Answer]) -> list[Recorded]:
-    """Again when the same answer came by another request at the same time: then it is a duplicate."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return record_labels(answers)
-        except IntegrityError:
-            continue
-    return record_labels(answers)
-
-
-def _answer(given: LabelInput, lease: Lease) -> Answer:
+def _answer(given: LabelInput, lease: Held) -> Answer:
     return Answer(
         task_id=given.task,
-        annotator_id=lease.annotator_id,
+        annotator_id=lease.annotator,
         choice=given.choice,
         seconds=given.seconds,
         note=given.note,

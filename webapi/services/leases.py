@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -18,6 +18,7 @@ from webapi.errors import DomainError
 from webapi.models import (
     Annotator,
     Batch,
+    BatchKind,
     Gold,
     Lease,
     LeaseState,
@@ -29,11 +30,14 @@ from webapi.models import (
     User,
 )
 from webapi.models.base import locked
+from webapi.models.compiled import Update, compiled, compiled_update, insert
+from webapi.models.queue import leases_of
 from webapi.permissions import STAFF, Actor, pull_vendor
-from webapi.selectors.tasks import gold_for, leases_by_token, live_leases, open_batches, tasks_for
+from webapi.selectors.tasks import batches_to_lease, free_tasks, gold_for, leases_by_token, live_leases
 from webapi.services.idempotency import answer_forestall
 from workers.quality import gold_record, judge, qualification_size, standing_of
 
+Result = TypeVar("Result")
 MAX_LEASES = 100
 """Tasks in one request."""
 ATTEMPTS = 3
@@ -57,6 +61,9 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
     user = actor.user
     if worker and actor.role != Role.VENDOR:
         raise DomainError("not_an_annotator", "Only vendors name the worker whom they lease for.")
+    known = _worker(vendor=pull_vendor(user), worker=worker) if worker else _annotator(user=user.pk)
+    if known:
+        return known[0]
     if worker:
         made, _ = Annotator.objects.get_or_create(
             vendor=pull_vendor(user), external_id=worker, defaults={"name": f"{user.username} {worker}"}
@@ -68,47 +75,93 @@ def annotator_for(*, actor: Actor, worker: str = "") -> Annotator:
     return made
 
 
+@compiled
+def _annotator(*, user: uuid.UUID) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(user=user)
+
+
+@compiled
+def _worker(*, vendor: str, worker: str) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(vendor=vendor, external_id=worker)
+
+
 def tasks_lease(
-    *, annotator: Annotator, batches: QuerySet[Batch], count: int = 1, compare: bool = False
+    *,
+    annotator: Annotator,
+    actor: Actor | None = None,
+    policies: Sequence[uuid.UUID] | None = None,
+    batch: uuid.UUID | None = None,
+    count: int = 1,
+    compare: bool = False,
 ) -> list[Lease]:
-    """Up to `count` tasks of the open ones among `batches`, now held by the annotator until the lease runs out.
+    """Up to `count` tasks, now held by the annotator until the lease runs out; none but of batches that `actor` sees.
 
     Batches of a higher priority first, then the oldest. New annotators get the policy's gold first, and everybody now
     and then. Any number of annotators may lease at once: on PostgreSQL rows that another request is taking are
     skipped, not waited for; on SQLite writers queue. Raises DomainError `annotator_paused` or `too_many_leases`.
     """
+
+    def work() -> list[Lease]:
+        (held,) = _annotator_held(annotator=annotator.pk)
+        return lease(held, actor, count, compare, policies=policies, batch=batch)
+
+    return retried(work)
+
+
+def retried(work: Callable[[], Result]) -> Result:
+    """Does the work in one transaction; again where another request was faster (IntegrityError)."""
     for _ in range(ATTEMPTS - 1):
         try:
-            return _lease(annotator, batches, count, compare)
-        except IntegrityError:  # the same annotator leased twice at once, or another took a row: look again
+            with transaction.atomic():
+                return work()
+        except IntegrityError:
             continue
-    return _lease(annotator, batches, count, compare)
-
-
-def _lease(annotator: Annotator, batches: QuerySet[Batch], count: int, compare: bool) -> list[Lease]:
     with transaction.atomic():
-        wanted = min(count, MAX_LEASES, _room(annotator))
-        leased: list[Lease] = []
-        paused: Standing | None = None
-        for batch in open_batches(batches, compare=compare, trusted=annotator.staff):
-            if len(leased) >= wanted:
-                break
-            standing = standing_of(annotator, batch.policy)
-            if standing.state == StandingState.PAUSED:
-                paused = standing
-                continue
-            leased += _lease_from(batch, standing, wanted - len(leased))
+        return work()
+
+
+def lease(
+    annotator: Annotator,
+    actor: Actor | None,
+    count: int,
+    compare: bool,
+    *,
+    policies: Sequence[uuid.UUID] | None = None,
+    batch: uuid.UUID | None = None,
+) -> list[Lease]:
+    """`tasks_lease` as a part of a transaction that holds the annotator. Raises IntegrityError, to be `retried`."""
+    wanted = min(count, MAX_LEASES, _room(annotator))
+    batches = batches_to_lease(
+        actor.role if actor else None,
+        compare,
+        annotator.staff,
+        user=actor.user.pk if actor else None,
+        policies=None if policies is None else list(policies),
+        batch=batch,
+    )
+    leased: list[Lease] = []
+    paused: Standing | None = None
+    for open_ in batches:
+        if len(leased) >= wanted:
+            break
+        standing = standing_of(annotator, open_.policy)
+        if standing.state == StandingState.PAUSED:
+            paused = standing
+            continue
+        leased += _lease_from(open_, standing, wanted - len(leased))
     if paused and not leased:
         raise DomainError("annotator_paused", f"No tasks under {paused.policy.name}: {paused.reason or 'paused'}.")
     return leased
 
 
-def _room(annotator: Annotator) -> int:
-    """How many more leases the annotator, and their vendor, may hold; the rows are locked until the transaction ends.
+@compiled
+def _annotator_held(*, annotator: uuid.UUID) -> QuerySet[Annotator]:
+    """Locked, so that nobody leases the same snippet in two requests at once."""
+    return locked(Annotator.objects.filter(pk=annotator))
 
-    Locking the annotator also lets nobody lease the same snippet in two requests at once.
-    """
-    list(locked(Annotator.objects.filter(pk=annotator.pk)).values_list("pk"))
+
+def _room(annotator: Annotator) -> int:
+    """How many more leases the annotator, and their vendor, may hold; both are locked until the transaction ends."""
     room = settings.LEASES_PER_ANNOTATOR - live_leases(annotator)
     if annotator.vendor:
         list(locked(User.objects.filter(pk=annotator.vendor.partition(":")[2])).values_list("pk"))
@@ -147,6 +200,8 @@ def _gold_tasks(found: Sequence[Gold], batch: Batch, annotator: Annotator) -> li
 
     What the annotator gave back comes to them as the same task again, as others do.
     """
+    if not found:
+        return []
     back = Task.objects.filter(
         gold__in=found, batch=batch, state=TaskState.OPEN, taken=0, leases__annotator=annotator
     ).select_related("snippet")
@@ -160,9 +215,9 @@ def _gold_tasks(found: Sequence[Gold], batch: Batch, annotator: Annotator) -> li
 
 
 def _task_waits(batch: Batch, annotator: Annotator) -> bool:
-    after = cache.get(_hint(batch, annotator))
-    ahead = [] if after is None else tasks_for(annotator, batch, after=after).values_list("pk")[:1]
-    return bool(ahead or tasks_for(annotator, batch).values_list("pk")[:1])
+    after, compare = cache.get(_hint(batch, annotator)), batch.kind == BatchKind.COMPARE
+    ahead = after is not None and free_tasks(compare, 1, False, annotator=annotator.pk, batch=batch.pk, after=after)
+    return bool(ahead or free_tasks(compare, 1, False, annotator=annotator.pk, batch=batch.pk))
 
 
 def _hint(batch: Batch, annotator: Annotator) -> str:
@@ -176,34 +231,45 @@ def _tasks(batch: Batch, annotator: Annotator, count: int) -> list[Task]:
         return []
     hint = _hint(batch, annotator)
     after = cache.get(hint)
-    tasks = _take(tasks_for(annotator, batch, after=after), batch, count)
+    tasks = _take(batch, annotator, count, after=after)
     if after is not None and len(tasks) < count:
-        held = {task.pk for task in tasks}
-        tasks += _take(tasks_for(annotator, batch).exclude(pk__in=held), batch, count - len(tasks))
+        tasks += _take(batch, annotator, count - len(tasks), besides=[task.pk for task in tasks])
     if tasks:
         cache.set(hint, tasks[-1].place, timeout=None)
     return tasks
 
 
-def _take(free: QuerySet[Task], batch: Batch, count: int) -> list[Task]:
+def _take(
+    batch: Batch,
+    annotator: Annotator,
+    count: int,
+    *,
+    after: int | None = None,
+    besides: list[uuid.UUID] | None = None,
+) -> list[Task]:
     """The first `count` free tasks, each with one more taken. Raises IntegrityError if another took one meanwhile."""
-    if connection.features.has_select_for_update_skip_locked:
-        free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    tasks = list(free.select_related("snippet", "rival")[:count])
+    compare = batch.kind == BatchKind.COMPARE
+    tasks = free_tasks(compare, count, True, annotator=annotator.pk, batch=batch.pk, after=after, besides=besides)
     keys = [task.pk for task in tasks]
-    if keys:
-        still = Task.objects.filter(pk__in=keys, state=TaskState.OPEN, taken__lt=F("wanted"))
-        if still.update(taken=F("taken") + 1) != len(keys):
-            raise IntegrityError("another request took a task")
+    if keys and _take_places(keys=keys) != len(keys):
+        raise IntegrityError("another request took a task")
     for task in tasks:
         task.batch = batch
     return tasks
 
 
+@compiled_update
+def _take_places(*, keys: list[uuid.UUID]) -> Update:
+    free = Task.objects.filter(pk__among=keys, state=TaskState.OPEN, taken__lt=F("wanted"))
+    return free, {"taken": F("taken") + 1}
+
+
 def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
     """The annotator's leases of these tasks, taken up again where they had one."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
-    before = {lease.task_id: lease for lease in Lease.objects.filter(task__in=tasks, annotator=annotator)}
+    maybe = [task.pk for task in tasks if getattr(task, "leased_before", True)]
+    others = leases_of(tasks=maybe) if maybe else []
+    before = {lease.task_id: lease for lease in others if lease.annotator_id == annotator.pk}
     new = iter(_new_leases([task for task in tasks if task.pk not in before], annotator))
     leases = []
     for task in tasks:
@@ -214,33 +280,35 @@ def _leases_of(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
             if not lease.take_up_again(expires_at):
                 raise IntegrityError("the lease is live or answered")
             lease.state, lease.expires_at = LeaseState.LIVE, expires_at
-        lease.task, lease.annotator = task, annotator
+            lease.task, lease.annotator = task, annotator
         leases.append(lease)
     return leases
 
 
 def _new_leases(tasks: Sequence[Task], annotator: Annotator) -> list[Lease]:
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
-    return Lease.objects.bulk_create(
-        Lease(
-            task=task,
-            annotator=annotator,
-            token=uuid.uuid4(),
-            expires_at=expires_at,
-            flipped=task.rival_id is not None and random.random() < 0.5,
-        )
-        for task in tasks
+    return insert(
+        [
+            Lease(
+                task=task,
+                annotator=annotator,
+                token=uuid.uuid4(),
+                expires_at=expires_at,
+                flipped=task.rival_id is not None and random.random() < 0.5,
+            )
+            for task in tasks
+        ]
     )
 
 
 def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
     """Holds the user's live leases as long again from now. What ran out and was given back is `not_held`."""
     expires_at = timezone.now() + timedelta(seconds=settings.TASK_LEASE_SECONDS)
-    mine = leases_by_token(user, list(tokens))
-    renewed = Lease.renew_all([lease.pk for lease in mine.values()], expires_at)
+    mine = leases_by_token(user, tokens)
+    renewed = Lease.renew_all([lease.key for lease in mine.values()], expires_at)
     return [
         LeaseOutcome(token, "renewed", expires_at)
-        if token in mine and mine[token].pk in renewed
+        if token in mine and mine[token].key in renewed
         else LeaseOutcome(token, "not_held")
         for token in tokens
     ]
@@ -248,9 +316,9 @@ def leases_renew(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcom
 
 def leases_release(*, user: User, tokens: Sequence[uuid.UUID]) -> list[LeaseOutcome]:
     """Gives the user's live leases back: their tasks are free at once, for the same annotator last."""
-    mine = leases_by_token(user, list(tokens))
-    released = Lease.end_all([lease.pk for lease in mine.values()], LeaseState.RELEASED)
-    first = {token: lease for token, lease in mine.items() if lease.pk in released}
+    mine = leases_by_token(user, tokens)
+    released = Lease.end_all([lease.key for lease in mine.values()], LeaseState.RELEASED)
+    first = {token: lease for token, lease in mine.items() if lease.key in released}
     return [LeaseOutcome(token, "released" if first.pop(token, None) else "not_held") for token in tokens]
 
 
