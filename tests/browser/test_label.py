@@ -283,8 +283,10 @@ def test_no_more_than_two_tasks_are_held_ahead(alice: User, signed_in: NewContex
     page = signed_in(alice).new_page()
     begin(page)
     for done in range(1, 4):
-        page.wait_for_load_state("networkidle")
-        assert Lease.objects.filter(state=LeaseState.LIVE).count() == 3
+        live = Lease.objects.filter(state=LeaseState.LIVE)
+        wait_for(lambda live=live: live.count() >= 3, page)
+        page.wait_for_timeout(300)  # the next would be asked for within this
+        assert live.count() == 3
         page.keyboard.press("y")
         page.keyboard.press("Enter")
         wait_for(lambda done=done: Label.objects.count() == done, page)
