@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, Exists, F, OuterRef, PositiveSmallIntegerField, Q, QuerySet, Subquery, When
+from django.db.models import Case, F, PositiveSmallIntegerField, Q, QuerySet, When
 from django.utils import timezone
 
 from engine.aggregation.gold import verdict
@@ -16,7 +15,6 @@ from webapi.models import (
     Annotator,
     Batch,
     BatchState,
-    Gold,
     Label,
     Lease,
     LeaseState,
@@ -30,50 +28,12 @@ from webapi.models import (
 from webapi.models.base import locked
 from webapi.models.compiled import compiled
 from webapi.permissions import vendor_of
+from webapi.selectors.gold_answers import gold_answers, gold_record, qualification_size
 from workers.jobs import chunked, enqueue
 from workers.webhooks import tell
 
 CHUNK = 1000
 """Tasks in one statement."""
-
-
-class GoldRecord(NamedTuple):
-    """Answers to gold that count."""
-
-    right: int
-    wrong: int
-
-
-def gold_answers(annotator_id: uuid.UUID, policy: Policy, *, since: datetime | None = None) -> QuerySet[Label]:
-    """The annotator's standing answers to gold of the policy, the earliest first."""
-    labels = Label.objects.filter(annotator=annotator_id, task__gold__policy=policy)
-    if since is not None:
-        labels = labels.filter(created_at__gte=since)
-    newest = Label.objects.filter(snippet=OuterRef("snippet"), annotator=annotator_id).order_by("-revision")
-    return labels.filter(pk=Subquery(newest.values("pk")[:1])).order_by("pk")
-
-
-def gold_record(standing: Standing) -> GoldRecord:
-    """Right and wrong answers to gold since the annotator's slate was clean."""
-    answers = gold_answers(standing.annotator_id, standing.policy, since=standing.since)
-    right = answers.filter(choice=F("task__gold__choice")).count()
-    return GoldRecord(right, answers.count() - right)
-
-
-def qualification_size(policy: Policy, standing: Standing | None = None) -> int:
-    """How many gold tasks a new annotator answers first: as many as the policy asks, or as there are.
-
-    For one with a standing, what they answered since their slate was clean counts among those that are there, and
-    what they answered before does not: it cannot be asked again.
-    """
-    wanted = policy.rules.quality.qualification
-    if not wanted:
-        return 0
-    gold = Gold.objects.filter(policy=policy, active=True)
-    if standing is None:
-        return min(wanted, gold.count())
-    answered = Label.objects.filter(snippet=OuterRef("snippet"), annotator=standing.annotator_id)
-    return min(wanted, gold.filter(~Exists(answered)).count() + sum(gold_record(standing)))
 
 
 def standing_of(annotator: Annotator, policy: Policy) -> Standing:

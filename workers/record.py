@@ -32,8 +32,8 @@ from webapi.models import (
 from webapi.models.base import locked
 from webapi.models.compiled import Update, compiled, compiled_update, insert
 from webapi.models.queue import leases_of
+from webapi.selectors.feedback import is_told
 from workers.aggregate import Votes, posteriors
-from workers.feedback import is_told
 from workers.quality import judge
 from workers.votes import Voted
 from workers.webhooks import tell_labels

@@ -25,8 +25,8 @@ from webapi.errors import ERROR_CODES, DomainError
 from webapi.models import Annotator, ApiToken, Label, Role, StandingState
 from webapi.permissions import RIGHTS, Actor, may, pull_vendor, sees
 from webapi.selectors.dashboard import annotator_figures
+from webapi.selectors.feedback import told_gold
 from webapi.selectors.standings import standings_of
-from workers.feedback import told_gold
 
 
 class FiguresSerializer(serializers.Serializer[Any]):

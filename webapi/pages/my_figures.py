@@ -12,8 +12,8 @@ from django.shortcuts import render
 from webapi.models import Annotator
 from webapi.pages.access import PageRequest, page
 from webapi.selectors.dashboard import LabelFilter, annotator_figures, given_labels, labels_per_day
+from webapi.selectors.feedback import told_gold
 from webapi.selectors.standings import standings_of
-from workers.feedback import told_gold
 
 LEARN_FROM = 50
 """Wrong answers on the page; the API lists all."""

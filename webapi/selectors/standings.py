@@ -8,8 +8,8 @@ from django.db.models import F
 
 from engine.evaluation.rates import Rate, clopper_pearson
 from webapi.models import Annotator, Policy, Standing, StandingState
-from workers.feedback import told_gold
-from workers.quality import gold_record, qualification_size
+from webapi.selectors.feedback import told_gold
+from webapi.selectors.gold_answers import gold_record, qualification_size
 
 
 class Progress(NamedTuple):

@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from webapi.errors import DomainError
 from webapi.models import Annotator, Policy, Standing, StandingState
-from workers.quality import PutBack, pause, put_back, qualification_size, standing_of
+from webapi.selectors.gold_answers import qualification_size
+from workers.quality import PutBack, pause, put_back, standing_of
 
 
 def annotator_pause(*, annotator: Annotator, policy: Policy, reason: str) -> Standing:

@@ -33,9 +33,10 @@ from webapi.models.base import locked
 from webapi.models.compiled import Update, compiled, compiled_update, insert
 from webapi.models.queue import leases_of
 from webapi.permissions import STAFF, Actor, pull_vendor
+from webapi.selectors.gold_answers import gold_record, qualification_size
 from webapi.selectors.tasks import batches_to_lease, free_tasks, gold_for, leases_by_token, live_leases
 from webapi.services.idempotency import answer_forestall
-from workers.quality import gold_record, judge, qualification_size, standing_of
+from workers.quality import judge, standing_of
 
 Result = TypeVar("Result")
 MAX_LEASES = 100

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from webapi.models import Annotator, Label, Policy, Standing, StandingState
-from workers.quality import gold_answers, qualification_size
+from webapi.selectors.gold_answers import gold_answers, qualification_size
 
 FURTHER = 20
 """Hidden gold is told of after so many further answers, so that nobody learns to know it by when they are told,"""

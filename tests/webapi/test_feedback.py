@@ -9,9 +9,10 @@ import pytest
 from django.utils import timezone
 
 from webapi.models import Annotator, Batch, Gold, Label, Policy, Snippet, Standing, StandingState, Task
+from webapi.selectors.feedback import FURTHER, LATER, told_gold
+from webapi.selectors.gold_answers import qualification_size
 from webapi.services.policies import policy_create
-from workers.feedback import FURTHER, LATER, told_gold
-from workers.quality import pause, qualification_size, standing_of
+from workers.quality import pause, standing_of
 from workers.record import Answer, record_labels
 
 pytestmark = pytest.mark.django_db
