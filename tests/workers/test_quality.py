@@ -25,17 +25,9 @@ from webapi.models import (
     Task,
     User,
 )
+from webapi.selectors.gold_answers import GoldRecord, gold_record, qualification_size
 from webapi.services.leases import tasks_lease
-from workers.quality import (
-    GoldRecord,
-    PutBack,
-    gold_record,
-    pause,
-    put_back,
-    qualification_size,
-    standing_of,
-    to_put_back,
-)
+from workers.quality import PutBack, pause, put_back, standing_of, to_put_back
 from workers.record import Answer, record_labels
 
 pytestmark = pytest.mark.django_db
