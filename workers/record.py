@@ -16,6 +16,7 @@ from engine.aggregation.depth import wants_another
 from webapi.models import (
     Annotator,
     Batch,
+    BatchKind,
     BatchState,
     Label,
     Lease,
@@ -320,7 +321,7 @@ def _is_closed(before: Given, task: Task) -> bool:
 def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID, Voted]]) -> None:
     """Tasks that have what they wanted want one more where the policy's depth says so; the others are done."""
     full = [task for task in tasks if task.labelled and task.is_full() and task.row.state == TaskState.OPEN]
-    plain = [task.row for task in full if task.row.gold_id is None and task.row.rival_id is None]
+    plain = [task.row for task in full if _may_deepen(task.row)]
     given = {row.snippet_id: list(votes[row.snippet_id].values()) for row in plain}
     policies = {row.batch.policy_id: row.batch.policy for row in plain}
     deeper: set[uuid.UUID] = set()
@@ -332,6 +333,11 @@ def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID,
             task.wanted += 1
         else:
             task.done = True
+
+
+def _may_deepen(task: Task) -> bool:
+    """Gold and comparisons have no depth, and an audit none either: a trusted labeler has the last word."""
+    return task.gold_id is None and task.rival_id is None and task.batch.kind != BatchKind.AUDIT
 
 
 def _wanting(policy: Policy, tasks: Sequence[Task], given: Votes) -> set[uuid.UUID]:

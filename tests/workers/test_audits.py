@@ -114,7 +114,8 @@ def test_a_sweep_between_any_two_statements_does_not_close_the_audits(
 
 
 def test_what_no_trusted_labeler_may_take_is_not_drawn(ended: Batch, bob: User, alice: User, api: Api) -> None:
-    """Bob is the only one who is trusted. Alice is not: what she answered or wrote is drawn."""
+    """Bob is the only one who is trusted. Alice is not: what she answered or wrote is drawn. Where bob says otherwise than
+    she did, nobody else is asked, though the test set wants a third label of what two differ in."""
     trusted = Annotator.objects.create(name="bob", user=bob, staff=True)
     other = Annotator.objects.create(name="alice", user=alice)
     tasks = list(ended.tasks.order_by("pk"))
@@ -123,6 +124,7 @@ def test_what_no_trusted_labeler_may_take_is_not_drawn(ended: Batch, bob: User, 
     Label.objects.create(task=tasks[20], snippet=tasks[20].snippet, annotator=other, choice="No")
     Snippet.objects.filter(tasks__in=tasks[10:15]).update(author=trusted)
     Snippet.objects.filter(tasks__in=tasks[15:20]).update(author=other)
+    Snippet.objects.filter(tasks=tasks[20]).update(split="test")
     everything(ended)
     assert draw_audits(JobRun(Job(args={"batch": str(ended.pk)}))) == {"audits": 25, "of": 25}
     assert drawn() == sorted(str(task.snippet_id) for task in tasks[15:])
