@@ -114,8 +114,8 @@ def test_a_sweep_between_any_two_statements_does_not_close_the_audits(
 
 
 def test_what_no_trusted_labeler_may_take_is_not_drawn(ended: Batch, bob: User, alice: User, api: Api) -> None:
-    """Bob is the only one who is trusted. Alice is not: what she answered or wrote is drawn. Where bob says otherwise than
-    she did, nobody else is asked, though the test set wants a third label of what two differ in."""
+    """Bob is the only one who is trusted. Alice is not: what she answered or wrote is drawn. Where bob says otherwise,
+    nobody else is asked, though the test set wants a third label of what two differ in."""
     trusted = Annotator.objects.create(name="bob", user=bob, staff=True)
     other = Annotator.objects.create(name="alice", user=alice)
     tasks = list(ended.tasks.order_by("pk"))
