@@ -67,6 +67,12 @@ class SubstitutionEngine:
         self._table = white_box.embeddings
         self._mean = self._table.mean(axis=0)
 
+    def prepare(self, snippets: Sequence[Snippet]) -> None:
+        """Has the gradients of these texts at hand, by as few backward passes as can be."""
+        new = {one.content_hash: one for one in snippets if self._gradients.get(one.content_hash) is None}
+        for key, found in zip(new, self._white_box.gradients(list(new.values())), strict=True):
+            self._gradients.put(key, found)
+
     def saliency(self, snippet: Snippet) -> list[WordSaliency]:
         """Each word of the completion, in order. One backward pass, none for a text seen lately."""
         found = self._gradient(snippet)
