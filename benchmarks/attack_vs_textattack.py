@@ -229,7 +229,9 @@ def _said(snippet: Snippet) -> set[str]:
 def report(runs: Mapping[str, Run], *, passed: float, quick: bool) -> None:
     """The table, and the last line."""
     n = next(iter(runs.values())).seeds
-    print(f"{n} injuries that the victim rejects; it lets {passed:.0%} of the others pass. One process of one thread each")
+    print(
+        f"{n} injuries that the victim rejects; it lets {passed:.0%} of the others pass. One process of one thread each"
+    )
     columns = ("success", "per cpu-min", "queries", "per success", "similarity", "words gone", "cpu-s")
     print(f"{'':<40}" + "".join(f"{name:>13}" for name in columns))
     for name, run in runs.items():

@@ -238,9 +238,13 @@ def report(
         threads=threads(),
         clicks=len(seen),
         by_length={n: [round(p95(column), 1) for column in zip(*found, strict=True)] for n, found in sweep.items()},
-        by_candidates={k: [round(p95(column), 1) for column in zip(*found, strict=True)] for k, found in counts.items()},
+        by_candidates={
+            k: [round(p95(column), 1) for column in zip(*found, strict=True)] for k, found in counts.items()
+        },
         first_order_order={
-            name: dict(zip(Closeness._fields, (round(float(np.mean(c)), 3) for c in zip(*found, strict=True)), strict=True))
+            name: dict(
+                zip(Closeness._fields, (round(float(np.mean(c)), 3) for c in zip(*found, strict=True)), strict=True)
+            )
             for name, found in orders.items()
         },
     )

@@ -60,8 +60,8 @@ Move = Callable[["SubstitutionEngine", State, int], list[State]]
 """Engine (with the state's gradient at hand), state, words a place -> proposals."""
 Check = Callable[[Snippet, State], bool]
 """Seed, proposal -> whether it is allowed; costs nothing."""
-Constraint = Callable[[Snippet, Sequence[State]], Generator[Ask, Any, list[bool]]]
-"""Seed, proposals -> which of them are allowed; asks a model."""
+Constraint = Callable[[Snippet, Sequence[State]], Generator[Ask, Any, list[float]]]
+"""Seed, proposals -> how much room the limit leaves each, below 0 where it is not allowed; asks a model."""
 
 
 class Goal(NamedTuple):
@@ -87,8 +87,8 @@ class Plan(NamedTuple):
     engine: SubstitutionEngine
     candidates: int
     """Words a place."""
-    scored: int
-    """Proposals of a step that are scored exactly, the most promising."""
+    tried: int
+    """Proposals of a step that are tried, the most promising: those that the constraints allow are scored."""
     width: int
     """States that are followed at a time."""
     max_edits: int

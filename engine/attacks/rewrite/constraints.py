@@ -42,11 +42,11 @@ def keeps_words(policy: Policy, value: bool) -> Check:
 def similarity(policy: Policy, value: float) -> Constraint:
     """Cosine of the completions' sentence embeddings, rewriting and seed, at least `value`."""
 
-    def allows(seed: Snippet, states: Sequence[State]) -> Generator[Ask, Any, list[bool]]:
+    def room(seed: Snippet, states: Sequence[State]) -> Generator[Ask, Any, list[float]]:
         vectors = yield Ask("vectors", [seed, *(state.snippet for state in states)])
-        return [bool(cosine >= value) for cosine in vectors[1:] @ vectors[0]]
+        return [float(cosine) - value for cosine in vectors[1:] @ vectors[0]]
 
-    return allows
+    return room
 
 
 CHECKS: dict[str, Callable[[Policy, Any], Check]] = {
@@ -56,4 +56,4 @@ CHECKS: dict[str, Callable[[Policy, Any], Check]] = {
 }
 """Name -> factory of policy and value. They cost nothing, so every proposal is checked before it is scored."""
 CONSTRAINTS: dict[str, Callable[[Policy, Any], Constraint]] = {"similarity": similarity}
-"""Name -> factory of policy and value. They ask a model, so they are asked of what would be followed."""
+"""Name -> factory of policy and value. They ask a model of the completion, before the classifier is asked."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.attacks.paraphrasers import clauses
-from engine.attacks.rewrite.base import Kind, Move, State, after_edit
+from engine.attacks.rewrite.base import Edit, Kind, Move, State, after_edit
 from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
-from engine.attacks.substitution.words import gaps, words
+from engine.attacks.substitution.words import Slot, gaps, words
 
 
 def replace(engine: SubstitutionEngine, state: State, candidates: int) -> list[State]:
@@ -38,7 +38,12 @@ def turn_clauses(engine: SubstitutionEngine, state: State, candidates: int) -> l
 
 
 def _after(state: State, kind: Kind, suggestions: Sequence[Suggestion]) -> list[State]:
-    return [after_edit(state, kind, one.snippet.completion, one.estimate) for one in suggestions]
+    made = (after_edit(state, kind, one.snippet.completion, one.estimate) for one in suggestions)
+    return [one for one in made if state.is_open(_changed(one.edits[-1]))]  # an article beside it may change as well
+
+
+def _changed(edit: Edit) -> Slot:
+    return Slot(edit.at, edit.at + len(edit.before))
 
 
 MOVES: dict[str, Move] = {"clause": turn_clauses, "delete": delete, "insert": insert, "replace": replace}

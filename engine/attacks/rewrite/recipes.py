@@ -25,8 +25,8 @@ class Recipe(BaseModel):
     """Name -> value; methods E.3."""
     candidates: int = Field(24, ge=1)
     """Words a place."""
-    scored: int = Field(24, ge=1)
-    """Proposals of a step that are scored exactly."""
+    tried: int = Field(24, ge=1)
+    """Proposals of a step that are tried: those that the constraints allow are scored."""
     width: int = Field(4, ge=1)
     """States that are followed at a time."""
     max_edits: int = Field(6, ge=1)

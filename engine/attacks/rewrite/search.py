@@ -129,7 +129,7 @@ def _plan(engine: SubstitutionEngine, threshold: float, recipe: Recipe, policy: 
         constraints=[CONSTRAINTS[name](policy, value) for name, value in limits.items() if name in CONSTRAINTS],
         engine=engine,
         candidates=recipe.candidates,
-        scored=recipe.scored,
+        tried=recipe.tried,
         width=recipe.width,
         max_edits=recipe.max_edits,
     )

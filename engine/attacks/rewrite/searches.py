@@ -1,44 +1,41 @@
 """In which order rewritings are tried. One function a search; the registry is at the end.
 
-Constraints are asked late, of the few that would be followed: they cost as much as the classifier, and most proposals
-are never followed.
+What a step proposes is tried in parts, the most promising first, and the step ends where enough is found. Constraints
+are asked before the classifier: they read the completion only, the classifier reads the prompt as well.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Iterator, Sequence
+import math
+from collections.abc import Generator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.attacks.rewrite.base import Ask, Found, Plan, Search, State
 from engine.snippets import Snippet
 
 Steps = Generator[Ask | Found, Any, None]
-_CHECKED = 4
-"""Proposals whose constraints are asked at a time."""
+_PART = 8
+"""Proposals tried at a time."""
+
+
+class _Tried(NamedTuple):
+    """What a step came to."""
+
+    found: int
+    others: list[State]
+    """Allowed and not accepted, with edits left; the lowest margin first."""
 
 
 def beam(start: State, plan: Plan) -> Steps:
     """The `width` best states of each step go on to the next; `width` 1 is the greedy search."""
-    seen = {start.snippet.content_hash}
-    states, found = [start], 0
-    while states:
-        yield Ask("gradients", [state.snippet for state in states])
-        scored = yield from _scored(start.snippet, states, plan, seen)
-        states = []
-        for few in _few(scored):
-            for state in (yield from _allowed(start.snippet, few, plan)):
-                if plan.goal.reached(state):
-                    yield Found(state)
-                    found += 1
-                elif len(state.edits) < plan.max_edits:
-                    states.append(state)
-                if found == plan.goal.wanted:
-                    return
-            if len(states) >= plan.width:
-                states = states[: plan.width]
-                break
+    seen, wanted = {start.snippet.content_hash}, plan.goal.wanted
+    states = [start]
+    while states and wanted:
+        tried = yield from _step(start.snippet, states, plan, seen, wanted)
+        wanted -= tried.found
+        states = tried.others[: plan.width]
 
 
 def best_first(start: State, plan: Plan) -> Steps:
@@ -46,57 +43,63 @@ def best_first(start: State, plan: Plan) -> Steps:
 
     Of each state that is looked at, the `width` best that follow are kept.
     """
-    seen, order, found = {start.snippet.content_hash}, count(), 0
+    seen, wanted, order = {start.snippet.content_hash}, plan.goal.wanted, count()
     heap = [(start.logit, next(order), start)]
-    while heap:
+    while heap and wanted:
         *_, best = heapq.heappop(heap)
-        yield Ask("gradients", [best.snippet])
-        scored = yield from _scored(start.snippet, [best], plan, seen)
-        followed = 0
-        for few in _few(scored):
-            for state in (yield from _allowed(start.snippet, few, plan)):
-                if plan.goal.reached(state):
-                    yield Found(state)
-                    found += 1
-                elif len(state.edits) < plan.max_edits:
-                    heapq.heappush(heap, (state.logit, next(order), state))
-                followed += 1
-                if found == plan.goal.wanted:
-                    return
-            if followed >= plan.width:
-                break
+        tried = yield from _step(start.snippet, [best], plan, seen, wanted)
+        wanted -= tried.found
+        for state in tried.others[: plan.width]:
+            heapq.heappush(heap, (state.logit, next(order), state))
 
 
-def _scored(seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str]) -> Generator[Ask, Any, list[State]]:
-    """What the moves make of the states, the most promising of it scored exactly, the lowest margin first."""
+def _step(
+    seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str], wanted: int
+) -> Generator[Ask | Found, Any, _Tried]:
+    """Tries what the moves make of the states until `wanted` rewritings are found; of a part the most similar first."""
+    yield Ask("gradients", [state.snippet for state in states])
+    proposals = _proposals(seed, states, plan, seen)
+    found, others = 0, list[State]()
+    for at in range(0, len(proposals), _PART):
+        rooms = yield from _rooms(seed, proposals[at : at + _PART], plan)
+        logits = yield Ask("logits", [state.snippet for state, _ in rooms])
+        tried = [(room, state._replace(logit=logit)) for (state, room), logit in zip(rooms, logits, strict=True)]
+        for _, state in sorted(tried, key=lambda one: -one[0]):
+            if not plan.goal.reached(state):
+                others.append(state)
+                continue
+            yield Found(state)
+            found += 1
+            if found == wanted:
+                return _Tried(found, [])
+    others.sort(key=lambda state: state.logit)
+    return _Tried(found, [state for state in others if len(state.edits) < plan.max_edits])
+
+
+def _proposals(seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str]) -> list[State]:
+    """The most promising of what the moves make of the states and no check forbids, none of it seen before."""
     made = [one for state in states for move in plan.moves for one in move(plan.engine, state, plan.candidates)]
     made.sort(key=lambda proposal: proposal.logit)
-    best: dict[str, State] = {}
+    best: list[State] = []
     for proposal in made:
         key = proposal.snippet.content_hash
         if key not in seen and all(check(seed, proposal) for check in plan.checks):
-            best[key] = proposal
+            best.append(proposal)
             seen.add(key)
-        if len(best) == plan.scored:
+        if len(best) == plan.tried:
             break
-    if not best:
-        return []
-    logits = yield Ask("logits", [proposal.snippet for proposal in best.values()])
-    scored = [proposal._replace(logit=logit) for proposal, logit in zip(best.values(), logits, strict=True)]
-    return sorted(scored, key=lambda state: state.logit)
+    return best
 
 
-def _few(states: Sequence[State]) -> Iterator[Sequence[State]]:
-    return (states[at : at + _CHECKED] for at in range(0, len(states), _CHECKED))
-
-
-def _allowed(seed: Snippet, states: Sequence[State], plan: Plan) -> Generator[Ask, Any, list[State]]:
-    """Those that every constraint allows."""
-    left = list(states)
+def _rooms(
+    seed: Snippet, states: Sequence[State], plan: Plan
+) -> Generator[Ask | Found, Any, list[tuple[State, float]]]:
+    """Those that every constraint allows, each with what room the tightest leaves."""
+    left = [(state, math.inf) for state in states]
     for constraint in plan.constraints:
         if left:
-            answers = yield from constraint(seed, left)
-            left = [state for state, allowed in zip(left, answers, strict=True) if allowed]
+            rooms = yield from constraint(seed, [state for state, _ in left])
+            left = [(state, min(least, room)) for (state, least), room in zip(left, rooms, strict=True) if room >= 0]
     return left
 
 

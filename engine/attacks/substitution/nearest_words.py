@@ -51,39 +51,54 @@ class _Words(NamedTuple):
     fillers: list[str]
 
 
+class _Near(NamedTuple):
+    """Words near another, by their places, in no order."""
+
+    places: NDArray[np.int64]
+    cosines: NDArray[np.float32]
+
+
 class NearestWords:
-    """The embedded default."""
+    """The embedded default. Keeps the neighbours of every word that it was asked of, some kB each."""
 
     def __init__(self, settings: NearestWordsSettings | None = None) -> None:
         self._settings = settings or NearestWordsSettings()
+        self._near: dict[tuple[int, int], _Near] = {}
 
     def propose(self, snippet: Snippet, slots: Sequence[Slot], k: int) -> list[list[str]]:
         """Neighbours of a word; fillers for a gap. None for closed-class words and for what MiniLM does not know.
 
-        O(slots x vocabulary x d) in one product of matrices, some 0.5 ms a slot; the first call loads 33 MB.
+        O(new words x vocabulary x d) in one product of matrices, some 0.5 ms a word; the first call loads 33 MB.
         """
         known, text = _known(), snippet.completion
         there = [text[slot.start : slot.end].lower() for slot in slots]
         context = _centre(known, snippet.text)
         open_words = [known.places[w] for w in there if w in known.places and w not in known.closed]
-        near = dict(zip(open_words, self._near(known, open_words, context, k), strict=True))
+        self._look_up(known, [place for place in dict.fromkeys(open_words) if (place, k) not in self._near], k)
+        near = {place: self._fitting(known, *self._near[place, k], context)[:k] for place in open_words}
         return [
             self._fillers(known, context, k) if slot.is_gap else near.get(known.places.get(word, -1), [])
             for slot, word in zip(slots, there, strict=True)
         ]
 
-    def _near(self, known: _Words, places: Sequence[int], context: NDArray[np.float32], k: int) -> list[list[str]]:
+    def _look_up(self, known: _Words, places: Sequence[int], k: int) -> None:
+        """Keeps the neighbours of these words, for all texts."""
         cosines = known.vectors[list(places)] @ known.vectors.T
-        fits = self._settings.context_weight * (known.vectors @ context)
         fetched = min(_FETCHED * k, cosines.shape[1] - 1)
-        found = []
         for place, row in zip(places, cosines, strict=True):
             best = np.argpartition(-row, fetched)[:fetched]
-            best = best[row[best] >= self._settings.least_cosine]
-            order = best[np.lexsort((best, -(row[best] + fits[best])))]
-            word = known.words[place]
-            found.append([known.words[i] for i in order if _differs(word, known.words[i])][:k])
-        return found
+            near = [
+                int(i)
+                for i in best
+                if row[i] >= self._settings.least_cosine and _differs(known.words[place], known.words[i])
+            ]
+            self._near[place, k] = _Near(np.array(near, np.int64), row[near])
+
+    def _fitting(
+        self, known: _Words, near: NDArray[np.int64], cosines: NDArray[np.float32], context: NDArray[np.float32]
+    ) -> list[str]:
+        fits = cosines + self._settings.context_weight * (known.vectors[near] @ context)
+        return [known.words[i] for i in near[np.lexsort((near, -fits))]]
 
     def _fillers(self, known: _Words, context: NDArray[np.float32], k: int) -> list[str]:
         def fit(filler: str) -> float:
