@@ -1,13 +1,14 @@
 """How many failures a minute of processor time does the rewrite search get past a classifier, beside TextAttack's?
 
-Peer: TextAttack's searches (greedy by word importance: deletion as in TextFooler and BAE, unknown word as in BERT-Attack,
-gradient; beam), in an environment of its own that `make bench-peers` makes. The victim is trained in the run on the story
-world; seeds are injuries of another world that it rejects. Both sides have the same weights, the same list of words for a
-word (MiniLM's nearest), and the same constraints: MiniLM's cosine of the completions, share of edited words, rules and
-words of the policy, no word twice, closed classes and the prompt untouched. One process, one thread each; loading is not
-counted. Ours scores in int8, TextAttack in fp32, which is what each has; ours in fp32 stands beside. What counts as a
-success, and how similar it is, fp32 decides for both. `words only` does what TextAttack does; `all moves` also inserts,
-deletes and turns clauses.
+Peer: TextAttack's searches (greedy by word importance: deletion as in TextFooler and BAE, unknown word as in
+BERT-Attack, gradient; beam), in an environment of its own that `make bench-peers` makes. The victim is trained in the
+run on the story world; seeds are injuries of another world that it rejects. Both sides have the same weights, the same
+list of words for a word (MiniLM's nearest), and the same constraints: MiniLM's cosine of the completions, share of
+edited words, rules and words of the policy, no word twice, closed classes and the prompt untouched. One process, one
+thread each; loading is not counted. Ours scores in bf16 where the processor multiplies it, else in int8; TextAttack in
+fp32, and ours in fp32 stands beside. What counts as a success, and how similar it is, fp32 decides for both. `words
+only` does what TextAttack does; `all moves` also inserts, deletes and turns clauses. TextAttack's queries count its
+cache's hits as it does, and its gradients.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from engine.attacks.substitution.suggest import SubstitutionEngine  # noqa: E402
 from engine.attacks.substitution.words import words  # noqa: E402
 from engine.classifiers import Classifier, load  # noqa: E402
 from engine.classifiers.artifact import read_recipe  # noqa: E402
+from engine.classifiers.hardware import multiplies_bf16  # noqa: E402
 from engine.classifiers.white_box import load_white_box  # noqa: E402
 from engine.embeddings.sentence_encoder import SentenceEncoder  # noqa: E402
 from engine.policies import load_policy  # noqa: E402
@@ -50,16 +52,19 @@ PYTHON = Path(os.environ.get("TEXTATTACK") or ROOT / ".venv-textattack" / "bin" 
 TARGETS = {"successes_per_minute": 5, "queries_per_success": 1}
 THRESHOLD = 0.5
 POLICY = "injury"
+FAST = "bf16" if multiplies_bf16(torch.device("cpu")) else "int8"
 WORDS_ONLY = {"wanted": 1, "moves": ["replace"]}
 OURS: dict[str, tuple[Recipe, str]] = {
-    "ours greedy, words only": (make_recipe("substitution", WORDS_ONLY), "int8"),
-    "ours beam, words only": (make_recipe("beam", WORDS_ONLY), "int8"),
-    "ours beam, words only, fp32": (make_recipe("beam", WORDS_ONLY), "fp32"),
-    "ours beam, all moves": (make_recipe("beam", {"wanted": 1}), "int8"),
+    **{f"ours beam, words only, {p}": (make_recipe("beam", WORDS_ONLY), p) for p in ("bf16", "int8", "fp32")},
+    f"ours greedy, words only, {FAST}": (make_recipe("substitution", WORDS_ONLY), FAST),
+    f"ours beam, all moves, {FAST}": (make_recipe("beam", {"wanted": 1}), FAST),
+    f"ours beam, all moves, 3 wanted, {FAST}": (make_recipe("beam"), FAST),
 }
-HEADLINE = "ours beam, words only"
+HEADLINE = f"ours beam, words only, {FAST}"
 CONSTRAINTS = Recipe().constraints
 WARM_UP = 2
+AT_ONCE = 64
+"""Seeds searched side by side; what is found does not depend on it."""
 
 
 class Run(NamedTuple):
@@ -144,9 +149,9 @@ def ours(
     encoder, policy = SentenceEncoder(), load_policy(POLICY)
     rewrite_search(warm_up, engine, encoder, THRESHOLD, recipe, policy=policy)
     began, used = time.perf_counter(), time.process_time()
-    outcome = rewrite_search(seeds, engine, encoder, THRESHOLD, recipe, policy=policy)
+    outcome = rewrite_search(seeds, engine, encoder, THRESHOLD, recipe, policy=policy, at_once=AT_ONCE)
     used, began = time.process_time() - used, time.perf_counter() - began
-    found = {one.seed_index: one.snippet.completion for one in outcome.rewritings}
+    found = {one.seed_index: one.snippet.completion for one in reversed(outcome.rewritings)}
     return [found.get(index) for index in range(len(seeds))], used, began, outcome.queries
 
 

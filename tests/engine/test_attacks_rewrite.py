@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from engine.attacks.rewrite.base import State, after_edit
+from engine.attacks.rewrite.moves import insert
 from engine.attacks.rewrite.recipes import RECIPES, make_recipe
 from engine.attacks.rewrite.search import Budget, RewriteOutcome, rewrite_search
-from engine.attacks.substitution.suggest import SubstitutionEngine
-from engine.attacks.substitution.words import Slot, words
+from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
+from engine.attacks.substitution.words import Slot, edited, gaps, words
 from engine.errors import BadInput, UnknownName
 from engine.policies import Policy, load_policy
 from engine.snippets import Snippet, refusals
@@ -39,6 +41,16 @@ class Letters:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+class Fixed:
+    """Suggests what it was given."""
+
+    def __init__(self, made: list[Suggestion]) -> None:
+        self.made = made
+
+    def suggest(self, snippet: Snippet, slots: Sequence[Slot], *, k: int) -> list[Suggestion]:
+        return self.made[:k]
 
 
 class Words(Verbs):
@@ -149,6 +161,42 @@ def test_protected_words_stay(tmp_path: Path) -> None:
         kept = [seed[slot.start : slot.end] for slot in spans[one.seed_index]]
         left = iter(one.snippet.completion.replace(".", " ").split())
         assert all(word in left for word in kept), (seed, one.snippet.completion)
+
+
+def test_an_article_that_is_protected_stays_whatever_is_put_behind_it() -> None:
+    start = State(Snippet(PROMPT, "An old knight rested."), 1.0, closed=(Slot(0, 2),))
+    gap = gaps(start.snippet.completion)[0]
+    assert start.snippet.completion[gap.start :] == "old knight rested."
+    assert start.is_open(gap)
+    made = [Suggestion(gap, word, start.snippet, 0.0) for word in ("aged", "yard")]
+    made = [one._replace(snippet=Snippet(PROMPT, edited(start.snippet.completion, gap, one.word))) for one in made]
+    kept = insert(cast("SubstitutionEngine", Fixed(made)), start, 2)
+    assert [state.snippet.completion for state in kept] == ["An aged old knight rested."]
+
+
+def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_most_similar_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    white_box, classifier, _ = parts(tmp_path)
+    engine = SubstitutionEngine(white_box, classifier, Words())
+    cutoff = engine.logits(SEEDS[:1])[0] - 0.8
+    asked: list[list[Snippet]] = []
+    scored = engine.logits
+    monkeypatch.setattr(engine, "logits", lambda snippets: asked.append(list(snippets)) or scored(snippets))
+    recipe = make_recipe("beam", {"wanted": 1, "constraints": {"similarity": 0.9}})
+    outcome = rewrite_search(SEEDS[:1], engine, Letters(), float(expit(cutoff)), recipe, policy=POLICY)
+    batches = [batch for batch in asked[1:] if batch]
+    assert len(outcome.rewritings) == 1
+    assert len(batches) >= 2
+    for batch in batches:
+        vectors = Letters().encode([SEEDS[0].completion, *(one.completion for one in batch)])
+        cosines = vectors[1:] @ vectors[0]
+        assert len(batch) <= 4
+        assert cosines.min() >= 0.9
+        assert cosines.tolist() == sorted(cosines.tolist(), reverse=True)
+    accepted = [one for one in batches[-1] if scored([one])[0] < cutoff]
+    assert outcome.rewritings[0].snippet == accepted[0]
+    assert not any(scored([one])[0] < cutoff for batch in batches[:-1] for one in batch)
 
 
 def test_a_seed_keeps_the_policys_words(tmp_path: Path) -> None:

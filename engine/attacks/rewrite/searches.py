@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ from engine.attacks.rewrite.base import Ask, Found, Plan, Search, State
 from engine.snippets import Snippet
 
 Steps = Generator[Ask | Found, Any, None]
-_PART = 8
-"""Proposals tried at a time."""
+_PART, _FEW = 8, 4
+"""Proposals whose constraints are asked at a time, and of those the ones that are scored at a time."""
 
 
 class _Tried(NamedTuple):
@@ -56,22 +56,24 @@ def best_first(start: State, plan: Plan) -> Steps:
 def _step(
     seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str], wanted: int
 ) -> Generator[Ask | Found, Any, _Tried]:
-    """Tries what the moves make of the states until `wanted` rewritings are found; of a part the most similar first."""
+    """Tries what the moves make of the states until `wanted` rewritings are found; of a part first what the constraints
+    leave the most room.
+    """
     yield Ask("gradients", [state.snippet for state in states])
     proposals = _proposals(seed, states, plan, seen)
     found, others = 0, list[State]()
-    for at in range(0, len(proposals), _PART):
-        rooms = yield from _rooms(seed, proposals[at : at + _PART], plan)
-        logits = yield Ask("logits", [state.snippet for state, _ in rooms])
-        tried = [(room, state._replace(logit=logit)) for (state, room), logit in zip(rooms, logits, strict=True)]
-        for _, state in sorted(tried, key=lambda one: -one[0]):
-            if not plan.goal.reached(state):
-                others.append(state)
-                continue
-            yield Found(state)
-            found += 1
-            if found == wanted:
-                return _Tried(found, [])
+    for part in _parts(proposals, _PART):
+        for few in _parts((yield from _roomy(seed, part, plan)), _FEW):
+            logits = yield Ask("logits", [state.snippet for state in few])
+            for state, logit in zip(few, logits, strict=True):
+                scored = state._replace(logit=logit)
+                if not plan.goal.reached(scored):
+                    others.append(scored)
+                    continue
+                yield Found(scored)
+                found += 1
+                if found == wanted:
+                    return _Tried(found, [])
     others.sort(key=lambda state: state.logit)
     return _Tried(found, [state for state in others if len(state.edits) < plan.max_edits])
 
@@ -91,16 +93,18 @@ def _proposals(seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str
     return best
 
 
-def _rooms(
-    seed: Snippet, states: Sequence[State], plan: Plan
-) -> Generator[Ask | Found, Any, list[tuple[State, float]]]:
-    """Those that every constraint allows, each with what room the tightest leaves."""
-    left = [(state, math.inf) for state in states]
+def _roomy(seed: Snippet, states: Sequence[State], plan: Plan) -> Generator[Ask | Found, Any, list[State]]:
+    """Those that every constraint allows, first where the tightest of them leaves the most room."""
+    left = [(math.inf, state) for state in states]
     for constraint in plan.constraints:
         if left:
-            rooms = yield from constraint(seed, [state for state, _ in left])
-            left = [(state, min(least, room)) for (state, least), room in zip(left, rooms, strict=True) if room >= 0]
-    return left
+            rooms = yield from constraint(seed, [state for _, state in left])
+            left = [(min(least, room), state) for (least, state), room in zip(left, rooms, strict=True) if room >= 0]
+    return [state for _, state in sorted(left, key=lambda one: -one[0])]
+
+
+def _parts(states: Sequence[State], size: int) -> Iterator[Sequence[State]]:
+    return (states[at : at + size] for at in range(0, len(states), size))
 
 
 SEARCHES: dict[str, Search] = {"beam": beam, "best_first": best_first}
