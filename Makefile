@@ -14,6 +14,11 @@ LABEL_STUDIO_VERSION := 1.23.2
 LABEL_STUDIO_VENV := .venv-label-studio
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.$(LABEL_STUDIO_VERSION)-gunicorn
 LABEL_STUDIO := 'label-studio==$(LABEL_STUDIO_VERSION)' gunicorn psycopg2-binary
+TEXTATTACK_VERSION := 0.3.11
+TEXTATTACK_VENV := .venv-textattack
+TEXTATTACK_STAMP := $(TEXTATTACK_VENV)/.$(TEXTATTACK_VERSION)
+# Beside it: what the benchmark takes from Gauntlet (pydantic), and what torch itself needs.
+TEXTATTACK := 'textattack==$(TEXTATTACK_VERSION)' pydantic sympy networkx jinja2
 
 # Two torch threads in each of two test processes would fight over two cores.
 TEST_ENV := env -u DATABASE_URL -u BROKER_URL OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -65,8 +70,9 @@ bench: $(DEPS) bench-peers ## Run every benchmark, quick sizes (FULL=1: the size
 		echo "== $$script"; $(PY) "$$script" $(if $(FULL),,--quick) || failed="$$failed $$script"; \
 	done; [ -z "$$failed" ] || { echo "did not measure:$$failed" >&2; exit 1; }
 
-bench-peers: $(DEPS) $(LABEL_STUDIO_STAMP) ## Install what the benchmarks compare with (Label Studio, 0.8 GB)
-	@echo "$(LABEL_STUDIO_VENV) holds Label Studio $(LABEL_STUDIO_VERSION); the other peers come with requirements.lock"
+bench-peers: $(DEPS) $(LABEL_STUDIO_STAMP) $(TEXTATTACK_STAMP) ## Install what the benchmarks compare with (2.4 GB)
+	@echo "$(LABEL_STUDIO_VENV) holds Label Studio $(LABEL_STUDIO_VERSION), $(TEXTATTACK_VENV) TextAttack" \
+		"$(TEXTATTACK_VERSION); the other peers come with requirements.lock"
 
 lock: $(DEPS) ## Resolve pyproject.toml into requirements.lock again
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -87,18 +93,23 @@ $(VENV)/bin/pip:
 
 torch: $(TORCH_STAMP)
 
+# The CPU build of torch into an environment, by its Python.
+define install-torch
+pip="$(1) -m pip install --disable-pip-version-check"; \
+	if [ "$$(uname -s)" = Darwin ]; then $$pip --no-deps 'torch==$(TORCH_VERSION)'; \
+	else $$pip --no-deps 'torch==$(TORCH_VERSION)+cpu' 2>/dev/null \
+		|| $$pip --no-deps --retries 1 --timeout 15 --index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH_VERSION)' \
+			2>/dev/null || { echo "No CPU build within reach; taking the default build, which brings CUDA along."; \
+			$$pip 'torch==$(TORCH_VERSION)'; }; fi
+endef
+
 # torch comes first and by itself: its own metadata draws gigabytes of CUDA packages on Linux. A CPU build from a folder
 # or index that pip is set up with wins, then PyTorch's CPU index, then whatever the default index has.
 $(VENV)/.torch: pyproject.toml | $(VENV)/bin/pip
 	@version=$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch").split("+")[0])' 2>/dev/null); \
 	if [ "$$version" != "$(TORCH_VERSION)" ] && [ "$(TORCH)" != gpu ]; then \
 		echo "Installing torch $(TORCH_VERSION) ..."; \
-		pip="$(PY) -m pip install --disable-pip-version-check"; \
-		if [ "$$(uname -s)" = Darwin ]; then $$pip --no-deps 'torch==$(TORCH_VERSION)'; \
-		else $$pip --no-deps 'torch==$(TORCH_VERSION)+cpu' 2>/dev/null \
-			|| $$pip --no-deps --retries 1 --timeout 15 --index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH_VERSION)' 2>/dev/null \
-			|| { echo "No CPU build within reach; taking the default build, which brings CUDA along."; \
-				$$pip 'torch==$(TORCH_VERSION)'; }; fi; \
+		$(call install-torch,$(PY)); \
 	fi
 	@touch $@
 
@@ -124,4 +135,15 @@ $(LABEL_STUDIO_STAMP): | $(DEPS)
 	@$(PYTHON) -m venv $(LABEL_STUDIO_VENV)
 	@$(VENV)/bin/uv pip install --quiet --python $(LABEL_STUDIO_VENV)/bin/python $(LABEL_STUDIO) \
 		|| $(LABEL_STUDIO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LABEL_STUDIO)
+	@touch $@
+
+# TextAttack's own metadata makes pip backtrack for ever: sentencepiece and setuptools are overridden, torch is there.
+$(TEXTATTACK_STAMP): | $(DEPS)
+	@echo "Installing TextAttack $(TEXTATTACK_VERSION) into $(TEXTATTACK_VENV) ..."
+	@rm -rf $(TEXTATTACK_VENV)
+	@$(PYTHON) -m venv $(TEXTATTACK_VENV)
+	@$(call install-torch,$(TEXTATTACK_VENV)/bin/python)
+	@printf '%s\n' 'sentencepiece>=0.2' 'setuptools<81' 'torch; python_version < "3"' > $(TEXTATTACK_VENV)/overrides.txt
+	@$(VENV)/bin/uv pip install --quiet --python $(TEXTATTACK_VENV)/bin/python \
+		--overrides $(TEXTATTACK_VENV)/overrides.txt $(TEXTATTACK)
 	@touch $@

@@ -33,7 +33,7 @@ def load_encoder(name: str) -> PreTrainedModel:
         )
         return encoder
 
-    return _fetch(name, load)
+    return fetched(name, load)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
@@ -42,13 +42,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     def load(source: str, local: bool) -> object:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
 
-    tokenizer = _fetch(name, load)
+    tokenizer = fetched(name, load)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BadInput("has no fast tokenizer (tokenizer.json)", where=f"encoder {name!r}")
     return tokenizer
 
 
-def _fetch(name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
+def fetched(name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
     """What is on this machine; the network is asked only where that fails, and never for a folder."""
     source = resolve(name)
     try:

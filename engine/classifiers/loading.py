@@ -26,10 +26,11 @@ def load(path: Path, *, precision: str = "int8") -> Classifier:
         raise UnknownName("precision", precision, PRECISIONS)
     recipe = artifact.read_recipe(path)
     artifact.present(path, artifact.WEIGHTS)
-    return PRECISIONS[precision](path, recipe, _tokenizer(path, recipe))
+    return PRECISIONS[precision](path, recipe, read_tokenizer(path, recipe))
 
 
-def _tokenizer(path: Path, recipe: Recipe) -> PairTokenizer:
+def read_tokenizer(path: Path, recipe: Recipe) -> PairTokenizer:
+    """The tokenizer that was trained with. Raises BadInput naming the file that is missing or damaged."""
     config, file = artifact.present(path, artifact.CONFIG), artifact.present(path, artifact.TOKENIZER)
     try:
         pad_id = json.loads(config.read_text()).get("pad_token_id") or 0

@@ -49,6 +49,19 @@ class Tokens(NamedTuple):
         )
 
 
+class Traced(NamedTuple):
+    """The tokens of one snippet and where they come from."""
+
+    ids: NDArray[np.int64]
+    """(t,) special tokens included; what is over the limit is not there."""
+    types: NDArray[np.int64]
+    """(t,) segment ids."""
+    spans: NDArray[np.int64]
+    """(t, 2) first character and the one after the last, in the part it is of."""
+    parts: NDArray[np.int8]
+    """(t,) 0 in the prompt, 1 in the completion, -1 for special tokens."""
+
+
 class PairTokenizer:
     """Encodes a snippet as the pair (prompt, completion), or the completion alone where the prompt is empty.
 
@@ -75,10 +88,25 @@ class PairTokenizer:
             np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
         )
 
+    def trace(self, snippet: Snippet) -> Traced:
+        """One snippet, with the place of each token in its text. O(characters)."""
+        found = self._cut.encode(*_as_pair(snippet))
+        last = 1 if snippet.prompt else 0
+        parts = [-1 if part is None else int(part == last) for part in found.sequence_ids]
+        return Traced(
+            np.asarray(found.ids, np.int64),
+            np.asarray(found.type_ids, np.int64),
+            np.asarray(found.offsets, np.int64).reshape(-1, 2),
+            np.asarray(parts, np.int8),
+        )
+
+    def pieces(self, text: str) -> list[int]:
+        """Token ids of a text by itself, without special tokens."""
+        return self._whole.encode(text, add_special_tokens=False).ids
+
     def count(self, snippet: Snippet) -> int:
         """Tokens of the whole snippet, special tokens included."""
-        pair = _pair(snippet)
-        return len(self._whole.encode(*pair) if isinstance(pair, tuple) else self._whole.encode(pair))
+        return len(self._whole.encode(*_as_pair(snippet)))
 
 
 def batches_by_budget(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -117,3 +145,7 @@ def shuffled_batches(
 
 def _pair(snippet: Snippet) -> str | tuple[str, str]:
     return (snippet.prompt, snippet.completion) if snippet.prompt else snippet.completion
+
+
+def _as_pair(snippet: Snippet) -> tuple[str, str | None]:
+    return (snippet.prompt, snippet.completion) if snippet.prompt else (snippet.completion, None)

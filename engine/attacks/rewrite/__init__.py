@@ -1,0 +1,1 @@
+"""Rewrite search: goal, constraints, moves and search are small parts that a recipe names."""

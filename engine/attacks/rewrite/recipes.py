@@ -1,0 +1,72 @@
+"""Rewrite searches as data: a recipe is a line, and any of its fields may be set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
+from engine.attacks.rewrite.moves import MOVES
+from engine.attacks.rewrite.searches import SEARCHES
+from engine.config import checked
+from engine.errors import UnknownName
+
+
+class Recipe(BaseModel):
+    """What is changed, within which limits, and in which order it is tried."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    search: str = "beam"
+    moves: tuple[str, ...] = Field(("clause", "replace", "insert", "delete"), min_length=1)
+    constraints: dict[str, bool | float] = {"valid": True, "edited_share": 0.3, "keeps_words": True, "similarity": 0.8}
+    """Name -> value; methods E.3."""
+    candidates: int = Field(24, ge=1)
+    """Words a place."""
+    tried: int = Field(24, ge=1)
+    """Proposals of a step that are tried: those that the constraints allow are scored."""
+    width: int = Field(4, ge=1)
+    """States that are followed at a time."""
+    max_edits: int = Field(6, ge=1)
+    wanted: int = Field(3, ge=1)
+    """Rewritings of one seed; its search ends with the last."""
+
+    @field_validator("search")
+    @classmethod
+    def _is_a_search(cls, value: str) -> str:
+        return _known(value, "search", SEARCHES)
+
+    @field_validator("moves")
+    @classmethod
+    def _are_moves(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_known(name, "move", MOVES) for name in value)
+
+    @field_validator("constraints")
+    @classmethod
+    def _are_constraints(cls, value: dict[str, bool | float]) -> dict[str, bool | float]:
+        return {_known(name, "constraint", {**CHECKS, **CONSTRAINTS}): limit for name, limit in value.items()}
+
+
+def _known(name: str, kind: str, registry: Mapping[str, object]) -> str:
+    if name not in registry:
+        raise ValueError(str(UnknownName(kind, name, registry)))
+    return name
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "greedy": {"width": 1},
+    "beam": {},
+    "best_first": {"search": "best_first"},
+    "substitution": {"width": 1, "moves": ["replace"]},
+    "filler": {"moves": ["insert"], "constraints": {"valid": True, "edited_share": 0.5, "similarity": 0.7}},
+}
+"""Name -> what is not as in `Recipe`'s defaults."""
+
+
+def make_recipe(name: str, config: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name with some fields set otherwise. Raises UnknownName or BadInput naming the field."""
+    if name not in RECIPES:
+        raise UnknownName("recipe", name, RECIPES)
+    return checked(Recipe, {**RECIPES[name], **(config or {})}, where=f"recipe {name}")

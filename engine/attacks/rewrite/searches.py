@@ -1,0 +1,111 @@
+"""In which order rewritings are tried. One function a search; the registry is at the end.
+
+What a step proposes is tried in parts, the most promising first, and the step ends where enough is found. Constraints
+are asked before the classifier: they read the completion only, the classifier reads the prompt as well.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Generator, Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+from engine.attacks.rewrite.base import Ask, Found, Plan, Search, State
+from engine.snippets import Snippet
+
+Steps = Generator[Ask | Found, Any, None]
+_PART, _FEW = 8, 4
+"""Proposals whose constraints are asked at a time, and of those the ones that are scored at a time."""
+
+
+class _Tried(NamedTuple):
+    """What a step came to."""
+
+    found: int
+    others: list[State]
+    """Allowed and not accepted, with edits left; the lowest margin first."""
+
+
+def beam(start: State, plan: Plan) -> Steps:
+    """The `width` best states of each step go on to the next; `width` 1 is the greedy search."""
+    seen, wanted = {start.snippet.content_hash}, plan.goal.wanted
+    states = [start]
+    while states and wanted:
+        tried = yield from _step(start.snippet, states, plan, seen, wanted)
+        wanted -= tried.found
+        states = tried.others[: plan.width]
+
+
+def best_first(start: State, plan: Plan) -> Steps:
+    """Always the state with the lowest margin, however many edits it has (Ivgi and Berant, 2104.05062).
+
+    Of each state that is looked at, the `width` best that follow are kept.
+    """
+    seen, wanted, order = {start.snippet.content_hash}, plan.goal.wanted, count()
+    heap = [(start.logit, next(order), start)]
+    while heap and wanted:
+        *_, best = heapq.heappop(heap)
+        tried = yield from _step(start.snippet, [best], plan, seen, wanted)
+        wanted -= tried.found
+        for state in tried.others[: plan.width]:
+            heapq.heappush(heap, (state.logit, next(order), state))
+
+
+def _step(
+    seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str], wanted: int
+) -> Generator[Ask | Found, Any, _Tried]:
+    """Tries what the moves make of the states until `wanted` rewritings are found; of a part first what the constraints
+    leave the most room.
+    """
+    yield Ask("gradients", [state.snippet for state in states])
+    proposals = _proposals(seed, states, plan, seen)
+    found, others = 0, list[State]()
+    for part in _parts(proposals, _PART):
+        for few in _parts((yield from _roomy(seed, part, plan)), _FEW):
+            logits = yield Ask("logits", [state.snippet for state in few])
+            for state, logit in zip(few, logits, strict=True):
+                scored = state._replace(logit=logit)
+                if not plan.goal.reached(scored):
+                    others.append(scored)
+                    continue
+                yield Found(scored)
+                found += 1
+                if found == wanted:
+                    return _Tried(found, [])
+    others.sort(key=lambda state: state.logit)
+    return _Tried(found, [state for state in others if len(state.edits) < plan.max_edits])
+
+
+def _proposals(seed: Snippet, states: Sequence[State], plan: Plan, seen: set[str]) -> list[State]:
+    """The most promising of what the moves make of the states and no check forbids, none of it seen before."""
+    made = [one for state in states for move in plan.moves for one in move(plan.engine, state, plan.candidates)]
+    made.sort(key=lambda proposal: proposal.logit)
+    best: list[State] = []
+    for proposal in made:
+        key = proposal.snippet.content_hash
+        if key not in seen and all(check(seed, proposal) for check in plan.checks):
+            best.append(proposal)
+            seen.add(key)
+        if len(best) == plan.tried:
+            break
+    return best
+
+
+def _roomy(seed: Snippet, states: Sequence[State], plan: Plan) -> Generator[Ask | Found, Any, list[State]]:
+    """Those that every constraint allows, first where the tightest of them leaves the most room."""
+    left = [(math.inf, state) for state in states]
+    for constraint in plan.constraints:
+        if left:
+            rooms = yield from constraint(seed, [state for _, state in left])
+            left = [(min(least, room), state) for (least, state), room in zip(left, rooms, strict=True) if room >= 0]
+    return [state for _, state in sorted(left, key=lambda one: -one[0])]
+
+
+def _parts(states: Sequence[State], size: int) -> Iterator[Sequence[State]]:
+    return (states[at : at + size] for at in range(0, len(states), size))
+
+
+SEARCHES: dict[str, Search] = {"beam": beam, "best_first": best_first}
+"""Name -> search."""

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from engine.attacks.rewrite.base import State, after_edit
+from engine.attacks.rewrite.moves import insert
+from engine.attacks.rewrite.recipes import RECIPES, make_recipe
+from engine.attacks.rewrite.search import Budget, RewriteOutcome, rewrite_search
+from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
+from engine.attacks.substitution.words import Slot, edited, gaps, words
+from engine.errors import BadInput, UnknownName
+from engine.policies import Policy, load_policy
+from engine.snippets import Snippet, refusals
+from tests.engine.test_attacks_suggest import Verbs, parts
+from tests.engine.tiny_encoders import COMMON, PLACES
+
+POLICY = load_policy("injury").model_copy(update={"enrichment": ()})
+PROMPT = "The old man walked to the hall. They rested. They went by the mill."
+SEEDS = [
+    Snippet(PROMPT, f"{first} {verb} a girl in the {place}.")
+    for first, verb, place in [
+        ("The baker", "stabbed", "yard"),
+        ("An old knight", "burned", "barn"),
+        ("The dog", "greeted", "mill"),
+        ("They", "shot", "cave"),
+        ("The baker", "crushed", "inn"),
+    ]
+]
+
+
+class Letters:
+    """Texts as their counts of letters: near where most letters are the same."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+class Fixed:
+    """Suggests what it was given."""
+
+    def __init__(self, made: list[Suggestion]) -> None:
+        self.made = made
+
+    def suggest(self, snippet: Snippet, slots: Sequence[Slot], *, k: int) -> list[Suggestion]:
+        return self.made[:k]
+
+
+class Words(Verbs):
+    """Proposes the tiny world's words everywhere."""
+
+    def propose(self, snippet: Snippet, slots: Sequence[Slot], k: int) -> list[list[str]]:
+        known = [*PLACES, *(word for word in COMMON.split() if word.isalpha() and len(word) > 2)]
+        found = []
+        for slot in slots:
+            there = snippet.completion[slot.start : slot.end].lower()
+            found.append([word for word in known if word != there][:k])
+        return found
+
+
+def engine_in(folder: Path) -> SubstitutionEngine:
+    white_box, classifier, _ = parts(folder)
+    return SubstitutionEngine(white_box, classifier, Words())
+
+
+def attack(folder: Path, recipe: str, *, policy: Policy = POLICY, config: dict | None = None, **more) -> RewriteOutcome:
+    engine = engine_in(folder)
+    return rewrite_search(
+        SEEDS, engine, Letters(), threshold_of(engine), make_recipe(recipe, config), policy=policy, **more
+    )
+
+
+def threshold_of(engine: SubstitutionEngine) -> float:
+    """A little below the lowest of the seeds' scores: all are rejected."""
+    return float(expit(min(engine.logits(SEEDS)) - 0.05))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_is_found_is_accepted_valid_and_within_the_limits(tmp_path: Path, recipe: str) -> None:
+    outcome = attack(tmp_path, recipe, config={"constraints": {"valid": True, "edited_share": 0.5, "similarity": 0.8}})
+    engine = engine_in(tmp_path)
+    cutoff = np.log(threshold_of(engine) / (1 - threshold_of(engine)))
+    assert outcome.rewritings, "else nothing is tested"
+    for one in outcome.rewritings:
+        seed = SEEDS[one.seed_index]
+        assert engine.logits([one.snippet])[0] == pytest.approx(one.logit, abs=1e-5)
+        assert one.logit < cutoff
+        assert refusals(one.snippet, POLICY.snippet_rules) == []
+        near = Letters().encode([seed.completion, one.snippet.completion])
+        assert near[0] @ near[1] >= 0.8
+        assert 1 <= len(one.edits) <= len(words(seed.completion)) // 2
+        assert one.snippet.prompt == seed.prompt
+    for index, searched in enumerate(outcome.seeds):
+        assert searched.found == sum(one.seed_index == index for one in outcome.rewritings) <= 3
+        assert searched.stop == ("most_kept" if searched.found == 3 else "searched")
+    assert len({one.snippet for one in outcome.rewritings}) == len(outcome.rewritings)
+
+
+@pytest.mark.parametrize("recipe", ["beam", "best_first", "greedy"])
+def test_the_same_seeds_give_the_same_alone_and_side_by_side(tmp_path: Path, recipe: str) -> None:
+    together, one_by_one = attack(tmp_path, recipe, at_once=5), attack(tmp_path, recipe, at_once=1)
+    assert [(r.seed_index, r.snippet, r.edits) for r in together.rewritings] == [
+        (r.seed_index, r.snippet, r.edits) for r in one_by_one.rewritings
+    ]
+    assert [(s.queries, s.found, s.stop) for s in together.seeds] == [
+        (s.queries, s.found, s.stop) for s in one_by_one.seeds
+    ]
+
+
+@pytest.mark.parametrize("queries", [0, 3, 5, 6, 30, 61, 200])
+def test_no_query_more_than_the_budget_has(tmp_path: Path, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    white_box, classifier, _ = parts(tmp_path)
+    threshold = threshold_of(SubstitutionEngine(white_box, classifier, Words()))
+    asked: list[int] = []
+    scored, graded = classifier.logits, white_box.gradients
+    monkeypatch.setattr(classifier, "logits", lambda s: asked.append(len(s)) or scored(s))
+    monkeypatch.setattr(white_box, "gradients", lambda s: asked.append(len(s)) or graded(s))
+    engine = SubstitutionEngine(white_box, classifier, Words())
+    outcome = rewrite_search(
+        SEEDS, engine, Letters(), threshold, make_recipe("beam"), policy=POLICY, budget=Budget(queries=queries)
+    )
+    assert sum(asked) == outcome.queries <= queries
+    assert ("query_budget" in {one.stop for one in outcome.seeds}) == (queries < 200)
+    assert sum(one.queries for one in outcome.seeds) == outcome.queries
+
+
+def test_the_time_budget_ends_it(tmp_path: Path) -> None:
+    outcome = attack(tmp_path, "beam", budget=Budget(seconds=1e-9))
+    assert ({one.stop for one in outcome.seeds}, outcome.rewritings) == ({"time_budget"}, [])
+    with pytest.raises(ValueError, match="greater than 0"):
+        Budget(seconds=0)
+
+
+def test_what_is_accepted_already_is_not_searched(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    outcome = rewrite_search(SEEDS, engine, Letters(), 1.0, make_recipe("beam"), policy=POLICY)
+    assert [(one.stop, one.queries) for one in outcome.seeds] == [("accepted_already", 1)] * 5
+    nothing = rewrite_search(SEEDS, engine, Letters(), 0.0, make_recipe("greedy"), policy=POLICY)
+    assert ({one.stop for one in nothing.seeds}, nothing.rewritings) == ({"searched"}, [])
+    with pytest.raises(BadInput, match="threshold"):
+        rewrite_search(SEEDS, engine, Letters(), 1.5, make_recipe("beam"), policy=POLICY)
+
+
+def test_protected_words_stay(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    spans = [words(seed.completion)[:-1] for seed in SEEDS]
+    outcome = rewrite_search(
+        SEEDS, engine, Letters(), threshold_of(engine), make_recipe("best_first", {"constraints": {}}), policy=POLICY,
+        protected=spans,
+    )  # fmt: skip
+    assert outcome.rewritings
+    for one in outcome.rewritings:
+        seed = SEEDS[one.seed_index].completion
+        kept = [seed[slot.start : slot.end] for slot in spans[one.seed_index]]
+        left = iter(one.snippet.completion.replace(".", " ").split())
+        assert all(word in left for word in kept), (seed, one.snippet.completion)
+
+
+def test_an_article_that_is_protected_stays_whatever_is_put_behind_it() -> None:
+    start = State(Snippet(PROMPT, "An old knight rested."), 1.0, closed=(Slot(0, 2),))
+    gap = gaps(start.snippet.completion)[0]
+    assert start.snippet.completion[gap.start :] == "old knight rested."
+    assert start.is_open(gap)
+    made = [Suggestion(gap, word, start.snippet, 0.0) for word in ("aged", "yard")]
+    made = [one._replace(snippet=Snippet(PROMPT, edited(start.snippet.completion, gap, one.word))) for one in made]
+    kept = insert(cast("SubstitutionEngine", Fixed(made)), start, 2)
+    assert [state.snippet.completion for state in kept] == ["An aged old knight rested."]
+
+
+def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_most_similar_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    white_box, classifier, _ = parts(tmp_path)
+    engine = SubstitutionEngine(white_box, classifier, Words())
+    cutoff = engine.logits(SEEDS[:1])[0] - 0.8
+    asked: list[list[Snippet]] = []
+    scored = engine.logits
+    monkeypatch.setattr(engine, "logits", lambda snippets: asked.append(list(snippets)) or scored(snippets))
+    recipe = make_recipe("beam", {"wanted": 1, "constraints": {"similarity": 0.9}})
+    outcome = rewrite_search(SEEDS[:1], engine, Letters(), float(expit(cutoff)), recipe, policy=POLICY)
+    batches = [batch for batch in asked[1:] if batch]
+    assert len(outcome.rewritings) == 1
+    assert len(batches) >= 2
+    for batch in batches:
+        vectors = Letters().encode([SEEDS[0].completion, *(one.completion for one in batch)])
+        cosines = vectors[1:] @ vectors[0]
+        assert len(batch) <= 4
+        assert cosines.min() >= 0.9
+        assert cosines.tolist() == sorted(cosines.tolist(), reverse=True)
+    accepted = [one for one in batches[-1] if scored([one])[0] < cutoff]
+    assert outcome.rewritings[0].snippet == accepted[0]
+    assert not any(scored([one])[0] < cutoff for batch in batches[:-1] for one in batch)
+
+
+def test_a_seed_keeps_the_policys_words(tmp_path: Path) -> None:
+    policy = load_policy("injury")
+    outcome = attack(tmp_path, "beam", policy=policy, config={"constraints": {"keeps_words": True}})
+    assert any("stabbed" in one.snippet.completion for one in outcome.rewritings if one.seed_index == 0)
+    assert all("stabbed" in one.snippet.completion for one in outcome.rewritings if one.seed_index == 0)
+
+
+def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
+    start = State(Snippet("", "The man took an old sword home."), 1.0, closed=(Slot(20, 25),))
+    after = after_edit(start, "replace", "The man took a new sword home.", -0.5)
+    assert after.edits == (("replace", 13, "an old", "a new"),)
+    assert after.closed == (Slot(19, 24), Slot(13, 18))
+    assert after.logit == 0.5
+    longer = after_edit(after, "insert", "The old man took a new sword home.", 0.25)
+    assert [longer.snippet.completion[slot.start : slot.end] for slot in longer.closed] == ["sword", "a new", "old "]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("beam", {"search": "genetic"}, "search: unknown search 'genetic'; known: beam, best_first"),
+        ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, insert, replace"),
+        (
+            "beam",
+            {"constraints": {"pos": True}},
+            "unknown constraint 'pos'; known: edited_share, keeps_words, similarity",
+        ),
+        ("beam", {"width": 0}, "width: must be at least 1"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(name: str, config: dict, message: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        make_recipe(name, config)
+    assert message in str(refused.value)
+    with pytest.raises(
+        UnknownName, match="unknown recipe 'bert'; known: beam, best_first, filler, greedy, substitution"
+    ):
+        make_recipe("bert")
