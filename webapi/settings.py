@@ -223,7 +223,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["webapi.api.access.ByTable"],
     "DEFAULT_THROTTLE_CLASSES": ["webapi.api.throttling.PerUser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["webapi.api.rendering.AnyText"],
     "DEFAULT_PARSER_CLASSES": ["webapi.api.parsing.JsonBody"],
     "DEFAULT_PAGINATION_CLASS": "webapi.api.pagination.ByCursor",
     "DEFAULT_FILTER_BACKENDS": ["webapi.api.filters.ByField", "webapi.api.pagination.ByTime"],

@@ -27,6 +27,7 @@ from labeling_adapters.base import (
 )
 from labeling_adapters.sending import persistently, send
 from webapi.models import Batch, BatchState, Job, JobState, Label, Task, TaskState
+from webapi.permissions import PULL
 from workers.jobs import JobRun, Later, chunked, enqueue
 from workers.vendor_answers import Taken, take
 
@@ -273,7 +274,7 @@ def move_batch(run: JobRun) -> dict[str, Any]:
         adapter = adapter_of(batch)
         with troubles(batch):
             persistently(lambda: adapter.move(outgoing_batch(batch), move))
-    elif move != "cancel":
+    elif move != "cancel" and batch.adapter != PULL:  # whoever pulls is told when it asks
         raise AdapterError(f"{batch.adapter}: the batch was never sent: {batch.vendor_error}", permanent=True)
     Batch.objects.filter(pk=batch.pk, asked=move).update(told=move)
     return {"move": move}

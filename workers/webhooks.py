@@ -178,7 +178,11 @@ def deliver_webhook(run: JobRun) -> dict[str, Any]:
         raise Later((delivery.next_at - now).total_seconds())
     if endpoint.rests_until and endpoint.rests_until > now:
         raise Later(_put_off(delivery, endpoint.rests_until))
-    return _settle(delivery, _post(delivery))
+    began = timezone.now()
+    tried = _post(delivery)
+    if tried.status is not None:
+        endpoint.rest_after(timezone.now() - began)
+    return _settle(delivery, tried)
 
 
 def _put_off(delivery: WebhookDelivery, until: datetime) -> float:

@@ -15,6 +15,7 @@ from webapi.models import (
     Batch,
     Consensus,
     Corpus,
+    Gold,
     Job,
     Label,
     Policy,
@@ -177,3 +178,33 @@ def test_a_paused_batch_gives_nothing_out(alice: User, rita: User, api: Api, mak
     assert len(api(alice).post("/api/v1/tasks/lease", {"count": 1}).json()["tasks"]) == 1
     cancelled = [api(rita).post(f"/api/v1/batches/{batch.pk}/cancel").json()["state"] for _ in range(2)]
     assert cancelled == ["cancelled", "cancelled"]
+
+
+def test_a_batch_that_is_pulled_is_paused_and_resumed_without_a_vendor(
+    rita: User, api: Api, make_batch: Callable[..., Batch]
+) -> None:
+    batch = make_batch(1)
+    for move in ("pause", "resume"):
+        assert api(rita).post(f"/api/v1/batches/{batch.pk}/{move}").status_code == 200
+        run_jobs("move_batch")
+        batch.refresh_from_db()
+        assert (batch.asked, batch.told, batch.vendor_error) == (move, move, "")
+    assert set(Job.objects.values_list("kind", "state")) == {("move_batch", "succeeded")}
+
+
+def test_answers_to_gold_are_no_progress_and_the_queue_says_what_the_batch_says(
+    rita: User, alice: User, api: Api, make_batch: Callable[..., Batch], policy: Policy
+) -> None:
+    batch = make_batch(3, wanted=2)
+    snippet = Snippet.objects.create(policy=policy, prompt="p", completion="gold", content_hash="g" * 64, split="train")
+    gold = Gold.objects.create(policy=policy, snippet=snippet, choice="Yes")
+    task = Task.objects.create(batch=batch, snippet=snippet, gold=gold, wanted=1, taken=1, labelled=1, state="done")
+    Label.objects.create(
+        task=task, snippet=snippet, annotator=Annotator.objects.create(name="alice", user=alice), choice="Yes"
+    )
+    shown = api(rita).get(f"/api/v1/batches/{batch.pk}").json()["progress"]
+    assert (shown["done"], shown["total"], shown["rate"], shown["eta"]) == (0, 6, None, None)
+    (row,) = api(rita).get("/api/v1/metrics/queue").json()["batches"]
+    assert {name: row[name] for name in ("done", "total", "leased", "rate", "eta")} == {
+        name: shown[name] for name in ("done", "total", "leased", "rate", "eta")
+    }

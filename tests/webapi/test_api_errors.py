@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,3 +226,45 @@ def test_every_code_is_in_the_description_and_at_its_own_address(db: None, api: 
     for code, meaning in FIELD_CODES.items():
         assert f"| `{code}` | {meaning} |" in text
     check(api().get("/api/v1/errors/nonsense"), "not_found", 404)
+
+
+HALF = '"\\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("corpora", "{%s: 1}"),
+        ("tasks/lease", "{%s: 1}"),
+        ("tasks/lease", '{"kind": %s}'),
+        ("snippets", '{"policy": %s, "prompt": "a", "completion": "b"}'),
+        ("rounds", '{"policy": "harm", "corpus": %s}'),
+        ("exports", '{"what": %s}'),
+        ("exports", '{"what": "labels", "filters": {%s: 1}}'),
+        ("webhooks", '{"url": "https://a.example/", "events": [%s]}'),
+        ("batches", '{"policy": "harm", "name": "n", "filter": {%s: 1}}'),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
+    rita: User, policy: Policy, api: Api, path: str, body: str
+) -> None:
+    response = api(rita).generic("POST", f"/api/v1/{path}", body % HALF, content_type="application/json")
+    assert (response.status_code, response.json()["status"]) == (400, 400), response.content
+
+
+def test_half_a_surrogate_pair_beside_good_labels_takes_nothing_from_them(
+    alice: User, api: Api, make_batch: Callable[..., Any]
+) -> None:
+    make_batch(3)
+    (one, *_) = api(alice).post("/api/v1/tasks/lease", {"count": 1}).json()["tasks"]
+    label = {"task": one["id"], "lease": one["lease"]["token"], "choice": "Yes"}
+    body = json.dumps({"labels": [label, {"\ud800": 1}], "next": 1})
+    response = api(alice).generic("POST", "/api/v1/labels", body, content_type="application/json")
+    assert response.status_code == 200, response.content
+    outcomes = [item["outcome"] for item in response.json()["results"]]
+    assert (outcomes, len(response.json()["tasks"])) == (["recorded", "invalid"], 1)
+
+
+def test_a_path_that_no_file_can_have_is_refused(rita: User, api: Api) -> None:
+    body = check(api(rita).post("/api/v1/corpora", {"name": "x", "path": "/" + "x" * 300}), "bad_input", 400)
+    assert body["detail"] == "path: is no path: File name too long"

@@ -144,3 +144,17 @@ def test_labelers_see_nothing_of_where_a_text_comes_from(
     assert "Was anyone harmed?" in page
     for hidden in ("secret", "paraphrase", "held_out", "attack", "Story 0"):
         assert hidden not in page
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/snippets/?source=%00",
+        "/snippets/?consensus=a%00b",
+        "/labeling/agreement/?policy=%00",
+    ],
+)
+def test_an_address_that_nobody_was_given_is_a_bad_request(rita: User, client: Client, address: str) -> None:
+    client.force_login(rita)
+    response = client.get(address)
+    assert response.status_code == 400, response.content[:300]

@@ -161,6 +161,7 @@ def test_what_cannot_be_read_is_said_and_kept(watching: Client, judged: dict[str
     assert "hx-get" not in page
     assert watching.get(f"{FIGURES}?since=soon").status_code == 400
     assert watching.get(f"{PAGE}disagreements?split=x").status_code == 400
+    assert watching.get(f"{PAGE}disagreements?cursor=x").status_code == 400
 
 
 def test_what_is_not_there_is_not_found(watching: Client, alice: User, judged: dict[str, Annotator]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -364,3 +365,28 @@ def test_the_log_goes_back_thirty_days(endpoint: WebhookEndpoint, monkeypatch: p
     assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {kept.pk, waits.pk}
     assert not Job.objects.filter(args__delivery=str(old.pk)).exists()
     assert Job.objects.count() == 2
+
+
+def test_one_that_is_slow_to_answer_rests_ten_times_as_long(
+    endpoint: WebhookEndpoint, receiver: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five messages one is sent; a person who wants one tried wakes it."""
+    monkeypatch.setattr("webapi.models.webhooks.SLOW", timedelta(seconds=0.1))
+    slept: list[float] = []
+
+    def slowly(request: Any) -> Reply:
+        time.sleep(0.2)
+        slept.append(0.2)
+        return Reply(200)
+
+    receiver.answer = slowly
+    messages = [told(number) for number in range(5)]
+    states = [run_early(message).state for message in messages]
+    assert (states, len(slept)) == (["succeeded", *["queued"] * 4], 1)
+    endpoint.refresh_from_db()
+    assert endpoint.silent_since is None
+    left = endpoint.rests_until - timezone.now()
+    assert timedelta(seconds=1) < left < timedelta(seconds=20)
+    endpoint.wake()
+    endpoint.refresh_from_db()
+    assert endpoint.rests_until is None

@@ -183,7 +183,14 @@ def _django_fields(error: DjangoValidationError) -> Problem:
     return Problem("invalid", _sentence(messages), errors=messages)
 
 
+def _no_text(error: UnicodeEncodeError) -> Problem:
+    """What no field of ours refuses comes as far as the database, which does."""
+    message = "Half a surrogate pair is no text."
+    return Problem("invalid", message, errors=(FieldError((), "lone_surrogate", message),))
+
+
 DESCRIBE: dict[type[Exception], Callable[[Any], Problem]] = {
+    UnicodeEncodeError: _no_text,
     DomainError: _domain,
     exceptions.ValidationError: _fields,
     PydanticValidationError: _pydantic,

@@ -14,6 +14,8 @@ from webapi.models.jobs import Job
 
 SHORTEST_REST, LONGEST_REST = timedelta(seconds=5), timedelta(minutes=5)
 """How long an address that did not answer is left alone."""
+SLOW, TIMES_SLOWER = timedelta(seconds=2), 10
+"""An answer that takes longer than this is slow."""
 
 
 class WebhookEndpoint(Row):
@@ -49,9 +51,15 @@ class WebhookEndpoint(Row):
         until = now + min(max((now - since) / 2, SHORTEST_REST), LONGEST_REST)
         WebhookEndpoint.objects.filter(pk=self.pk).update(silent_since=since, rests_until=until)
 
+    def rest_after(self, took: timedelta) -> None:
+        """Whoever is slow to answer is left alone for ten times as long: one address does not keep a worker busy."""
+        if took > SLOW:
+            until = timezone.now() + TIMES_SLOWER * took
+            WebhookEndpoint.objects.filter(pk=self.pk).update(rests_until=until)
+
     def wake(self) -> None:
         """Somebody answered, or a person wants it tried at once."""
-        rests = WebhookEndpoint.objects.filter(pk=self.pk).exclude(silent_since=None)
+        rests = WebhookEndpoint.objects.filter(pk=self.pk).exclude(silent_since=None, rests_until=None)
         rests.update(silent_since=None, rests_until=None)
 
     def switch_off(self, trouble: str) -> bool:

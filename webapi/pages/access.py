@@ -7,10 +7,11 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 
+from webapi.errors import DomainError
 from webapi.models import Role, User
 from webapi.permissions import Actor, may, role_of, sees
 
@@ -50,7 +51,12 @@ def page(
             signed_in = cast(PageRequest, request)
             if not is_open_to(signed_in.user, resource, action):
                 raise Http404("no such page")
-            return guard(view(signed_in, *args, **kwargs))
+            if any("\0" in value for values in request.GET.lists() for value in values[1]):
+                raise BadRequest("a null character in the address")
+            try:
+                return guard(view(signed_in, *args, **kwargs))
+            except DomainError as error:  # which the page has no words for: an address that nobody was given
+                raise BadRequest(error.message) from error
 
         return guarded
 

@@ -18,7 +18,7 @@ STEP = 10
 
 class BatchCounts(NamedTuple):
     """Counts of a batch. `done` of `total` labels are there, gold aside; `leased` tasks are held now, `sent` are at the
-    vendor; `rate` is labels a second, gold among them."""
+    vendor; `rate` is labels a second, gold aside, `pace` the same with gold."""
 
     tasks: int = 0
     tasks_done: int = 0
@@ -28,6 +28,7 @@ class BatchCounts(NamedTuple):
     sent: int = 0
     rate: float | None = None
     eta: datetime | None = None
+    pace: float = 0.0
 
 
 def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]:
@@ -45,11 +46,12 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
     live = Lease.objects.filter(task__batch__in=ids, state=LeaseState.LIVE).order_by()
     leased: dict[uuid.UUID, int] = dict(live.values_list("task__batch").annotate(n=Count("pk")))
     late = Label.objects.filter(task__batch__in=ids, revision=0, created_at__gt=now - RATE_WINDOW).order_by()
-    recent: dict[uuid.UUID, int] = dict(late.values_list("task__batch").annotate(n=Count("pk")))
+    plain = Count("pk", filter=Q(task__gold=None))
+    recent = {key: (n, every) for key, n, every in late.values_list("task__batch").annotate(n=plain, all=Count("pk"))}
     counts = dict.fromkeys(ids, BatchCounts())
     for row in sums:
         key, left = row["batch"], row["total"] - row["done"]
-        rate = recent.get(key, 0) / RATE_WINDOW.total_seconds() if left else 0.0
+        rate, pace = (n / RATE_WINDOW.total_seconds() if left else 0.0 for n in recent.get(key, (0, 0)))
         counts[key] = BatchCounts(
             tasks=row["n"],
             tasks_done=row["ended"],
@@ -59,6 +61,7 @@ def batch_counts(batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, BatchCounts]
             sent=row["sent"],
             rate=rate or None,
             eta=now + timedelta(seconds=left / rate) if rate else None,
+            pace=pace,
         )
     return counts
 
@@ -67,10 +70,10 @@ def roughly(counts: BatchCounts) -> BatchCounts:
     """The counts in steps of ten: down, but what is wanted up.
 
     To the label, they would tell the one who answers which answers count in the batch (gold does not) and which ask
-    for another (a disagreement). What is held and the rate count gold: they move alike for all tasks.
+    for another (a disagreement). What is held, and the pace, count gold: they move alike for all tasks.
     """
     done, total = _down(counts.done), counts.total + -counts.total % STEP
-    rate = _down(round((counts.rate or 0) * RATE_WINDOW.total_seconds())) / RATE_WINDOW.total_seconds()
+    rate = _down(round(counts.pace * RATE_WINDOW.total_seconds())) / RATE_WINDOW.total_seconds()
     return BatchCounts(
         tasks=counts.tasks,
         tasks_done=_down(counts.tasks_done),

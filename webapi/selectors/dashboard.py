@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from webapi.models import Annotator, Batch, BatchState, Label, LeaseState, TaskState
-from webapi.selectors.round_progress import RATE_WINDOW
+from webapi.models import Annotator, Batch, Label
+from webapi.selectors.batches import BatchCounts, batch_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +139,15 @@ def labels_per_day(labels: QuerySet[Label], *, days: int = 60) -> list[DayCount]
 
 
 def queue(*, policy: str | None = None, state: str | None = None, limit: int = 100) -> list[BatchProgress]:
-    """The newest batches with their progress, open ones first, then done, then cancelled. Three queries."""
-    now = timezone.now()
+    """The newest batches with their progress, open ones first, then done, then cancelled. Four queries."""
     batches = Batch.objects.select_related("policy", "round")
     if policy is not None:
         batches = batches.filter(policy_id=policy)
     if state is not None:
         batches = batches.filter(state=state)
-    counting = ~Q(tasks__state=TaskState.CANCELLED)
-    rows = list(
-        batches.annotate(
-            done=Sum("tasks__labelled", filter=counting, default=0),
-            wanted=Sum("tasks__wanted", filter=counting, default=0),
-        ).order_by("-state", "-id")[:limit]
-    )
-    open_ids = [row.pk for row in rows if row.state == BatchState.OPEN]
-    leased, recent = _live_leases(open_ids), _recent(open_ids, now)
-    return [_batch_progress(row, leased.get(row.pk, 0), recent.get(row.pk, 0), now) for row in rows]
+    rows = list(batches.order_by("-state", "-id")[:limit])
+    counts = batch_counts(row.pk for row in rows)
+    return [_batch_progress(row, counts[row.pk]) for row in rows]
 
 
 def annotator_figures(annotator: Annotator) -> AnnotatorFigures:
@@ -177,20 +169,7 @@ def annotator_figures(annotator: Annotator) -> AnnotatorFigures:
     )
 
 
-def _live_leases(batch_ids: list[Any]) -> dict[Any, int]:
-    live = Q(tasks__leases__state=LeaseState.LIVE)
-    return dict(Batch.objects.filter(pk__in=batch_ids).annotate(n=Count("tasks__leases", live)).values_list("pk", "n"))
-
-
-def _recent(batch_ids: list[Any], now: datetime) -> dict[Any, int]:
-    labels = Label.objects.filter(task__batch__in=batch_ids, created_at__gt=now - RATE_WINDOW, revision=0)
-    return dict(labels.order_by().values_list("task__batch").annotate(n=Count("pk")))
-
-
-def _batch_progress(row: Any, leased: int, recent: int, now: datetime) -> BatchProgress:
-    window = min((now - row.created_at).total_seconds(), RATE_WINDOW.total_seconds())
-    rate = recent / window if recent and window > 1 else None
-    left = max(row.wanted - row.done, 0)
+def _batch_progress(row: Batch, counts: BatchCounts) -> BatchProgress:
     return BatchProgress(
         id=str(row.pk),
         name=row.name,
@@ -199,11 +178,11 @@ def _batch_progress(row: Any, leased: int, recent: int, now: datetime) -> BatchP
         round_name=row.round.name if row.round else "",
         adapter=row.adapter,
         state=row.state,
-        done=row.done,
-        total=row.wanted,
-        leased=leased,
-        rate=rate,
-        eta=now + timedelta(seconds=left / rate) if rate and left else None,
+        done=counts.done,
+        total=counts.total,
+        leased=counts.leased,
+        rate=counts.rate,
+        eta=counts.eta,
         created_at=row.created_at,
         finished_at=row.finished_at,
     )

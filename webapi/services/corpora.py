@@ -40,7 +40,11 @@ def server_path(path: str, *, folder: bool) -> Path:
     """
     if "\x00" in path:
         raise BadInput("contains a null byte", where="path")
-    real = Path(path).expanduser().resolve()
+    try:
+        real = Path(path).expanduser().resolve()
+        real.exists()
+    except (OSError, RuntimeError) as error:  # too long a name, links in a circle, no such home
+        raise BadInput(f"is no path: {getattr(error, 'strerror', None) or error}", where="path") from error
     roots = [Path(str(root)).resolve() for root in (*settings.DATA_ROOTS, settings.GAUNTLET_HOME)]
     anywhere = settings.EMBEDDED and not settings.DATA_ROOTS
     if not anywhere and not any(real.is_relative_to(root) for root in roots):

@@ -109,4 +109,4 @@ def _refuse_taken(bind: str, port: int) -> None:
         try:
             probe.bind((bind.strip("[]"), port))
         except (OSError, OverflowError) as error:
-            raise CommandError(f"cannot serve at {bind}:{port}: {error}; another port: --port N") from error
+            raise CommandError(f"cannot serve at {bind}:{port}: {error}; another port: make serve PORT=N (--port N)") from error
