@@ -46,7 +46,8 @@ def free_port() -> int:
 
 
 def test_serve_says_that_a_port_is_taken(taken_port: int) -> None:
-    with pytest.raises(CommandError, match=rf"127\.0\.0\.1:{taken_port}: .*in use; another port: make serve PORT=N \(--port N\)"):
+    said = rf"127\.0\.0\.1:{taken_port}: .*in use; another port: make serve PORT=N \(--port N\)"
+    with pytest.raises(CommandError, match=said):
         call_command("serve", port=taken_port)
 
 

@@ -109,4 +109,5 @@ def _refuse_taken(bind: str, port: int) -> None:
         try:
             probe.bind((bind.strip("[]"), port))
         except (OSError, OverflowError) as error:
-            raise CommandError(f"cannot serve at {bind}:{port}: {error}; another port: make serve PORT=N (--port N)") from error
+            another = "another port: make serve PORT=N (--port N)"
+            raise CommandError(f"cannot serve at {bind}:{port}: {error}; {another}") from error
