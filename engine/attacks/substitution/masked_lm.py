@@ -54,12 +54,14 @@ class MaskedLM:
 
     def propose(self, snippet: Snippet, slots: Sequence[Slot], k: int) -> list[list[str]]:
         """The likeliest whole words of each place. One copy of the snippet a slot; O(slots x tokens) of the model."""
+        if not slots:
+            return []
         masked = [_masked(snippet, slot, self._tokenizer.mask_token) for slot in slots]
         with self._lock:
             ids = self._tokenizer(masked, truncation=True, max_length=self._longest())["input_ids"]
         lengths = np.array([len(row) for row in ids], np.int64)
         found: list[list[str]] = [[] for _ in slots]
-        for rows in batches_by_budget(lengths, self._settings.batch_tokens) if len(slots) else ():
+        for rows in batches_by_budget(lengths, self._settings.batch_tokens):
             for row, best in zip(rows, self._likeliest([ids[row] for row in rows], k), strict=True):
                 slot = slots[row]
                 there = snippet.completion[slot.start : slot.end].casefold()
