@@ -111,7 +111,18 @@ class Client:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
 
     def ask(self, verb: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        """Status and body. Raises OSError where no answer came."""
+        """Status and body. Raises OSError where no answer came.
+
+        A server may close a connection just as it is used again; what only reads is then asked once more.
+        """
+        try:
+            return self._ask(verb, path, body, **headers)
+        except ConnectionError:
+            if verb != "GET":
+                raise
+            return self._ask(verb, path, body, **headers)
+
+    def _ask(self, verb: str, path: str, body: object, **headers: str) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
         try:
             self._connection.request(verb, path, data, {**self._headers, **headers})
