@@ -1,8 +1,11 @@
-"""PostgreSQL and RabbitMQ of the tests marked `services`: where they are, and whether they answer."""
+"""PostgreSQL and RabbitMQ of the tests marked `services`: where they are, whether they answer, tests on PostgreSQL."""
 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from functools import cache
 
 import psycopg
@@ -37,3 +40,18 @@ def _rabbitmq() -> str:
     finally:
         connection.release()
     return ""
+
+
+def assert_passes_on_postgresql(file: str, *, tests: int) -> None:
+    """Runs a file's tests again in a process of its own, on PostgreSQL: so many pass, and none is skipped there."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", file, "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not services"],
+        env={**os.environ, "DATABASE_URL": DATABASE_URL},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", run.stdout)}
+    assert counts == {"passed": tests}, run.stdout[-4000:]

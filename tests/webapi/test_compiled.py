@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +12,7 @@ import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
-from tests.services import DATABASE_URL
+from tests.services import assert_passes_on_postgresql
 from webapi.models import Annotator, Batch, Label, Lease, LeaseState, Policy, Snippet, Task, TaskState
 from webapi.models.base import locked
 from webapi.models.compiled import Update, compiled, compiled_update, insert
@@ -203,13 +200,4 @@ def test_on_postgresql_a_statement_is_prepared_with_its_literals(make_batch: Cal
 
 @pytest.mark.services
 def test_all_of_it_on_postgresql() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-v", "-p", "no:xdist", "-m", "not services"],
-        env={**os.environ, "DATABASE_URL": DATABASE_URL},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
-    assert "11 passed" in run.stdout
+    assert_passes_on_postgresql(__file__, tests=11)

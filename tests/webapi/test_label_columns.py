@@ -5,10 +5,7 @@ Runs on SQLite by default, and once more on PostgreSQL, which hands labels over 
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -19,7 +16,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tests.services import DATABASE_URL
+from tests.services import assert_passes_on_postgresql
 from webapi.models import Annotator, Batch, Gold, Label, Policy, Snippet, Task
 from webapi.models.base import first_id_at, new_id
 from webapi.selectors import label_columns, label_rows
@@ -283,25 +280,4 @@ def test_threads_that_read_while_others_write_see_all_in_the_end(policy: Policy,
 
 @pytest.mark.services
 def test_all_of_the_above_on_postgresql() -> None:
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            __file__,
-            "-v",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:cacheprovider",
-            "-m",
-            "not services",
-        ],
-        env={**os.environ, "DATABASE_URL": DATABASE_URL},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
-    assert "21 passed" in run.stdout
+    assert_passes_on_postgresql(__file__, tests=21)

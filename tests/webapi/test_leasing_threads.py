@@ -5,9 +5,6 @@ Runs on SQLite by default, and once more on PostgreSQL where the services answer
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +16,7 @@ from django.db import connections
 from django.db.models import F
 from rest_framework.test import APIClient
 
-from tests.services import DATABASE_URL
+from tests.services import assert_passes_on_postgresql
 from webapi.models import Annotator, Batch, IdempotentRequest, Label, Lease, Policy, Task, TaskState, User
 from webapi.services.labels import LabelInput, labels_record
 from webapi.services.leases import tasks_lease
@@ -188,13 +185,4 @@ def test_versions_added_at_once_each_have_their_number(api: Callable[..., APICli
 
 @pytest.mark.services
 def test_all_of_it_on_postgresql() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-v", "-p", "no:xdist", "-m", "not services"],
-        env={**os.environ, "DATABASE_URL": DATABASE_URL},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
-    assert "9 passed" in run.stdout
+    assert_passes_on_postgresql(__file__, tests=9)
