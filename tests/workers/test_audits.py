@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import uuid
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
