@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.attacks.substitution.base import CandidateSource
 from engine.config import checked
+from engine.endpoints.ledger import Ledger
+from engine.endpoints.settings import Account
 from engine.errors import UnknownName
 
 
-def _nearest_words(config: Mapping[str, Any]) -> CandidateSource:
+def _nearest_words(config: Mapping[str, Any], account: Account) -> CandidateSource:
     from engine.attacks.substitution.nearest_words import NearestWords, NearestWordsSettings
 
     return NearestWords(checked(NearestWordsSettings, config, where="candidates nearest_words"))
 
 
-def _masked_lm(config: Mapping[str, Any]) -> CandidateSource:
+def _masked_lm(config: Mapping[str, Any], account: Account) -> CandidateSource:
     from engine.attacks.substitution.masked_lm import MaskedLM, MaskedLMSettings
 
     return MaskedLM(checked(MaskedLMSettings, config, where="candidates masked_lm"))
 
 
-def _openai(config: Mapping[str, Any]) -> CandidateSource:
+def _openai(config: Mapping[str, Any], account: Account) -> CandidateSource:
     from engine.attacks.substitution.openai_endpoint import EndpointWords, SubstitutionEndpointSettings
     from engine.endpoints.client import Endpoint
 
-    return EndpointWords(Endpoint(checked(SubstitutionEndpointSettings, config, where="candidates openai")))
+    settings = checked(SubstitutionEndpointSettings, config, where="candidates openai")
+    return EndpointWords(Endpoint(settings, *account))
 
 
-CANDIDATE_SOURCES: dict[str, Callable[[Mapping[str, Any]], CandidateSource]] = {
+CANDIDATE_SOURCES: dict[str, Callable[[Mapping[str, Any], Account], CandidateSource]] = {
     "masked_lm": _masked_lm,
     "nearest_words": _nearest_words,
     "openai": _openai,
@@ -37,8 +41,13 @@ CANDIDATE_SOURCES: dict[str, Callable[[Mapping[str, Any]], CandidateSource]] = {
 """Name -> factory; each checks its config and raises BadInput naming the field. Heavy imports wait for it."""
 
 
-def make_candidate_source(name: str, config: Mapping[str, Any]) -> CandidateSource:
-    """The source of that name. Raises UnknownName, BadInput, MissingModel or GeneratorError."""
+def make_candidate_source(
+    name: str, config: Mapping[str, Any], ledger: Ledger | None = None, *, cache_dir: Path | None = None
+) -> CandidateSource:
+    """The source of that name. `ledger` and `cache_dir` are for one that asks an endpoint: see `Endpoint`.
+
+    Raises UnknownName, BadInput, MissingModel or GeneratorError.
+    """
     if name not in CANDIDATE_SOURCES:
         raise UnknownName("candidate source", name, CANDIDATE_SOURCES)
-    return CANDIDATE_SOURCES[name](config)
+    return CANDIDATE_SOURCES[name](config, Account(ledger, cache_dir))
