@@ -186,7 +186,7 @@ class Endpoint:
             raise GeneratorError(f"{self._place}: {waited}", permanent=False) from None
         if isinstance(error, openai.APIConnectionError):
             raise GeneratorError(f"{self._place}: not reachable", permanent=False) from None
-        detail = _short(error.message, self._key)
+        detail = _short(_told(error), self._key)
         if not isinstance(error, openai.APIStatusError):
             raise GeneratorError(f"{self._place}: {detail}") from None
         status = error.status_code
@@ -209,6 +209,12 @@ def _key(variable: str | None) -> str:
 def _text(content: object) -> str:
     """A text that can be sent and written: half surrogates, which JSON lets through, become question marks."""
     return str(content or "").encode("utf-8", "replace").decode()
+
+
+def _told(error: openai.APIError) -> str:
+    """What the server says is wrong; many that are not OpenAI's say it as `detail`."""
+    told = error.body.get("detail") if isinstance(error.body, dict) else None
+    return told if isinstance(told, str) else error.message
 
 
 def _short(message: str, key: str) -> str:

@@ -110,6 +110,8 @@ def test_an_exhausted_quota_and_a_malformed_request_are_permanent(server):
     assert "no such field; key [key]" in str(failed)
     server.script = [error(404, "The model `tiny` does not exist")]
     assert refusal(server).permanent
+    server.script = [Reply(400, {"detail": f"Server is pinned to 'other'; your key is {KEY}"})]
+    assert str(refusal(server)).endswith(": Server is pinned to 'other'; your key is [key] (400)")
 
 
 def test_an_answer_that_is_not_of_the_openai_shape_is_permanent(server):
