@@ -143,9 +143,7 @@ def test_a_killed_run_goes_on_without_paying_twice_and_ends_as_one_that_was_not(
 
 
 def test_the_completions_api_goes_on_from_a_raw_prompt_and_is_counted(proxy: Proxy) -> None:
-    settings = EndpointSettings.model_validate(
-        config(proxy.base_url, api="completions", price={"input": 1, "output": 2})
-    )
+    asked = config(proxy.base_url, api="completions", price={"input": 1, "output": 2})
     ledger = Ledger(money=1.0)
     passage = f"<passage>\n<context>\n{SEEDS[0].prompt}\n</context>\n<last>\n{SEEDS[0].completion}\n</last>\n</passage>"
     (text,) = Endpoint(EndpointSettings.model_validate(asked), ledger).ask(Ask(passage + ANSWER, 1, seed=3))
