@@ -3,9 +3,9 @@
 Peer: the intervals that take candidates as independent (Clopper-Pearson per candidate, Garwood per query). Seeds have
 an effect each: their candidates are failures with a probability drawn from a beta distribution whose correlation
 within seeds is the column rho. Candidates come in unequal numbers; "linked" draws more of them where they more often
-are failures, and a seed with more candidates stops earlier, after fewer queries. The truth is the ratio over 2,000,000
-such seeds. Then the paired difference of seeds broken, before and after. Coverage aims at 95 %; the last line's ratio is
-how many more truths the peer misses.
+are failures, and a seed with more candidates stops earlier, after fewer queries. The truth is the ratio over 200,000
+such seeds. Then the paired difference of seeds broken, before and after. Coverage aims at 95 %; the last line's ratio
+is how many times as many truths the peer misses.
 """
 
 from __future__ import annotations
@@ -57,23 +57,21 @@ class Seeds(NamedTuple):
 def main() -> None:
     """Prints a line a setting: coverage of each interval, and whether the truth lay below or above where it missed."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--repetitions", type=int, default=2000 if os.environ.get("FULL") else 400)
-    wanted = options.parse_args()
+    options.add_argument("--quick", action="store_true", help="100 repetitions a setting, not 1,000")
+    repetitions = 100 if options.parse_args().quick else 1000
     rng = np.random.default_rng(7)
     print(f"{'seeds  rate  rho linked':26}{'per candidate':>24}{'independent':>13}{'per query':>24}{'independent':>13}")
-    found = [_line(one, wanted.repetitions, rng) for one in _settings()]
+    found = [_line(one, repetitions, rng) for one in _settings()]
     ours, peer = (np.array([line[which] for line in found]) for which in (0, 1))
     print("\nseeds  before after  covered: difference of seeds broken")
-    differences = [
-        _difference(n, p, q, wanted.repetitions, rng) for n, p, q in product((20, 40, 60), (0.3,), (0.1, 0.3))
-    ]
+    differences = [_difference(n, p, q, repetitions, rng) for n, p, q in product((20, 40, 60), (0.3,), (0.1, 0.3))]
     finish(
         "yield_coverage",
         ours={"lowest": float(min(ours.min(), *differences)), "mean": float(ours.mean())},
         peer={"lowest": float(peer.min()), "mean": float(peer.mean())},
         ratio=float((1 - peer.mean()) / max(1e-9, 1 - ours.mean())),
         target={"lowest": TARGET},
-        repetitions=wanted.repetitions,
+        repetitions=repetitions,
     )
 
 
@@ -105,7 +103,7 @@ def _attacked(seeds: Seeds) -> Attacked:
 
 def _line(setting: Setting, repetitions: int, rng: np.random.Generator) -> tuple[float, float]:
     """Mean coverage of our two intervals and of the two that take candidates as independent; the lower of each."""
-    large = _draw(setting, 2_000_000, rng)
+    large = _draw(setting, 200_000, rng)
     failures = large.failures.sum()
     truths = (failures / large.candidates.sum(), 1000 * failures / large.queries.sum())
     misses = np.zeros((4, 2))
