@@ -114,7 +114,7 @@ def test_the_same_seeds_give_the_same_alone_and_side_by_side(tmp_path: Path, rec
     ]
 
 
-@pytest.mark.parametrize("queries", [0, 3, 5, 6, 30, 61, 200])
+@pytest.mark.parametrize("queries", [0, 3, 5, 6, 30, 56, 57, 200])
 def test_no_query_more_than_the_budget_has(tmp_path: Path, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     white_box, classifier, _ = parts(tmp_path)
     threshold = threshold_of(SubstitutionEngine(white_box, classifier, Words()))
@@ -127,7 +127,7 @@ def test_no_query_more_than_the_budget_has(tmp_path: Path, queries: int, monkeyp
         SEEDS, engine, Letters(), threshold, make_recipe("beam"), policy=POLICY, budget=Budget(queries=queries)
     )
     assert sum(asked) == outcome.queries <= queries
-    assert ("query_budget" in {one.stop for one in outcome.seeds}) == (queries < 200)
+    assert ("query_budget" in {one.stop for one in outcome.seeds}) == (queries < 57)
     assert sum(one.queries for one in outcome.seeds) == outcome.queries
 
 
@@ -174,7 +174,7 @@ def test_an_article_that_is_protected_stays_whatever_is_put_behind_it() -> None:
     assert [state.snippet.completion for state in kept] == ["An aged old knight rested."]
 
 
-def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_most_similar_first(
+def test_the_classifier_is_asked_only_of_what_is_allowed_one_then_two_the_most_similar_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     white_box, classifier, _ = parts(tmp_path)
@@ -187,11 +187,10 @@ def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_mos
     outcome = rewrite_search(SEEDS[:1], engine, Letters(), float(expit(cutoff)), recipe, policy=POLICY)
     batches = [batch for batch in asked[1:] if batch]
     assert len(outcome.rewritings) == 1
-    assert len(batches) >= 2
+    assert [len(batch) for batch in batches[:2]] == [1, 2]
     for batch in batches:
         vectors = Letters().encode([SEEDS[0].completion, *(one.completion for one in batch)])
         cosines = vectors[1:] @ vectors[0]
-        assert len(batch) <= 4
         assert cosines.min() >= 0.9
         assert cosines.tolist() == sorted(cosines.tolist(), reverse=True)
     accepted = [one for one in batches[-1] if scored([one])[0] < cutoff]
