@@ -219,7 +219,7 @@ def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
     ("name", "config", "message"),
     [
         ("beam", {"search": "genetic"}, "search: unknown search 'genetic'; known: beam, best_first"),
-        ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, insert, replace"),
+        ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, filler, insert, replace"),
         (
             "beam",
             {"constraints": {"pos": True}},

@@ -17,7 +17,7 @@ from engine.snippets import Snippet
 if TYPE_CHECKING:
     from engine.attacks.substitution.suggest import SubstitutionEngine
 
-Kind = Literal["replace", "insert", "delete", "clause"]
+Kind = Literal["replace", "insert", "delete", "clause", "filler"]
 
 
 class Ask(NamedTuple):

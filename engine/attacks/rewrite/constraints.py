@@ -21,10 +21,10 @@ def valid(policy: Policy, value: bool) -> Check:
 
 
 def edited_share(policy: Policy, value: float) -> Check:
-    """At most this share of the seed's words is edited; one word always may be."""
+    """At most this share of the seed's words is edited; one word always may be. Clauses and fillers count none."""
 
     def allows(seed: Snippet, state: State) -> bool:
-        edited = sum(max(1, len(words(edit.after))) for edit in state.edits if edit.kind != "clause")
+        edited = sum(max(1, len(words(edit.after))) for edit in state.edits if edit.kind not in ("clause", "filler"))
         return edited <= max(1, int(value * len(words(seed.completion))))
 
     return allows

@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "beam": {},
     "best_first": {"search": "best_first"},
     "substitution": {"width": 1, "moves": ["replace"]},
-    "filler": {"moves": ["insert"], "constraints": {"valid": True, "edited_share": 0.5, "similarity": 0.7}},
+    "filler": {"moves": ["filler"], "max_edits": 2, "constraints": {"valid": True, "similarity": 0.7}},
 }
 """Name -> what is not as in `Recipe`'s defaults."""
 
