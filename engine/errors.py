@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class EngineError(Exception):
     """Base of the engine's errors. `code` is stable, for programs; the message is for people."""
@@ -45,3 +47,13 @@ class GeneratorError(EngineError):
     def __init__(self, message: str, *, permanent: bool = True) -> None:
         self.permanent = permanent
         super().__init__(message)
+
+
+class BudgetSpent(EngineError):
+    """A request would cost more than is left of an attack's budget; it was not made."""
+
+    code = "budget_spent"
+
+    def __init__(self, what: Literal["tokens", "money"]) -> None:
+        self.what = what
+        super().__init__(f"the budget of {what} is spent")

@@ -151,18 +151,31 @@ def add_members(
     A text that is there already stays as it is, with the parent it first had. So `details` says under `from` which
     prompt's corpus snippet, or which seed, it came from in this round. `pools` and `details` are by content hash.
     """
-    count = 0
+    known = add_snippets(round_.policy_id, rows)
+    members = [
+        RoundSnippet(round=round_, snippet_id=row.pk, pool=pools[digest], details=details[digest])
+        for digest, row in known.items()
+    ]
+    RoundSnippet.objects.bulk_create(members, ignore_conflicts=True, batch_size=1000)
+    return len(members)
+
+
+class Kept(NamedTuple):
+    """A snippet's row as it is in the database."""
+
+    pk: uuid.UUID
+    split: str
+
+
+def add_snippets(policy_id: uuid.UUID, rows: Sequence[Snippet]) -> dict[str, Kept]:
+    """Writes what is not there yet, and says by content hash what is there now."""
+    known: dict[str, Kept] = {}
     for chunk in chunked(rows, 1000):
         Snippet.objects.bulk_create(chunk, ignore_conflicts=True)
         digests = [row.content_hash for row in chunk]
-        known = Snippet.objects.filter(policy=round_.policy, content_hash__in=digests, external_id="")
-        members = [
-            RoundSnippet(round=round_, snippet_id=pk, pool=pools[digest], details=details[digest])
-            for pk, digest in known.values_list("pk", "content_hash")
-        ]
-        RoundSnippet.objects.bulk_create(members, ignore_conflicts=True)
-        count += len(members)
-    return count
+        found = Snippet.objects.filter(policy=policy_id, content_hash__in=digests, external_id="")
+        known |= {digest: Kept(pk, split) for pk, digest, split in found.values_list("pk", "content_hash", "split")}
+    return known
 
 
 def alternates_path(round_: Round, split: SplitName) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +16,3 @@ def checked_logits(logits: NDArray[np.floating], threshold: float) -> NDArray[np
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], not {threshold}")
     return checked
-
-
-def finite_logit(threshold: float) -> float:
-    """The logit of a threshold in [0, 1]; of 0 and 1 that of the nearest one that fp32 can tell from it."""
-    inside = min(max(threshold, 1e-38), 1 - 2.0**-24)
-    return math.log(inside) - math.log1p(-inside)

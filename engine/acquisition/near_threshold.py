@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.acquisition.checks import checked_logits, finite_logit
+from engine.acquisition.checks import checked_logits
 
 
 def near_threshold(logits: NDArray[np.floating], threshold: float, *, seed: int = 0) -> NDArray[np.float64]:
@@ -15,4 +17,5 @@ def near_threshold(logits: NDArray[np.floating], threshold: float, *, seed: int 
     beyond doubt. A threshold of 0 or 1 is taken as the nearest one that fp32 can tell from it.
     """
     logits = checked_logits(logits, threshold)
-    return -np.abs(logits - finite_logit(threshold))
+    inside = min(max(threshold, 1e-38), 1 - 2.0**-24)
+    return -np.abs(logits - (math.log(inside) - math.log1p(-inside)))

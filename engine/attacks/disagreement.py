@@ -1,26 +1,26 @@
-"""What two classifiers' disagreement says of a candidate (paper, A.5: what one rejects and the other lets pass)."""
+"""Where two classifiers disagree: what the attacked one accepts and another rejects is worth a look (paper, A.5)."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-
-from engine.acquisition.checks import checked_logits, finite_logit
+from numpy.typing import ArrayLike, NDArray
 
 
 def disagreement(
-    attacked: NDArray[np.floating], other: NDArray[np.floating], attacked_threshold: float, other_threshold: float
-) -> NDArray[np.float64]:
-    """(n,) how far `other` puts each candidate above its threshold, less how far the attacked classifier does, in nats.
+    attacked: ArrayLike, attacked_cutoff: float | np.float32, other: ArrayLike, other_cutoff: float | np.float32
+) -> NDArray[np.float32]:
+    """(n,) how much more of a failure the other classifier holds each snippet than the attacked one does: its margin
+    less the attacked one's, each counted from its own threshold, as two margins of 0.5 need not mean the same.
 
-    Logits (n,) each, thresholds in [0, 1]; each classifier is read beside its own threshold, since scores of two
-    trainings mean different things. High where the attacked one lets pass what the other would reject: the methods'
-    logit J - logit c (F.3) with thresholds taken off. A reward to rank by, not a verdict: it is as high where the other
-    errs as where the attacked one does, which the paper met more often (A.5), so that people still label. Raises
-    ValueError for logits that are not finite or of different number, or a threshold outside [0, 1]. O(n).
+    `attacked`, `other`: (n,) margins; the cutoffs are the thresholds' margins. Ranks candidates: the higher, the more
+    likely a failure that only the attacked classifier misses (methods F.3). No verdict: it is as high where the other
+    errs, which the paper met more often (A.5), so people still label. Raises ValueError for what is not finite or not
+    of one length. O(n).
     """
-    mine = checked_logits(attacked, attacked_threshold) - finite_logit(attacked_threshold)
-    theirs = checked_logits(other, other_threshold) - finite_logit(other_threshold)
-    if mine.shape != theirs.shape:
-        raise ValueError(f"{len(mine)} logits of one classifier and {len(theirs)} of the other")
+    mine = np.asarray(attacked, dtype=np.float32) - np.float32(attacked_cutoff)
+    theirs = np.asarray(other, dtype=np.float32) - np.float32(other_cutoff)
+    if mine.shape != theirs.shape or mine.ndim != 1:
+        raise ValueError(f"margins must be of shape (n,) twice, not {mine.shape} and {theirs.shape}")
+    if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
+        raise ValueError("margins and cutoffs must be finite")
     return theirs - mine

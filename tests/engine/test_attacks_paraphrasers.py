@@ -1,6 +1,7 @@
 import pytest
 
-from engine.attacks import PARAPHRASERS, ParaphraseSettings, check_paraphraser, make_paraphraser, paraphrase
+from engine.attacks.paraphrase import retell
+from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser, make_paraphraser
 from engine.attacks.paraphrasers.embedded import EmbeddedParaphraser, EmbeddedSettings
 from engine.attacks.paraphrasers.openai_endpoint import shots_for
 from engine.errors import BadInput, GeneratorError, UnknownName
@@ -75,10 +76,8 @@ def test_an_unknown_paraphraser_is_told_the_known_ones():
 
 @pytest.mark.parametrize("name", PARAPHRASERS)
 def test_every_paraphraser_serves_the_attack(name, configs):
-    settings = ParaphraseSettings(keep_all=True, most=3, least=1)
     paraphraser = make_paraphraser(name, POLICY, configs[name])
-    found = paraphrase([seed_of(name)], paraphraser, None, 0.5, settings, rules=POLICY.snippet_rules, seed=1)
-    assert len(found.candidates) == 3
+    assert len(retell([seed_of(name)], paraphraser, 3, rules=POLICY.snippet_rules, seed=1)) == 3
 
 
 def test_embedded_keeps_what_happens_and_changes_how_it_is_told():
@@ -183,9 +182,7 @@ def test_openai_attacks_several_seeds_at_once_and_passes_refusals_on(configs, se
     paraphraser = make_paraphraser("openai", POLICY, {**configs["openai"], "concurrency": 3})
     assert paraphraser.concurrency == 3
     seeds = [Snippet(SNIPPET.prompt, f"{i} men came in and shut the door behind them.") for i in range(6)]
-    settings = ParaphraseSettings(keep_all=True, most=2, least=1, batch=4, near_duplicate_jaccard=1)
-    found = paraphrase(seeds, paraphraser, None, 0.5, settings, rules=POLICY.snippet_rules, seed=1)
-    assert len(found.candidates) == 12
+    assert len(retell(seeds, paraphraser, 2, rules=POLICY.snippet_rules, seed=1)) == 12
     server.script = [error(403, "no")] * 20
     with pytest.raises(GeneratorError, match="refused the key in TEST_KEY"):
-        paraphrase(seeds, paraphraser, None, 0.5, settings, rules=POLICY.snippet_rules, seed=2)
+        retell(seeds, paraphraser, 2, rules=POLICY.snippet_rules, seed=2)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.attacks.base import Paraphraser
+from engine.attacks.paraphrasers.base import Paraphraser
 from engine.attacks.paraphrasers.embedded import EmbeddedParaphraser, EmbeddedSettings
 from engine.config import checked
 from engine.errors import UnknownName

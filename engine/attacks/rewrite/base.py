@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from engine.attacks.base import Edit, Kind
 from engine.attacks.substitution.words import Slot
 from engine.snippets import Snippet
 
 if TYPE_CHECKING:
     from engine.attacks.substitution.suggest import SubstitutionEngine
-
-Kind = Literal["replace", "insert", "delete", "clause", "filler"]
 
 
 class Ask(NamedTuple):
@@ -29,16 +28,6 @@ class Ask(NamedTuple):
 
     what: Literal["logits", "gradients", "vectors"]
     snippets: Sequence[Snippet]
-
-
-class Edit(NamedTuple):
-    """One change of a completion."""
-
-    kind: Kind
-    at: int
-    """Where it begins, in characters of the text before it."""
-    before: str
-    after: str
 
 
 class State(NamedTuple):

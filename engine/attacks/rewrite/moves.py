@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.attacks.base import Edit, Kind
 from engine.attacks.paraphrasers import clauses
 from engine.attacks.rewrite import fillers
-from engine.attacks.rewrite.base import Edit, Kind, Move, State, after_edit
+from engine.attacks.rewrite.base import Move, State, after_edit
 from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
 from engine.attacks.substitution.words import Slot, gaps, words
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import MOVES
 from engine.attacks.rewrite.searches import SEARCHES
-from engine.config import checked
+from engine.config import Named, checked
 from engine.errors import UnknownName
 
 
@@ -63,6 +63,24 @@ RECIPES: dict[str, dict[str, Any]] = {
     "filler": {"moves": ["filler"], "max_edits": 2, "constraints": {"valid": True, "similarity": 0.7}},
 }
 """Name -> what is not as in `Recipe`'s defaults."""
+
+
+class RewriteSettings(Recipe):
+    """A recipe, and what it is cooked with."""
+
+    words: Named = Named(name="nearest_words")
+    """Where candidates for a place come from."""
+    at_once: int = Field(16, ge=1)
+    """Seeds searched side by side, so that classifier batches are full."""
+
+
+def rewrite_settings(config: Mapping[str, Any], *, recipe: str = "beam", where: str) -> RewriteSettings:
+    """A recipe by name (`recipe` in `config`, else the one given) with some fields set otherwise. Raises as below."""
+    name = config.get("recipe", recipe)
+    if name not in RECIPES:
+        raise UnknownName("recipe", str(name), RECIPES)
+    own = {key: value for key, value in config.items() if key != "recipe"}
+    return checked(RewriteSettings, {**RECIPES[name], **own}, where=where)
 
 
 def make_recipe(name: str, config: Mapping[str, Any] | None = None) -> Recipe:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from engine.attacks.substitution.base import CandidateSource
 from engine.config import checked
 from engine.errors import UnknownName
@@ -29,12 +31,45 @@ def _openai(config: Mapping[str, Any]) -> CandidateSource:
     return EndpointWords(Endpoint(checked(SubstitutionEndpointSettings, config, where="candidates openai")))
 
 
+def _nearest_words_settings() -> type[BaseModel]:
+    from engine.attacks.substitution.nearest_words import NearestWordsSettings
+
+    return NearestWordsSettings
+
+
+def _masked_lm_settings() -> type[BaseModel]:
+    from engine.attacks.substitution.masked_lm import MaskedLMSettings
+
+    return MaskedLMSettings
+
+
+def _endpoint_settings() -> type[BaseModel]:
+    from engine.attacks.substitution.openai_endpoint import SubstitutionEndpointSettings
+
+    return SubstitutionEndpointSettings
+
+
 CANDIDATE_SOURCES: dict[str, Callable[[Mapping[str, Any]], CandidateSource]] = {
     "masked_lm": _masked_lm,
     "nearest_words": _nearest_words,
     "openai": _openai,
 }
 """Name -> factory; each checks its config and raises BadInput naming the field. Heavy imports wait for it."""
+
+
+SETTINGS: dict[str, Callable[[], type[BaseModel]]] = {
+    "masked_lm": _masked_lm_settings,
+    "nearest_words": _nearest_words_settings,
+    "openai": _endpoint_settings,
+}
+"""Name -> what its config is checked against."""
+
+
+def check_candidate_source(name: str, config: Mapping[str, Any]) -> None:
+    """Raises UnknownName, or BadInput naming each wrong field of `config`. Loads no model and looks for no key."""
+    if name not in CANDIDATE_SOURCES:
+        raise UnknownName("candidate source", name, CANDIDATE_SOURCES)
+    checked(SETTINGS[name](), config, where=f"candidates {name}")
 
 
 def make_candidate_source(name: str, config: Mapping[str, Any]) -> CandidateSource:
