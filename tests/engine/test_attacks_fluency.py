@@ -21,9 +21,12 @@ from transformers import (
 from engine.attacks import language_models
 from engine.attacks.language_models import LanguageModel, Likelihood, language_model, load_head
 from engine.attacks.rewrite.fluency import drop, edited_tokens
+from engine.attacks.rewrite.recipes import make_recipe
+from engine.attacks.rewrite.search import rewrite_search
 from engine.attacks.substitution import make_candidate_source
 from engine.errors import BadInput, MissingModel
 from engine.snippets import Snippet
+from tests.engine.test_attacks_rewrite import SEEDS, engine_in, target, threshold_of
 from tests.engine.tiny_encoders import CONFIGS, VOCABULARY, write_encoder, write_language_model
 
 PROMPT = "The old man walked to the hall. They rested."
@@ -123,6 +126,41 @@ def test_edited_tokens_are_those_put_in_taken_out_or_replaced() -> None:
     assert edited_tokens((1, 2, 3, 4), (1, 4)) == 2
     assert edited_tokens((1, 2), (1, 2, 7)) == 1
     assert edited_tokens((), (1, 2)) == 2
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_what_a_search_finds_loses_no_more_than_it_may(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write_language_model(tmp_path / "model", kind))
+    engine = engine_in(tmp_path / "victim")
+    whole = target(engine, threshold_of(engine))
+    loose = rewrite_search(SEEDS, engine, whole, make_recipe("beam", {"constraints": {}}))
+    model = language_model(folder)
+    asked: list[int] = []
+    answered = model.likelihoods
+    monkeypatch.setattr(model, "likelihoods", lambda snippets: asked.append(len(snippets)) or answered(snippets))
+    config = {"constraints": {"fluency": {"model": folder, "most_drop": 0.5}}}
+    found = rewrite_search(SEEDS, engine, whole, make_recipe("beam", config))
+    for one in found.candidates:
+        assert drop(*answered([SEEDS[one.seed_index], one.snippet])) <= 0.5 + 1e-4
+    lost = [drop(*answered([SEEDS[one.seed_index], one.snippet])) for one in loose.candidates]
+    assert found.candidates
+    assert max(lost) > 0.5, "else the limit keeps nothing out"
+    assert asked[0] == 5 + 5 * 8, "the searches ask together, seeds and their first eight"
+    assert loose.queries == sum(one.queries for one in loose.seeds)
+    assert found.queries == sum(one.queries for one in found.seeds), "no query of the classifier"
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_in(tmp_path)
+    whole = target(engine, threshold_of(engine))
+    monkeypatch.setattr(engine, "logits", lambda snippets: pytest.fail("asked"))
+    recipe = make_recipe("beam", {"constraints": {"fluency": {"model": str(tmp_path / "nowhere")}}})
+    with pytest.raises(MissingModel, match="nowhere"):
+        rewrite_search(SEEDS, engine, whole, recipe)
 
 
 def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from scipy.special import expit
 
 from engine.attacks import Budget, Outcome, Target
 from engine.attacks.rewrite.base import State, after_edit
+from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import insert
-from engine.attacks.rewrite.recipes import RECIPES, make_recipe
+from engine.attacks.rewrite.recipes import RECIPES, Limits, make_recipe
 from engine.attacks.rewrite.search import rewrite_search
 from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
 from engine.attacks.substitution.words import Slot, edited, gaps, words
@@ -220,6 +221,30 @@ def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
     assert [longer.snippet.completion[slot.start : slot.end] for slot in longer.closed] == ["sword", "a new", "old "]
 
 
+def test_every_constraint_may_be_set() -> None:
+    assert set(Limits.model_fields) == {*CHECKS, *CONSTRAINTS}
+    assert not {*CHECKS} & {*CONSTRAINTS}
+
+
+def test_what_no_edit_can_move_is_searched_and_left(tmp_path: Path) -> None:
+    seeds = [
+        Snippet(PROMPT, "\U0001f600 \U0001f600 ..."),
+        Snippet("", ""),
+        Snippet(PROMPT, "Γεια \U0001f600 ..."),
+        SEEDS[0],
+    ]
+    engine = engine_in(tmp_path)
+    spans = [[], [], [], [Slot(0, len(SEEDS[0].completion))]]
+    whole = target(engine, 0.0)
+    for recipe in RECIPES:
+        found = rewrite_search(
+            seeds, engine, whole, make_recipe(recipe, {"moves": ["replace", "delete"]}), protected=spans
+        )
+        assert ([one.stop for one in found.seeds], found.candidates) == (["searched"] * 4, [])
+        assert [one.queries for one in found.seeds[:2]] == [2, 2], "its margin and its gradient"
+        assert found.seeds[3].queries == 2
+
+
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
@@ -228,8 +253,10 @@ def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
         (
             "beam",
             {"constraints": {"pos": True}},
-            "unknown constraint 'pos'; known: edited_share, keeps_words, similarity",
+            "constraints.pos: there is no such field; known: edited_share, fluency, keeps_words, similarity, valid",
         ),
+        ("beam", {"constraints": {"similarity": 2}}, "constraints.similarity: must be at most 1"),
+        ("beam", {"constraints": {"fluency": {"most_drop": 1}}}, "constraints.fluency.model: is required"),
         ("beam", {"width": 0}, "width: must be at least 1"),
     ],
 )

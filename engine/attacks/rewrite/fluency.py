@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.attacks.language_models import Likelihood
+if TYPE_CHECKING:
+    from engine.attacks.language_models import Likelihood
 
 
 class FluencySettings(BaseModel):
