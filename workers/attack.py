@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from engine.attacks import ATTACKS, Budget, Outcome, Target, make_attack
 from engine.attacks.disagreement import disagreement
 from engine.generation.rejection import logit_cutoff
+from engine.progress import silent
 from engine.snippets import Snippet as SnippetText
-from webapi.models import Attack, AttackCandidate, AttackRole, Pool, Snippet, Source
+from webapi.models import Attack, AttackCandidate, AttackRole, AttackSeed, Classifier, Pool, Snippet, Source
 from workers.generate import add_members, add_snippets
 from workers.jobs import JobRun
-from workers.scoring import load_classifier, threshold_of, weights_of
+from workers.scoring import load_classifier, logits_of, score_snippets, threshold_of, weights_of
 
 SHARD = 50
 """Seeds a job."""
@@ -47,9 +48,12 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
     seeds = [by_id[uuid.UUID(pk)] for pk in run.args["seeds"]]
     start, whole = int(run.args["start"]), int(run.args["whole"])
     share = Budget(**row.budget).share(start, start + len(seeds), whole)
+    target = target_of(row)
     made = make_attack(row.name, row.policy.rules, row.config)
-    outcome = made.run([one.text for one in seeds], target_of(row), share, seed=row.seed, progress=run.progress)
-    _write(row, seeds, outcome)
+    outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
+    score_snippets(row.classifier, target.classifier, [one.pk for one in seeds], silent)
+    _write_seeds(row, seeds, outcome)
+    _write_candidates(row, seeds, outcome)
     return {
         "seeds": len(seeds),
         "drawn": sum(one.drawn for one in outcome.seeds),
@@ -61,6 +65,19 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "stops": dict(Counter(one.stop for one in outcome.seeds)),
     }
+
+
+def nearest_first(
+    classifier: Classifier, ids: Sequence[uuid.UUID], threshold: float, *, rejected_only: bool = False
+) -> list[uuid.UUID]:
+    """Those that the classifier rejects, nearest to the threshold first; what it accepts anyway last, or left out.
+
+    What it has not scored is left out.
+    """
+    known, cutoff = logits_of(classifier, ids), logit_cutoff(threshold)
+    accepted = {pk: bool(np.float32(logit) < cutoff) for pk, logit in known.items()}
+    kept = [pk for pk in ids if pk in known and not (rejected_only and accepted[pk])]
+    return sorted(kept, key=lambda pk: (accepted[pk], known[pk]))
 
 
 def target_of(row: Attack) -> Target:
@@ -98,7 +115,19 @@ def totals_of(row: Attack) -> dict[str, Any]:
     return total(row.jobs.exclude(result={}).order_by("shard").values_list("result", flat=True))
 
 
-def _write(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:
+def _write_seeds(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:
+    logits = logits_of(row.classifier, [seed.pk for seed in seeds])
+    AttackSeed.objects.bulk_create(
+        [
+            AttackSeed(attack=row, snippet=seed, logit=logits[seed.pk], queries=one.queries, stop=one.stop or "")
+            for seed, one in zip(seeds, outcome.seeds, strict=True)
+        ],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+
+
+def _write_candidates(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:
     """What was found: snippets, their places in the round, and how each was found. What another split has already is
     left out.
     """

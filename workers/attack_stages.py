@@ -12,20 +12,18 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from django.utils import timezone
 
 from engine.attacks.paraphrase import retell
 from engine.attacks.paraphrasers import make_paraphraser
-from engine.generation.rejection import logit_cutoff
 from webapi.models import Attack, AttackRole, AttackState, Classifier, Pool, Round, Snippet, Source, Stage
 from webapi.models.attacks import UNFINISHED
 from webapi.selectors.rounds import known_failures
-from workers.attack import SHARD, attack_shard, shards, snippet_from, total, totals_of
+from workers.attack import SHARD, attack_shard, nearest_first, shards, snippet_from, total, totals_of
 from workers.generate import add_members
 from workers.jobs import JobRun
 from workers.round_settings import AttackPlan, round_settings
-from workers.scoring import logits_of, threshold_of
+from workers.scoring import threshold_of
 from workers.train import BASELINE, classifier_of, retrained_of
 
 HELD_OUT = (Pool.TEST, Pool.SEED)
@@ -36,7 +34,7 @@ def plan_before(stage: Stage) -> dict[str, dict[str, Any]]:
     wanted, round_ = round_settings(stage.round.config), stage.round
     baseline, held_out = classifier_of(round_, BASELINE), known_failures(round_, *HELD_OUT)
     planned: dict[str, dict[str, Any]] = {}
-    nearest = _nearest_first(baseline, known_failures(round_, Pool.INITIAL))
+    nearest = nearest_first(baseline, known_failures(round_, Pool.INITIAL), threshold_of(baseline))
     for one in wanted.attacks:
         if one.seeds:
             planned |= _planned(round_, baseline, AttackRole.TRAINING, one, nearest[: one.seeds])
@@ -104,13 +102,6 @@ def _planned(
     again = Attack.objects.filter(pk=row.pk).exclude(state=AttackState.SUCCEEDED)
     again.update(state=AttackState.RUNNING, error="", finished_at=None)
     return shards(row, [uuid.UUID(pk) for pk in row.wanted["snippets"]])
-
-
-def _nearest_first(classifier: Classifier, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """Those that are rejected, nearest to the threshold first; those accepted anyway last."""
-    known, cutoff = logits_of(classifier, ids), logit_cutoff(threshold_of(classifier))
-    scored = [pk for pk in ids if pk in known]  # one that became a failure since has no score
-    return sorted(scored, key=lambda pk: (np.float32(known[pk]) < cutoff, known[pk]))
 
 
 def _retell(run: JobRun) -> dict[str, Any]:

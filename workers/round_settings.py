@@ -20,7 +20,9 @@ from engine.simulation import judge_of
 from labeling_adapters import ADAPTERS
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Settings that are checked field by field."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -39,7 +41,7 @@ def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> N
     return value
 
 
-class Sizes(_Part):
+class Sizes(Part):
     """How many snippets each part of the round works on."""
 
     corpus_snippets: int = Field(9000, ge=8)
@@ -59,7 +61,7 @@ class Sizes(_Part):
     """Unlabelled alternates a test prompt, for the failure rate's weights."""
 
 
-class Labeling(_Part):
+class Labeling(Part):
     """Who labels, and how many labels a snippet wants."""
 
     adapter: str = "simulated"
@@ -76,19 +78,15 @@ class Labeling(_Part):
         return _known(value, "labeling adapter", ADAPTERS)
 
 
-class AttackPlan(_Part):
-    """One attack of a round."""
+class AttackSettings(Part):
+    """An attack by name, with its settings and budget."""
 
     name: str = "paraphrase"
     title: str = Field("", max_length=32, pattern=r"^[\w .+()-]*$")
-    """What people call it; as its name unless said otherwise. Each attack of a round has another."""
+    """What people call it; as its name unless said otherwise."""
     config: dict[str, Any] = {}
     """The attack's own settings."""
     budget: Budget = Budget()
-    """For each of its runs: on the training failures, and on the held-out ones before and after."""
-    seeds: int = Field(0, ge=0)
-    """Failures of the training split to start from, nearest to the threshold first. What is found of them is labelled
-    and trained on; 0: the attack is only measured."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +106,17 @@ class AttackPlan(_Part):
         return self
 
 
-class HeldOut(_Part):
+class AttackPlan(AttackSettings):
+    """One attack of a round; each has another title. Its budget is for each of its runs: on the training failures, and
+    on the held-out ones before and after.
+    """
+
+    seeds: int = Field(0, ge=0)
+    """Failures of the training split to start from, nearest to the threshold first. What is found of them is labelled
+    and trained on; 0: the attack is only measured."""
+
+
+class HeldOut(Part):
     """The held-out adversarial set: re-tellings of held-out failures, all kept, whichever classifier accepts them."""
 
     paraphraser: Named = Named(name="embedded")
@@ -122,14 +130,14 @@ class HeldOut(_Part):
         return _suiting(value, check_paraphraser)
 
 
-class Measuring(_Part):
+class Measuring(Part):
     """How the attacks are measured: on held-out failures, against the classifier before and after."""
 
     seeds: int = Field(24, ge=0)
     """Held-out failures that every attack starts from, drawn at random; 0: nothing is measured."""
 
 
-class Selection(_Part):
+class Selection(Part):
     """What is worth a label."""
 
     acquisition: str = "near_threshold"
@@ -167,7 +175,7 @@ def _attacks(*, seeds: int, most: int, draws: int, queries: int) -> list[dict[st
 DEMO_ATTACKS = tuple(AttackPlan(**one) for one in _attacks(seeds=150, most=5, draws=32, queries=2000))
 
 
-class RoundSettings(_Part):
+class RoundSettings(Part):
     """Everything that decides a round, beside its policy, corpus and seed."""
 
     sizes: Sizes = Sizes()

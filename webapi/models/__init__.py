@@ -2,7 +2,7 @@
 
 from webapi.models.accounts import Annotator, ApiToken, IssuedToken, Role, User
 from webapi.models.artifacts import Artifact, DatasetSnapshot
-from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackState
+from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
 from webapi.models.jobs import Job, JobState
@@ -23,6 +23,7 @@ __all__ = [
     "Attack",
     "AttackCandidate",
     "AttackRole",
+    "AttackSeed",
     "AttackState",
     "Batch",
     "BatchKind",

@@ -98,6 +98,24 @@ class Attack(Row):
         return self._move(to=AttackState.CANCELLED, since=UNFINISHED, finished_at=timezone.now())
 
 
+class AttackSeed(Row):
+    """A known failure that an attack started from, and what came of it."""
+
+    attack = models.ForeignKey(Attack, on_delete=models.CASCADE, related_name="started_from")
+    snippet = models.ForeignKey(Snippet, on_delete=models.CASCADE, related_name="attacked")
+    logit = models.FloatField()
+    """Of the seed as it stands, by the classifier attacked."""
+    queries = models.PositiveIntegerField()
+    stop = models.CharField(max_length=32)
+    """Why the attack on it ended: an `engine.attacks.base.Stop`."""
+
+    class Meta(Row.Meta):
+        constraints = [models.UniqueConstraint(fields=["attack", "snippet"], name="attack_seed_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stop} after {self.queries} queries"
+
+
 class AttackCandidate(Row):
     """A snippet that an attack found: valid, and accepted by the classifier when it was attacked."""
 
