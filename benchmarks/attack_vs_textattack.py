@@ -167,8 +167,8 @@ def theirs(
         "cutoff": cutoff(),
         "longest": read_recipe(trained).max_tokens,
         "encoder": str(get_model_path()),
-        "similarity": CONSTRAINTS["similarity"],
-        "edited_share": CONSTRAINTS["edited_share"],
+        "similarity": CONSTRAINTS.similarity,
+        "edited_share": CONSTRAINTS.edited_share,
         "max_edits": Recipe().max_edits,
         "policy": POLICY,
         "words": listed,
@@ -222,7 +222,7 @@ def judged(
     logits = judge.logits([after for _, after in pairs])
     before, after = (encoder.encode([pair[at].completion for pair in pairs]) for at in (0, 1))
     cosines = (before * after).sum(axis=1)
-    counts = (logits < cutoff()) & (cosines >= float(CONSTRAINTS["similarity"]) - 1e-3)
+    counts = (logits < cutoff()) & (cosines >= float(CONSTRAINTS.similarity or 0) - 1e-3)
     gone = [len(_said(a) - _said(b)) for (a, b), good in zip(pairs, counts, strict=True) if good]
     return Run(
         int(counts.sum()), len(seeds), processor, seconds, queries,

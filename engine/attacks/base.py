@@ -32,7 +32,7 @@ Stop = Literal[
 ]
 """Why the attack on a seed ended: enough was found; the classifier accepts the seed itself; nothing more to try; what
 was tried is hardly ever accepted; a budget of the whole attack was used up."""
-Kind = Literal["replace", "insert", "delete", "clause"]
+Kind = Literal["replace", "insert", "delete", "clause", "filler"]
 
 
 class Budget(BaseModel):

@@ -23,11 +23,12 @@ class Ask(NamedTuple):
     """A question to the attack.
 
     `logits`: the answer is a list of margins. `gradients`: none, but the engine has them at hand. `vectors`: an array
-    (n, d) of unit rows, of the completions.
+    (n, d) of unit rows, of the completions. `likelihoods`: a list of what the language model `model` says.
     """
 
-    what: Literal["logits", "gradients", "vectors"]
+    what: Literal["logits", "gradients", "vectors", "likelihoods"]
     snippets: Sequence[Snippet]
+    model: str = ""
 
 
 class State(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.attacks.base import Budget, Candidate, Encoder, Meter, Outcome, SeedOutcome, Stop, Target, with_similarity
+from engine.attacks.language_models import Likelihood, language_model
 from engine.attacks.rewrite.base import Ask, Found, Goal, Plan, State
 from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import MOVES
@@ -84,7 +85,8 @@ def rewrite_search(
 
 
 def _plan(engine: SubstitutionEngine, target: Target, recipe: Recipe) -> Plan:
-    limits, policy = recipe.constraints, target.policy
+    policy = target.policy
+    limits = {name: value for name, value in recipe.constraints if value is not None}
 
     def valid(_: Snippet, state: State) -> bool:
         return not refusals(state.snippet, policy.snippet_rules, count_tokens=target.classifier.count_tokens)
@@ -175,6 +177,7 @@ class _Run:
         self._encoder = encoder
         self._meter = meter
         self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._likelihoods: dict[tuple[str, str], Likelihood] = {}
         self._asked: set[tuple[str, str]] = set()
         self.spent: Stop | None = None
 
@@ -196,7 +199,7 @@ class _Run:
         paid = 0
         for one, ask in zip(active, asks, strict=True):
             before = self._meter.queries
-            if ask.what != "vectors" and not self._pays(ask.snippets, ask.what):
+            if ask.what in ("logits", "gradients") and not self._pays(ask.snippets, ask.what):
                 break
             one.outcome.queries += self._meter.queries - before
             paid += 1
@@ -214,18 +217,23 @@ class _Run:
 
     def _answers(self, asks: Sequence[Ask]) -> list[object]:
         """The answers in order, one call of a model for each kind of question."""
-        by_kind: dict[str, list[Snippet]] = {"logits": [], "gradients": [], "vectors": []}
+        by_kind: dict[tuple[str, str], list[Snippet]] = {}
         for ask in asks:
-            by_kind[ask.what].extend(ask.snippets)
-        self._engine.prepare(by_kind["gradients"])
-        logits = iter(self._engine.logits(by_kind["logits"]))
-        self._encode(by_kind["vectors"])
+            by_kind.setdefault((ask.what, ask.model), []).extend(ask.snippets)
+        self._engine.prepare(by_kind.get(("gradients", ""), []))
+        logits = iter(self._engine.logits(by_kind.get(("logits", ""), [])))
+        self._encode(by_kind.get(("vectors", ""), []))
+        for (what, model), snippets in by_kind.items():
+            if what == "likelihoods":
+                self._read(model, snippets)
         answers: list[object] = []
         for ask in asks:
             if ask.what == "logits":
                 answers.append([next(logits) for _ in ask.snippets])
             elif ask.what == "vectors":
                 answers.append(np.stack([self._vectors[one.completion] for one in ask.snippets]))
+            elif ask.what == "likelihoods":
+                answers.append([self._likelihoods[ask.model, one.content_hash] for one in ask.snippets])
             else:
                 answers.append(None)
         return answers
@@ -234,3 +242,8 @@ class _Run:
         new = [text for text in dict.fromkeys(one.completion for one in snippets) if text not in self._vectors]
         if new:
             self._vectors |= zip(new, self._encoder().encode(new), strict=True)
+
+    def _read(self, model: str, snippets: Sequence[Snippet]) -> None:
+        new = {one.content_hash: one for one in snippets if (model, one.content_hash) not in self._likelihoods}
+        for key, found in zip(new, language_model(model).likelihoods(list(new.values())), strict=True):
+            self._likelihoods[model, key] = found

@@ -104,6 +104,10 @@ class SubstitutionEngine:
         ]
         return sorted(made, key=lambda one: one.estimate)
 
+    def estimates(self, snippet: Snippet, slot: Slot, texts: Sequence[str]) -> list[float]:
+        """First-order change of the margin for each of `texts` put at the slot; one backward pass at most."""
+        return self._estimates(self._gradient(snippet), slot, texts)
+
     def exact(self, suggestions: Sequence[Suggestion], *, sizes: Sequence[int] = SIZES) -> Iterator[list[Scored]]:
         """The exact margins in the order given, `sizes[0]` first, then `sizes[1]`, and so on by the last size.
 
