@@ -245,6 +245,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SORT_OPERATION_PARAMETERS": False,
     "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "webapi.models.Role",
+        "AttackRoleEnum": "webapi.models.AttackRole",
+        "AttackStateEnum": "webapi.models.AttackState",
         "RoundStateEnum": "webapi.models.RoundState",
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",

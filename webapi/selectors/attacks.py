@@ -58,7 +58,7 @@ def attacked(row: Attack) -> Attacked:
     Three queries, whatever its size; memory grows with its candidates.
     """
     cutoff = logit_cutoff(row.threshold)
-    columns = ("snippet_id", "queries", "logit", "snippet__story_id", "snippet__root_hash")
+    columns = ("snippet_id", "queries", "logit", "snippet__root_hash")
     seeds = list(row.started_from.order_by("snippet_id").values_list(*columns))
     place = {pk: i for i, (pk, *_) in enumerate(seeds)}
     found = list(
@@ -79,7 +79,7 @@ def attacked(row: Attack) -> Attacked:
         labels=sum(one.labels for one in given.values()),
         seconds=float(row.result.get("seconds", 0.0)),
         accepted_unedited=np.array([np.float32(logit) < cutoff for _, _, logit, *_ in seeds], dtype=bool),
-        groups=np.array([str(story or root) for *_, story, root in seeds]),
+        groups=np.array([root for *_, root in seeds]),
     )
 
 
