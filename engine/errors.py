@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class EngineError(Exception):
     """Base of the engine's errors. `code` is stable, for programs; the message is for people."""
@@ -44,4 +46,14 @@ class GeneratorError(EngineError):
 
     def __init__(self, message: str, *, permanent: bool = True) -> None:
         self.permanent = permanent
+        super().__init__(message)
+
+
+class BudgetSpent(EngineError):
+    """A budget has no room for one request more. `what` says which; nothing was asked and nothing paid."""
+
+    code = "budget_spent"
+
+    def __init__(self, what: Literal["tokens", "money"], message: str) -> None:
+        self.what = what
         super().__init__(message)

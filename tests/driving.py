@@ -64,13 +64,20 @@ def new_round(home: Path, *, seed: int = 0, **overrides: Any) -> Round:
     """A tiny round that has not begun."""
     settings = {
         **PRESETS["tiny"],
-        "attack": {**PRESETS["tiny"]["attack"], "paraphraser": {"name": "story_world"}},
+        "attacks": [_told_by_the_world(one) for one in PRESETS["tiny"]["attacks"]],
+        "held_out": {**PRESETS["tiny"]["held_out"], "paraphraser": {"name": "story_world"}},
         "training": {"epochs": 1, "export_int8": False},
         "precision": "fp32",
         **overrides,
     }
     config = round_settings(settings).model_dump(mode="json")
     return Round.objects.create(name="tiny", policy=world_policy(), corpus=world_corpus(home), config=config, seed=seed)
+
+
+def _told_by_the_world(attack: dict[str, Any]) -> dict[str, Any]:
+    if attack["name"] != "paraphrase":
+        return attack
+    return {**attack, "config": {**attack["config"], "paraphraser": {"name": "story_world"}}}
 
 
 def drive(round_: Round, *, until: str | None = None, most: int = 500) -> Round:

@@ -133,6 +133,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         Role.STAFF_LABELER: _rights(*_STANDING_MOVES),
         Role.VIEWER: _READS,
     },
+    "attacks": {Role.RESEARCHER: _rights("create", "cancel"), Role.VIEWER: _READS},
     "batches": {
         Role.RESEARCHER: _rights("create", *_BATCH_MOVES),
         Role.VIEWER: _READS,

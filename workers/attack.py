@@ -1,116 +1,175 @@
-"""Stage `attack`: re-tellings of known failures.
-
-Of the training split's failures only what the baseline accepts is kept, as the paper does: candidates for labels. Of
-the held-out failures every re-telling is kept, whichever classifier accepts it, so that the held-out adversarial set
-favours neither classifier.
-"""
+"""Attacks at work: one shard's seeds attacked, what was found written down, and the totals of all shards."""
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from engine.attacks import Paraphraser, ParaphraseSettings, make_paraphraser, paraphrase
-from webapi.models import Pool, Round, Snippet, Source, Stage
-from workers.generate import add_members
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.attacks import ATTACKS, Budget, Outcome, Target, make_attack
+from engine.attacks.disagreement import disagreement
+from engine.generation.rejection import logit_cutoff
+from engine.progress import silent
+from engine.snippets import Snippet as SnippetText
+from webapi.models import Attack, AttackCandidate, AttackRole, AttackSeed, Classifier, Pool, Snippet, Source
+from workers.generate import add_members, add_snippets
 from workers.jobs import JobRun
-from workers.round_settings import Attack, round_settings
-from workers.scoring import load_classifier
-from workers.train import BASELINE, classifier_of
+from workers.results import account_of, spent, total
+from workers.scoring import load_classifier, logits_of, score_snippets, threshold_of, weights_of
 
 SHARD = 50
 """Seeds a job."""
+_POOLS = {AttackRole.TRAINING: Pool.ATTACK, AttackRole.MEASURING: Pool.MEASURED}
 
 
-def plan(stage: Stage) -> dict[str, dict[str, Any]]:
-    """Shards of up to `SHARD` seeds, first those of the training split, then the held-out ones."""
-    settings = round_settings(stage.round.config).attack
-    shards = {}
-    for kind, seeds in {"train": _train_seeds(stage.round, settings.seeds), "test": _test_seeds(stage.round)}.items():
-        for start in range(0, len(seeds), SHARD):
-            part = [str(pk) for pk in seeds[start : start + SHARD]]
-            shards[f"{kind}-{start // SHARD:04d}"] = {"held_out": kind == "test", "seeds": part}
-    return shards
+def shards(attack: Attack, seeds: Sequence[uuid.UUID]) -> dict[str, dict[str, Any]]:
+    """The attack on these seeds as arguments of jobs, by shard; each has its share of the budget."""
+    return {
+        f"{attack.role}-{attack.title}-{start // SHARD:04d}": {
+            "attack": str(attack.pk),
+            "seeds": [str(pk) for pk in seeds[start : start + SHARD]],
+            "start": start,
+            "whole": len(seeds),
+        }
+        for start in range(0, len(seeds), SHARD)
+    }
 
 
-def _failures(round_: Round, pools: Sequence[Pool]) -> list[uuid.UUID]:
-    members = round_.members.filter(pool__in=pools, snippet__consensus__choice=round_.policy.rules.failure)
-    return list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
-
-
-def _train_seeds(round_: Round, most: int) -> list[uuid.UUID]:
-    return _failures(round_, [Pool.INITIAL])[:most]
-
-
-def _test_seeds(round_: Round) -> list[uuid.UUID]:
-    return _failures(round_, [Pool.TEST, Pool.SEED])
-
-
-def attack(run: JobRun) -> dict[str, Any]:
-    """Attacks one shard's seeds. Run again it finds the same and adds no row."""
-    settings = round_settings(run.round.config).attack
-    baseline = classifier_of(run.round, BASELINE)
-    if baseline.threshold is None:
-        raise ValueError(f"classifier {baseline} has no threshold")
-    held_out = bool(run.args["held_out"])
+def attack_shard(run: JobRun) -> dict[str, Any]:
+    """Attacks one shard's seeds. Run again it finds the same, adds no row, and pays for no finished request."""
+    row = Attack.objects.select_related("classifier__artifact", "second_opinion__artifact", "policy", "round").get(
+        pk=run.attack.pk
+    )
     by_id = Snippet.objects.in_bulk([uuid.UUID(pk) for pk in run.args["seeds"]])
     seeds = [by_id[uuid.UUID(pk)] for pk in run.args["seeds"]]
-    outcome = paraphrase(
-        [seed.text for seed in seeds],
-        _paraphraser(run.round, settings),
-        load_classifier(baseline),
-        baseline.threshold,
-        _settings(settings, held_out),
-        rules=run.round.policy.rules.snippet_rules,
-        seed=run.round.seed,
-        progress=run.progress,
-    )
-    pool = Pool.ATTACK_TEST if held_out else Pool.ATTACK
-    rows = [_row(seeds[c.seed_index], c.snippet.prompt, c.snippet.completion) for c in outcome.candidates]
-    details = {
-        row.content_hash: {"from": str(seeds[c.seed_index].pk), "logit": c.logit}
-        for row, c in zip(rows, outcome.candidates, strict=True)
-    }
-    kept = add_members(run.round, rows, dict.fromkeys(details, pool), details)
-    prefix = "held_out_" if held_out else ""
-    totals = {
+    start, whole = int(run.args["start"]), int(run.args["whole"])
+    share = Budget(**row.budget).share(start, start + len(seeds), whole)
+    target = target_of(row)
+    account = account_of(run, share)
+    made = make_attack(row.name, row.policy.rules, row.config, account)
+    outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
+    score_snippets(row.classifier, target.classifier, [one.pk for one in seeds], silent)
+    _write_seeds(row, seeds, outcome)
+    _write_candidates(row, seeds, outcome)
+    return {
         "seeds": len(seeds),
-        "drawn": sum(s.drawn for s in outcome.seeds),
-        "scored": sum(s.scored for s in outcome.seeds),
-        "accepted": sum(s.accepted for s in outcome.seeds),
-        "kept": kept,
+        "drawn": sum(one.drawn for one in outcome.seeds),
+        "invalid": sum(one.invalid for one in outcome.seeds),
+        "duplicates": sum(one.duplicates for one in outcome.seeds),
+        "queries": outcome.queries,
+        "accepted": sum(one.accepted for one in outcome.seeds),
+        "kept": len(outcome.candidates),
+        "seconds": round(outcome.seconds, 3),
+        "stops": dict(Counter(one.stop for one in outcome.seeds)),
+        **spent(account),
     }
-    return {f"{prefix}{key}": value for key, value in totals.items()}
 
 
-def _settings(settings: Attack, held_out: bool) -> ParaphraseSettings:
-    if held_out:
-        draws = settings.test_draws
-        return ParaphraseSettings(most=draws, least=1, least_draws=draws, max_draws=draws, batch=draws, keep_all=True)
-    return ParaphraseSettings(
-        most=settings.wanted,
-        least=min(settings.wanted, 5),
-        max_draws=settings.max_draws,
-        least_draws=settings.max_draws,
-        batch=min(16, settings.max_draws),
+def nearest_first(
+    classifier: Classifier, ids: Sequence[uuid.UUID], threshold: float, *, rejected_only: bool = False
+) -> list[uuid.UUID]:
+    """Those that the classifier rejects, nearest to the threshold first; what it accepts anyway last, or left out.
+
+    What it has not scored is left out.
+    """
+    known, cutoff = logits_of(classifier, ids), logit_cutoff(threshold)
+    accepted = {pk: bool(np.float32(logit) < cutoff) for pk, logit in known.items()}
+    kept = [pk for pk in ids if pk in known and not (rejected_only and accepted[pk])]
+    return sorted(kept, key=lambda pk: (accepted[pk], known[pk]))
+
+
+def target_of(row: Attack) -> Target:
+    """What the attack is on, with its models loaded as they are asked for."""
+    from engine.classifiers.white_box import load_white_box  # torch loads with both
+    from engine.embeddings import SentenceEncoder
+
+    folder = weights_of(row.classifier)
+    return Target(
+        row.policy.rules,
+        load_classifier(row.classifier),
+        row.threshold,
+        cache(lambda: load_white_box(folder)),
+        cache(lambda: SentenceEncoder()),
     )
 
 
-def _paraphraser(round_: Round, settings: Attack) -> Paraphraser:
-    return make_paraphraser(settings.paraphraser.name, round_.policy.rules, settings.paraphraser.config)
+def totals_of(row: Attack) -> dict[str, Any]:
+    """The attack's totals, over the shards that have ended."""
+    return total(row.jobs.exclude(result={}).order_by("shard").values_list("result", flat=True))
 
 
-def _row(seed: Snippet, prompt: str, completion: str) -> Snippet:
-    row = Snippet(
+def _write_seeds(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:
+    logits = logits_of(row.classifier, [seed.pk for seed in seeds])
+    AttackSeed.objects.bulk_create(
+        [
+            AttackSeed(attack=row, snippet=seed, logit=logits[seed.pk], queries=one.queries, stop=one.stop or "")
+            for seed, one in zip(seeds, outcome.seeds, strict=True)
+        ],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+
+
+def _write_candidates(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:
+    """What was found: snippets, their places in the round, and how each was found. What another split has already is
+    left out.
+    """
+    source = Source(ATTACKS[row.name].source)
+    found = [snippet_from(seeds[one.seed_index], one.snippet, source) for one in outcome.candidates]
+    if row.round is not None:
+        members = {
+            snippet.content_hash: {"from": str(snippet.parent_id), "logit": one.logit, "attack": row.title}
+            for snippet, one in zip(found, outcome.candidates, strict=True)
+        }
+        add_members(row.round, found, dict.fromkeys(members, _POOLS[AttackRole(row.role)]), members)
+    known = add_snippets(row.policy_id, found)
+    strengths = _strengths(row, outcome)
+    AttackCandidate.objects.bulk_create(
+        [
+            AttackCandidate(
+                attack=row,
+                snippet_id=known[snippet.content_hash].pk,
+                seed=seeds[one.seed_index],
+                logit=one.logit,
+                strength=float(strength),
+                similarity=one.similarity if np.isfinite(one.similarity) else None,
+                edits=[edit._asdict() for edit in one.edits],
+                queries=one.queries,
+            )
+            for snippet, one, strength in zip(found, outcome.candidates, strengths, strict=True)
+            if known[snippet.content_hash].split == snippet.split
+        ],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+
+
+def _strengths(row: Attack, outcome: Outcome) -> NDArray[np.float32]:
+    """How strong each find is, (n,): how far below the threshold, or how far a second opinion disagrees."""
+    logits = np.array([one.logit for one in outcome.candidates], dtype=np.float32)
+    cutoff = logit_cutoff(row.threshold)
+    other = row.second_opinion
+    if other is None or not len(logits):
+        return cutoff - logits
+    opinions = load_classifier(other).logits([one.snippet for one in outcome.candidates])
+    return disagreement(logits, cutoff, opinions, logit_cutoff(threshold_of(other)))
+
+
+def snippet_from(seed: Snippet, text: SnippetText, source: Source) -> Snippet:
+    """A row, not written, for what was made of a seed: it stays in its split."""
+    return Snippet(
         policy_id=seed.policy_id,
-        prompt=prompt,
-        completion=completion,
+        prompt=text.prompt,
+        completion=text.completion,
+        content_hash=text.content_hash,
         root_hash=seed.root_hash,
         split=seed.split,
-        source=Source.PARAPHRASE,
+        source=source,
         story_id=seed.story_id,
         parent=seed,
     )
-    row.content_hash = row.text.content_hash
-    return row

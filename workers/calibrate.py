@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from engine.evaluation.threshold import threshold_at_kl
-from webapi.models import SplitName
+from webapi.models import Pool, SplitName
+from webapi.selectors.rounds import known_failures
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
-from workers.scoring import alternate_logits, load_classifier
-from workers.train import BASELINE, RETRAINED, classifier_of
+from workers.scoring import alternate_logits, load_classifier, score_snippets
+from workers.train import BASELINE, classifier_of, retrained_of
 
 
 def calibrate_baseline(run: JobRun) -> dict[str, Any]:
-    """Sets the baseline's threshold."""
-    return _calibrate(run, BASELINE)
+    """Sets the baseline's threshold, and scores the known failures: attacks start nearest to it."""
+    result = _calibrate(run, BASELINE)
+    row = classifier_of(run.round, BASELINE)
+    failures = known_failures(run.round, Pool.INITIAL)
+    return {**result, "failures": score_snippets(row, load_classifier(row), failures, run.progress)}
 
 
 def calibrate_retrained(run: JobRun) -> dict[str, Any]:
     """Sets the retrained classifier's threshold."""
-    return _calibrate(run, RETRAINED)
+    return _calibrate(run, retrained_of(run.round))
 
 
 def _calibrate(run: JobRun, condition: str) -> dict[str, Any]:

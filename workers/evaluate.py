@@ -14,8 +14,15 @@ from engine.evaluation.assessment import AdversarialSet, assess
 from webapi.models import Classifier, Evaluation, Pool, Round, SplitName, Stage
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
-from workers.scoring import alternate_logits, alternate_prompts, load_classifier, logits_of, score_snippets
-from workers.train import BASELINE, RETRAINED, classifier_of
+from workers.scoring import (
+    alternate_logits,
+    alternate_prompts,
+    load_classifier,
+    logits_of,
+    score_snippets,
+    threshold_of,
+)
+from workers.train import BASELINE, classifier_of, retrained_of
 
 EVALUATION = "held-out"
 HELD_OUT = "re-tellings of held-out failures"
@@ -34,7 +41,7 @@ class Labelled(NamedTuple):
 
 def plan(stage: Stage) -> dict[str, dict[str, Any]]:
     """A shard a classifier."""
-    return {condition: {"condition": condition} for condition in (BASELINE, RETRAINED)}
+    return {condition: {"condition": condition} for condition in (BASELINE, retrained_of(stage.round))}
 
 
 def evaluate(run: JobRun) -> dict[str, Any]:
@@ -103,10 +110,3 @@ def _adversarial(round_: Round, row: Classifier) -> list[AdversarialSet]:
             OF_BASELINE, logits[fooled], found.failures[fooled], groups[fooled], own_target=row.pk == baseline.pk
         ),
     ]
-
-
-def threshold_of(row: Classifier) -> float:
-    """The classifier's threshold, in [0, 1]. Raises ValueError before it is calibrated."""
-    if row.threshold is None:
-        raise ValueError(f"classifier {row} has no threshold")
-    return row.threshold

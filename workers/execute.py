@@ -16,7 +16,18 @@ from django.db import DatabaseError, connection, transaction
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
-from workers import aggregate, audits, deepen, import_judgements, rounds, transfer, vendors, webhooks
+from workers import (
+    aggregate,
+    attack,
+    attack_alone,
+    audits,
+    deepen,
+    import_judgements,
+    rounds,
+    transfer,
+    vendors,
+    webhooks,
+)
 from workers.jobs import JobEnded, JobRun, Later
 
 logger = logging.getLogger(__name__)
@@ -32,6 +43,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "import_judgements": import_judgements.import_judgements,
     "export_rows": transfer.export_rows,
     "draw_audits": audits.draw_audits,
+    attack_alone.CHOOSE: attack_alone.choose_seeds,
+    attack_alone.SHARD_JOB: attack.attack_shard,
     "deliver_webhook": webhooks.deliver_webhook,
 }
 
@@ -39,6 +52,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
 AFTER: dict[str, Callable[[Job], None]] = {
     "export_rows": transfer.export_ended,
     "deliver_webhook": webhooks.delivery_ended,
+    attack_alone.CHOOSE: attack_alone.job_ended,
+    attack_alone.SHARD_JOB: attack_alone.job_ended,
 }
 """What follows the end of a job, by kind, in the transaction that ends it."""
 

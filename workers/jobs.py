@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from django.db import transaction
 
-from webapi.models import Job, JobState, Round, RoundState, Stage, User
+from webapi.models import Attack, AttackState, Job, JobState, Round, RoundState, Stage, User
 from workers.publish import publish
 
 T = TypeVar("T")
@@ -55,6 +55,13 @@ class JobRun:
         """The round that this job is part of."""
         return self.stage.round
 
+    @property
+    def attack(self) -> Attack:
+        """The attack that this job is part of."""
+        if self.job.attack is None:
+            raise ValueError(f"job {self.job.pk} belongs to no attack")
+        return self.job.attack
+
     def progress(self, done: int, total: int) -> None:
         """Notes progress, at most once a second in the database. Raises JobEnded if the job is no longer ours."""
         self._done, self._total = done, total
@@ -70,12 +77,15 @@ class JobRun:
     def beat(self) -> None:
         """Renews the lease with the latest progress; notices that it was lost or the round cancelled."""
         self._noted = time.monotonic()
-        cancelled = (
-            self.job.stage is not None
-            and Round.objects.filter(pk=self.job.stage.round_id, state=RoundState.CANCELLED).exists()
-        )
-        if cancelled or not self.job.renew(done=self._done, total=self._total):
+        if self._cancelled() or not self.job.renew(done=self._done, total=self._total):
             self._ended.set()
+
+    def _cancelled(self) -> bool:
+        """Whether what this job is part of was cancelled."""
+        stage, attack = self.job.stage, self.job.attack_id
+        if stage is not None and Round.objects.filter(pk=stage.round_id, state=RoundState.CANCELLED).exists():
+            return True
+        return attack is not None and Attack.objects.filter(pk=attack, state=AttackState.CANCELLED).exists()
 
     def final_progress(self) -> None:
         """Writes the last figures, so that a short job's counts are kept too."""
@@ -87,12 +97,13 @@ def enqueue(
     args: Mapping[str, Any],
     *,
     stage: Stage | None = None,
+    attack: uuid.UUID | str | None = None,
     shard: str = "0",
     queue: str = "default",
     created_by: User | None = None,
 ) -> Job:
     """A new job, announced once the surrounding transaction commits. In a stage the same shard is queued once."""
-    fields = {"args": dict(args), "queue": queue, "created_by": created_by}
+    fields = {"args": dict(args), "attack_id": attack, "queue": queue, "created_by": created_by}
     if stage is None:
         job = Job.objects.create(kind=kind, **fields)
     else:

@@ -23,7 +23,7 @@ def send_first(run: JobRun) -> dict[str, Any]:
 
 
 def send_selected(run: JobRun) -> dict[str, Any]:
-    """Stage `label`: what selection chose, and the held-out re-tellings."""
+    """Stage `label`: what selection chose, the held-out re-tellings, and what measures attacks on the baseline."""
     labeling, depth = round_settings(run.round.config).labeling, run.round.policy.rules.depth
     chosen = run.round.members.filter(selected=True)
     held_out = run.round.members.filter(pool=Pool.ATTACK_TEST)
@@ -32,8 +32,16 @@ def send_selected(run: JobRun) -> dict[str, Any]:
         {
             "selected": (chosen, labeling.selected or depth.first),
             "held_out_attack": (held_out, labeling.test or depth.test),
+            "measured": (run.round.members.filter(pool=Pool.MEASURED), labeling.test or depth.test),
         },
     )
+
+
+def send_measured(run: JobRun) -> dict[str, Any]:
+    """Stage `label_after`: what attacks on the retrained classifier found and the first ones had not."""
+    labeling, depth = round_settings(run.round.config).labeling, run.round.policy.rules.depth
+    measured = run.round.members.filter(pool=Pool.MEASURED)
+    return _send(run, {"measured_after": (measured, labeling.test or depth.test)})
 
 
 def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -> dict[str, Any]:

@@ -28,11 +28,12 @@ from engine.evaluation.report_data import (
 from webapi.models import Batch, Classifier, Label, Pool, Round
 from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
-from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order, threshold_of
+from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order
 from workers.jobs import JobRun
 from workers.report_attacks import attacks
 from workers.round_settings import RoundSettings, round_settings
-from workers.train import BASELINE, RETRAINED, classifier_of
+from workers.scoring import threshold_of
+from workers.train import BASELINE, classifier_of, retrained_of
 
 WHAT_THEN = "The figures say how the method behaves in that simulation and nothing more."
 KAPPAS = 20
@@ -58,7 +59,7 @@ def report(run: JobRun) -> dict[str, Any]:
 def build(round_: Round) -> Report:
     """All figures of a round whose evaluations are done."""
     wanted = round_settings(round_.config)
-    rows = [classifier_of(round_, condition) for condition in (BASELINE, RETRAINED)]
+    rows = [classifier_of(round_, condition) for condition in (BASELINE, retrained_of(round_))]
     votes = _votes(round_)
     return Report(
         round=_facts(round_, wanted),
@@ -92,7 +93,7 @@ def _facts(round_: Round, wanted: RoundSettings) -> RoundFacts:
         corpus=round_.corpus.name,
         encoder=wanted.training.encoder,
         generator=wanted.generator.name,
-        paraphraser=wanted.attack.paraphraser.name,
+        paraphraser=wanted.held_out.paraphraser.name,
         simulated=f"{_what_is_simulated(round_, wanted)} {WHAT_THEN}" if simulated else None,
     )
 
@@ -108,7 +109,7 @@ def _what_is_simulated(round_: Round, wanted: RoundSettings) -> str:
             if judge == "lexicon"
             else "The labels come from simulated annotators who mostly know the story world's truth."
         )
-    if wanted.attack.paraphraser.name == "story_world":
+    if "story_world" in wanted.paraphrasers:
         parts.append("The paraphrases come from a simulated paraphraser that knows the story world's grammar.")
     return " ".join(parts)
 

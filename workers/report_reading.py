@@ -11,8 +11,8 @@ from scipy.special import expit, logit
 
 from engine.evaluation.report_data import Examples, ExampleText, LineageStep, StageTime
 from webapi.models import Batch, Classifier, Pool, Round, Snippet
-from workers.evaluate import Labelled, labelled, logits_in_order, threshold_of
-from workers.scoring import logits_of
+from workers.evaluate import Labelled, labelled, logits_in_order
+from workers.scoring import logits_of, threshold_of
 
 EXAMPLES = 20
 """Snippets listed of each kind."""

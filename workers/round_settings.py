@@ -8,10 +8,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.acquisition import ACQUISITION
-from engine.attacks import ATTACKS, PARAPHRASERS, check_paraphraser
+from engine.attacks import Budget, check_attack
+from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser
 from engine.classifiers.recipe import Recipe
-from engine.config import checked
-from engine.errors import BadInput
+from engine.config import Named, checked
+from engine.errors import BadInput, UnknownName
 from engine.generation import GENERATORS, check_generator
 from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
@@ -19,7 +20,9 @@ from engine.simulation import judge_of
 from labeling_adapters import ADAPTERS
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Settings that are checked field by field."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -27,13 +30,6 @@ def _known(value: str, kind: str, registry: Mapping[str, object]) -> str:
     if value not in registry:
         raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(sorted(registry))}")
     return value
-
-
-class Named(_Part):
-    """A registry entry and its own settings."""
-
-    name: str
-    config: dict[str, Any] = {}
 
 
 def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> Named:
@@ -45,7 +41,7 @@ def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> N
     return value
 
 
-class Sizes(_Part):
+class Sizes(Part):
     """How many snippets each part of the round works on."""
 
     corpus_snippets: int = Field(9000, ge=8)
@@ -65,7 +61,7 @@ class Sizes(_Part):
     """Unlabelled alternates a test prompt, for the failure rate's weights."""
 
 
-class Labeling(_Part):
+class Labeling(Part):
     """Who labels, and how many labels a snippet wants."""
 
     adapter: str = "simulated"
@@ -82,23 +78,50 @@ class Labeling(_Part):
         return _known(value, "labeling adapter", ADAPTERS)
 
 
-class Attack(_Part):
-    """One attack of the round's attack stage."""
+class AttackSettings(Part):
+    """An attack by name, with its settings and budget."""
 
     name: str = "paraphrase"
-    paraphraser: Named = Named(name="embedded")
-    seeds: int = Field(150, ge=1)
-    """Failures of the training split to start from, those the classifier likes best first."""
-    wanted: int = Field(5, ge=1)
-    """Accepted paraphrases wanted a seed."""
-    max_draws: int = Field(32, ge=1)
-    test_draws: int = Field(8, ge=1)
-    """Re-tellings of each held-out failure, all kept."""
+    title: str = Field("", max_length=32, pattern=r"^[\w .+()-]*$")
+    """What people call it; as its name unless said otherwise."""
+    config: dict[str, Any] = {}
+    """The attack's own settings."""
+    budget: Budget = Budget()
 
-    @field_validator("name")
+    @model_validator(mode="before")
     @classmethod
-    def _attack(cls, value: str) -> str:
-        return _known(value, "attack", ATTACKS)
+    def _titled(cls, data: Any) -> Any:
+        return (
+            {**data, "title": data.get("title") or data.get("name", "paraphrase")} if isinstance(data, dict) else data
+        )
+
+    @model_validator(mode="after")
+    def _suits(self) -> Self:
+        try:
+            check_attack(self.name, self.config, self.budget)
+        except BadInput as error:
+            raise ValueError(f"config of {error}") from None
+        except UnknownName as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class AttackPlan(AttackSettings):
+    """One attack of a round; each has another title. Its budget is for each of its runs: on the training failures, and
+    on the held-out ones before and after.
+    """
+
+    seeds: int = Field(0, ge=0)
+    """Failures of the training split to start from, nearest to the threshold first. What is found of them is labelled
+    and trained on; 0: the attack is only measured."""
+
+
+class HeldOut(Part):
+    """The held-out adversarial set: re-tellings of held-out failures, all kept, whichever classifier accepts them."""
+
+    paraphraser: Named = Named(name="embedded")
+    draws: int = Field(8, ge=1)
+    """Re-tellings of each failure."""
 
     @field_validator("paraphraser")
     @classmethod
@@ -107,7 +130,14 @@ class Attack(_Part):
         return _suiting(value, check_paraphraser)
 
 
-class Selection(_Part):
+class Measuring(Part):
+    """How the attacks are measured: on held-out failures, against the classifier before and after."""
+
+    seeds: int = Field(24, ge=0)
+    """Held-out failures that every attack starts from, drawn at random; 0: nothing is measured."""
+
+
+class Selection(Part):
     """What is worth a label."""
 
     acquisition: str = "near_threshold"
@@ -128,7 +158,24 @@ class Selection(_Part):
         return _known(value, "query strategy", QUERY_STRATEGIES)
 
 
-class RoundSettings(_Part):
+def _attacks(*, seeds: int, most: int, draws: int, queries: int) -> list[dict[str, Any]]:
+    """Trained on paraphrases; the other attacks only measured, within so many queries a run."""
+    paraphrase = {
+        "most": most,
+        "least": min(most, 5),
+        "least_draws": draws,
+        "max_draws": draws,
+        "batch": min(16, draws),
+    }
+    others = [{"name": name, "config": {"wanted": 1}} for name in ("substitution", "rewrite", "filler")]
+    measured = [{**other, "budget": {"queries": queries}} for other in others]
+    return [{"name": "paraphrase", "config": paraphrase, "seeds": seeds}, *measured]
+
+
+DEMO_ATTACKS = tuple(AttackPlan(**one) for one in _attacks(seeds=150, most=5, draws=32, queries=2000))
+
+
+class RoundSettings(Part):
     """Everything that decides a round, beside its policy, corpus and seed."""
 
     sizes: Sizes = Sizes()
@@ -136,7 +183,9 @@ class RoundSettings(_Part):
     """Share of the initial prompts taken from stories that fit the policy's word heuristics."""
     generator: Named = Named(name="nearest_continuations")
     labeling: Labeling = Labeling()
-    attack: Attack = Attack()
+    attacks: tuple[AttackPlan, ...] = DEMO_ATTACKS
+    held_out: HeldOut = HeldOut()
+    measuring: Measuring = Measuring()
     selection: Selection = Selection()
     training: Recipe = Recipe()
     equal_sizes: bool = True
@@ -149,6 +198,28 @@ class RoundSettings(_Part):
         if self.precision == "int8" and not self.training.export_int8:
             raise ValueError("precision int8 needs training.export_int8")
         return self
+
+    @field_validator("attacks")
+    @classmethod
+    def _titles(cls, value: tuple[AttackPlan, ...]) -> tuple[AttackPlan, ...]:
+        titles = [one.title for one in value]
+        if twice := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"each attack needs a title of its own; twice: {', '.join(twice)}")
+        return value
+
+    @property
+    def retrained(self) -> str:
+        """The condition of the retrained classifier: what was added to its training."""
+        names = {one.name for one in self.attacks if one.seeds}
+        if not names:
+            return "+selected"
+        return "+paraphrases" if names == {"paraphrase"} else "+attacks"
+
+    @property
+    def paraphrasers(self) -> set[str]:
+        """Names of the paraphrasers that the round asks."""
+        asked = [one.config.get("paraphraser", {}) for one in self.attacks if one.name == "paraphrase"]
+        return {self.held_out.paraphraser.name, *(one.get("name", "embedded") for one in asked)}
 
     @field_validator("generator")
     @classmethod
@@ -180,7 +251,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "validation_completions": 8,
             "test_completions": 6,
         },
-        "attack": {"seeds": 20, "wanted": 3, "max_draws": 8, "test_draws": 4},
+        "attacks": _attacks(seeds=20, most=3, draws=8, queries=200),
+        "held_out": {"draws": 4},
+        "measuring": {"seeds": 6},
         "selection": {"attack": 30, "candidates": 10},
     },
     "demo": {},
@@ -195,7 +268,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "validation_completions": 64,
             "test_completions": 32,
         },
-        "attack": {"seeds": 800, "wanted": 10, "max_draws": 64, "test_draws": 16},
+        "attacks": _attacks(seeds=800, most=10, draws=64, queries=20_000),
+        "held_out": {"draws": 16},
+        "measuring": {"seeds": 100},
         "selection": {"attack": 3000, "candidates": 600},
         "training": {"trainable_layers": 4, "epochs": 2},
     },

@@ -13,9 +13,23 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from engine.errors import EngineError
-from webapi.models import Job, JobState, Round, RoundState, Stage, StageState
-from workers import aggregate, attack, calibrate, embed, evaluate, generate, ingest, label, report, score, select, train
+from webapi.models import AttackState, Job, JobState, Round, RoundState, Stage, StageState
+from workers import (
+    aggregate,
+    attack_stages,
+    calibrate,
+    embed,
+    evaluate,
+    generate,
+    ingest,
+    label,
+    report,
+    score,
+    select,
+    train,
+)
 from workers.jobs import JobRun, enqueue
+from workers.results import total
 from workers.webhooks import tell
 
 Shard = dict[str, Any]
@@ -27,13 +41,8 @@ def one_shard(stage: Stage) -> dict[str, Shard]:
 
 
 def merge_results(stage: Stage) -> dict[str, Any] | None:
-    """Numbers of the shards added up, other values kept from the last shard."""
-    merged: dict[str, Any] = {}
-    for result in stage.jobs.filter(kind="stage").order_by("shard").values_list("result", flat=True):
-        for key, value in result.items():
-            adds = isinstance(value, int | float) and not isinstance(value, bool)
-            merged[key] = merged.get(key, 0) + value if adds else value
-    return merged
+    """The shards' results, added up."""
+    return total(stage.jobs.filter(kind="stage").order_by("shard").values_list("result", flat=True))
 
 
 class StageSpec(NamedTuple):
@@ -56,7 +65,9 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("aggregate_first", "default", aggregate.aggregate_round),
     StageSpec("train_baseline", "training", train.train_baseline),
     StageSpec("calibrate_baseline", "scoring", calibrate.calibrate_baseline),
-    StageSpec("attack", "generation", attack.attack, plan=attack.plan),
+    StageSpec(
+        "attack", "generation", attack_stages.attack, plan=attack_stages.plan_before, settle=attack_stages.settle
+    ),
     StageSpec("score", "scoring", score.score, plan=score.plan),
     StageSpec("embed", "scoring", embed.embed),
     StageSpec("select", "default", select.select),
@@ -64,6 +75,11 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("aggregate", "default", aggregate.aggregate_round),
     StageSpec("train", "training", train.train_retrained),
     StageSpec("calibrate", "scoring", calibrate.calibrate_retrained),
+    StageSpec(
+        "attack_after", "generation", attack_stages.attack, plan=attack_stages.plan_after, settle=attack_stages.settle
+    ),
+    StageSpec("label_after", "default", label.send_measured, settle=label.settle),
+    StageSpec("aggregate_after", "default", aggregate.aggregate_round),
     StageSpec("evaluate", "scoring", evaluate.evaluate, plan=evaluate.plan),
     StageSpec("report", "default", report.report),
 )
@@ -125,6 +141,7 @@ def fail(stage: Stage, error: str) -> None:
     with transaction.atomic():
         said = f"{stage.name}: {error}"
         if stage.fail(error) and stage.round.fail(said):
+            attack_stages.end_unfinished(stage.round, AttackState.FAILED, said)
             tell_end(stage.round, "failed", said)
 
 
@@ -143,7 +160,8 @@ def _begin(stage: Stage) -> None:
             stale = stage.jobs.exclude(state=JobState.SUCCEEDED)
             stale.filter(state__in=[JobState.FAILED, JobState.CANCELLED]).delete()
             for shard, args in _SPECS[stage.name].plan(stage).items():
-                enqueue("stage", args, stage=stage, shard=shard, queue=_SPECS[stage.name].queue)
+                queue, attack = _SPECS[stage.name].queue, args.get("attack")
+                enqueue("stage", args, stage=stage, attack=attack, shard=shard, queue=queue)
     except EngineError as error:
         if stage.start():
             fail(stage, str(error))

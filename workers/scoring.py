@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,11 +25,23 @@ REJECTED = 1e4
 """The logit of an empty completion: above every threshold, yet finite."""
 
 
-def load_classifier(row: Classifier) -> Scorer:
-    """The classifier's weights, ready to score at the precision it is deployed at. Raises MissingModel."""
+def weights_of(row: Classifier) -> Path:
+    """The folder of the classifier's weights. Raises MissingModel."""
     if row.artifact is None or not row.artifact.file.exists():
         raise MissingModel(f"the weights of classifier {row} are not in the store; train it again")
-    return load(row.artifact.file, precision=row.precision)
+    return row.artifact.file
+
+
+def load_classifier(row: Classifier) -> Scorer:
+    """The classifier, ready to score at the precision it is deployed at. Raises MissingModel."""
+    return load(weights_of(row), precision=row.precision)
+
+
+def threshold_of(row: Classifier) -> float:
+    """The classifier's threshold, in [0, 1]. Raises ValueError before it is calibrated."""
+    if row.threshold is None:
+        raise ValueError(f"classifier {row} has no threshold")
+    return row.threshold
 
 
 def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], progress: Progress) -> int:

@@ -18,7 +18,7 @@ from workers.artifacts import register, round_path, writing
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
 
-BASELINE, RETRAINED = "baseline", "+paraphrases"
+BASELINE = "baseline"
 
 
 class Row(NamedTuple):
@@ -45,7 +45,7 @@ def train_retrained(run: JobRun) -> dict[str, Any]:
         kept = order[: max(len(initial) - len(added), 0)]
         initial = [initial[i] for i in sorted(kept)]
     parent = Classifier.objects.get(round=run.round, condition=BASELINE)
-    return _train(run, RETRAINED, initial + added, parent=parent)
+    return _train(run, retrained_of(run.round), initial + added, parent=parent)
 
 
 def _initial(round_: Round) -> list[Row]:
@@ -114,6 +114,11 @@ def _snapshot(round_: Round, condition: str, rows: list[Row]) -> DatasetSnapshot
         defaults={"artifact": register(path, "snapshot"), "size": len(rows), "counts": dict(counts)},
     )
     return snapshot
+
+
+def retrained_of(round_: Round) -> str:
+    """The condition of the round's retrained classifier."""
+    return round_settings(round_.config).retrained
 
 
 def classifier_of(round_: Round, condition: str) -> Classifier:

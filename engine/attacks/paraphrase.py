@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import betaincinv
 
 from engine import embeddings
-from engine.attacks.base import Ask, Paraphraser, draw_many
+from engine.attacks.base import Budget, Candidate, Meter, Outcome, SeedOutcome, Stop, Target, with_similarity
 from engine.attacks.novelty import Novelty
-from engine.classifiers.base import Classifier
+from engine.attacks.paraphrasers.base import Ask, Paraphraser, draw_many
+from engine.config import Named
+from engine.errors import BudgetSpent
 from engine.generation.chance import child_seed
 from engine.generation.rejection import logit_cutoff
 from engine.progress import Progress, silent
 from engine.snippets import Snippet, SnippetRules, refusals
 
+if TYPE_CHECKING:
+    from engine.classifiers.base import Classifier
+
 _IDLE_ROUNDS = 3
-Stop = Literal["most_kept", "least_kept", "all_drawn", "low_yield", "nothing_new", "query_budget", "time_budget"]
 
 
 class ParaphraseSettings(BaseModel):
@@ -31,6 +34,7 @@ class ParaphraseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    paraphraser: Named = Named(name="embedded")
     most: int = Field(10, ge=1)
     """A seed is done when so many are kept."""
     least: int = Field(5, ge=1)
@@ -45,13 +49,8 @@ class ParaphraseSettings(BaseModel):
     """Word 5-gram overlap with the seed or a kept paraphrase above which a paraphrase is nothing new."""
     near_duplicate_cosine: float | None = Field(None, ge=-1, le=1)
     """Also by cosine of MiniLM's sentence embeddings (about 10 ms a paraphrase); None: not looked at."""
-    query_budget: int | None = Field(None, ge=0)
-    """Classifier scores for the whole attack."""
-    time_budget_s: float | None = Field(None, gt=0)
     seeds_at_once: int = Field(64, ge=1)
     """Seeds attacked side by side, so that classifier batches are full."""
-    keep_all: bool = False
-    """Keep what the classifier rejects too: for a held-out set that favours no classifier."""
 
     @model_validator(mode="after")
     def _in_order(self) -> ParaphraseSettings:
@@ -60,50 +59,55 @@ class ParaphraseSettings(BaseModel):
         return self
 
 
-class Candidate(NamedTuple):
-    """A kept paraphrase."""
+@dataclass(frozen=True, slots=True)
+class ParaphraseAttack:
+    """Rewords each seed with one paraphraser, and keeps what the classifier accepts."""
 
-    seed_index: int
-    snippet: Snippet
-    logit: float
-    """NaN where no classifier was asked."""
+    paraphraser: Paraphraser
+    settings: ParaphraseSettings
+
+    def run(
+        self, seeds: Sequence[Snippet], target: Target, budget: Budget, *, seed: int, progress: Progress = silent
+    ) -> Outcome:
+        """As the protocol says. Draws for one seed depend on `seed` and its text only; one classifier call a round."""
+        rules = target.policy.snippet_rules
+        meter = Meter(budget)
+        run = _Run(self.paraphraser, self.settings, rules, seed, meter, target.classifier, target.threshold)
+        attacks = _attack(seeds, run, progress)
+        found = with_similarity([one for attack in attacks for one in attack.kept], seeds, target)
+        return Outcome(found, [attack.outcome for attack in attacks], meter.queries, meter.seconds)
+
+
+def retell(
+    seeds: Sequence[Snippet],
+    paraphraser: Paraphraser,
+    draws: int,
+    *,
+    rules: SnippetRules,
+    seed: int,
+    progress: Progress = silent,
+) -> list[Candidate]:
+    """Up to `draws` paraphrases of each seed, valid by `rules` and new, whoever accepts them: a held-out set that
+    favours no classifier. Their logits are NaN.
+    """
+    settings = ParaphraseSettings(most=draws, least=1, least_draws=draws, max_draws=draws, batch=draws)
+    run = _Run(paraphraser, settings, rules, seed, Meter(Budget()), None, 1.0)
+    return [one for attack in _attack(seeds, run, progress) for one in attack.kept]
+
+
+def acceptance_limit(accepted: int, scored: int) -> float:
+    """Upper one-sided 95 % Clopper-Pearson limit of an acceptance rate; 1 when nothing was scored."""
+    return 1.0 if accepted >= scored else float(betaincinv(accepted + 1, scored - accepted, 0.95))
 
 
 @dataclass(slots=True)
-class SeedOutcome:
-    """What the attack on one seed came to."""
-
-    drawn: int = 0
-    invalid: int = 0
-    duplicates: int = 0
-    scored: int = 0
-    accepted: int = 0
-    """Scored below the threshold; more than `kept` where duplicates or the limit took some."""
-    kept: int = 0
-    stop: Stop | None = None
-
-
-class ParaphraseOutcome(NamedTuple):
-    """All candidates, by seed and then in the order drawn, and how each seed fared."""
-
-    candidates: list[Candidate]
-    seeds: list[SeedOutcome]
-
-    @property
-    def acceptance(self) -> float:
-        """Accepted among scored, over all seeds: itself a measure of robustness. NaN when nothing was scored."""
-        scored = sum(s.scored for s in self.seeds)
-        return sum(s.accepted for s in self.seeds) / scored if scored else math.nan
-
-
-@dataclass(slots=True)
-class _Attack:
+class _Seed:
     """One seed under attack."""
 
     index: int
     snippet: Snippet
     novelty: Novelty
-    outcome: SeedOutcome
+    outcome: SeedOutcome = field(default_factory=SeedOutcome)
     kept: list[Candidate] = field(default_factory=list)
     idle: int = 0
     """Rounds in a row that brought nothing to score."""
@@ -112,49 +116,28 @@ class _Attack:
         """Among the candidates, unless too near one of them."""
         if self.novelty.is_new(snippet):
             self.novelty.add(snippet)
-            self.kept.append(Candidate(self.index, snippet, logit))
+            self.kept.append(Candidate(self.index, snippet, logit, queries=self.outcome.queries))
             self.outcome.kept += 1
         else:
             self.outcome.duplicates += 1
 
 
-def paraphrase(
-    seeds: Sequence[Snippet],
-    paraphraser: Paraphraser,
-    classifier: Classifier | None,
-    threshold: float,
-    settings: ParaphraseSettings,
-    *,
-    rules: SnippetRules,
-    seed: int,
-    progress: Progress = silent,
-) -> ParaphraseOutcome:
-    """Paraphrases of `seeds` that are valid by `rules`, new, and accepted (logit below the threshold's, strictly).
-
-    Draws for one seed depend on `seed` and its text only. Seeds are attacked `seeds_at_once` side by side, one
-    classifier call a round for all. `classifier` may be None with `keep_all`. `progress` counts seeds that are done.
-    Raises BadInput for a threshold outside [0, 1] and what the paraphraser and classifier raise.
-    """
-    if classifier is None and not settings.keep_all:
-        raise ValueError("a classifier is wanted unless keep_all is set")
+def _attack(seeds: Sequence[Snippet], run: _Run, progress: Progress) -> list[_Seed]:
+    settings = run.settings
     encoder = None if settings.near_duplicate_cosine is None else embeddings.SentenceEncoder()
-    attacks = [_Attack(i, s, Novelty(s, settings, encoder), SeedOutcome()) for i, s in enumerate(seeds)]
-    run = _Run(paraphraser, classifier, logit_cutoff(threshold), settings, rules, seed, {s.content_hash for s in seeds})
+    attacks = [_Seed(i, s, Novelty(s, settings, encoder)) for i, s in enumerate(seeds)]
+    run.seen |= {s.content_hash for s in seeds}
     while pending := [a for a in attacks if a.outcome.stop is None]:
         tick = partial(_tell, progress, len(seeds) - len(pending), len(seeds))
         active = pending[: settings.seeds_at_once]
-        run.judge(run.draw(active, tick), tick)
+        if not run.spent():
+            run.judge(run.draw(active, tick), tick)
         spent = run.spent()
         for attack in pending if spent else active:
-            attack.outcome.stop = _stop(attack, settings) or spent
+            attack.outcome.stop = run.stop(attack) or spent
         tick()
     progress(len(seeds), len(seeds))
-    return ParaphraseOutcome([c for a in attacks for c in a.kept], [a.outcome for a in attacks])
-
-
-def acceptance_limit(accepted: int, scored: int) -> float:
-    """Upper one-sided 95 % Clopper-Pearson limit of an acceptance rate; 1 when nothing was scored."""
-    return 1.0 if accepted >= scored else float(betaincinv(accepted + 1, scored - accepted, 0.95))
+    return attacks
 
 
 class _Run:
@@ -163,59 +146,76 @@ class _Run:
     def __init__(
         self,
         paraphraser: Paraphraser,
-        classifier: Classifier | None,
-        cutoff: np.float32,
         settings: ParaphraseSettings,
         rules: SnippetRules,
         seed: int,
-        seen: set[str],
+        meter: Meter,
+        classifier: Classifier | None,
+        threshold: float,
     ) -> None:
+        self.settings = settings
+        self.seen: set[str] = set()
         self._paraphraser = paraphraser
-        self._classifier = classifier
-        self._cutoff = cutoff
-        self._settings = settings
         self._rules = rules
         self._seed = seed
-        self._seen = seen
-        self._queries = settings.query_budget
-        self._ends = math.inf if settings.time_budget_s is None else time.monotonic() + settings.time_budget_s
+        self._meter = meter
+        self._classifier = classifier
+        self._cutoff = logit_cutoff(threshold)
+        self._unpaid: BudgetSpent | None = None
 
     def spent(self) -> Stop | None:
         """Which budget is used up."""
-        if self._queries is not None and self._queries <= 0:
-            return "query_budget"
-        return "time_budget" if time.monotonic() >= self._ends else None
+        if self._unpaid is not None:
+            return "token_budget" if self._unpaid.what == "tokens" else "money_budget"
+        return self._meter.spent()
 
-    def draw(self, active: Sequence[_Attack], progress: Progress) -> list[tuple[_Attack, Snippet]]:
+    def draw(self, active: Sequence[_Seed], progress: Progress) -> list[tuple[_Seed, Snippet]]:
         """One batch for each active seed, without what is invalid or not new."""
-        most = self._settings.max_draws
-        asks = [Ask(a.snippet, min(self._settings.batch, most - a.outcome.drawn), self._seed_of(a)) for a in active]
-        fresh: list[tuple[_Attack, Snippet]] = []
+        most = self.settings.max_draws
+        asks = [Ask(a.snippet, min(self.settings.batch, most - a.outcome.drawn), self._seed_of(a)) for a in active]
+        fresh: list[tuple[_Seed, Snippet]] = []
         for attack, drawn in zip(active, draw_many(self._paraphraser, asks, progress=progress), strict=True):
+            if isinstance(drawn, BudgetSpent):
+                self._unpaid = drawn
+                continue
             attack.outcome.drawn += len(drawn)
             new = [snippet for snippet in drawn if self._is_new(attack, snippet)]
             attack.idle = 0 if new else attack.idle + 1
             fresh.extend((attack, snippet) for snippet in new)
-        return fresh if self._queries is None or self._classifier is None else fresh[: self._queries]
+        return fresh if self._classifier is None else fresh[: self._meter.left]
 
-    def judge(self, fresh: Sequence[tuple[_Attack, Snippet]], progress: Progress) -> None:
+    def judge(self, fresh: Sequence[tuple[_Seed, Snippet]], progress: Progress) -> None:
         """Score what was drawn, all seeds in one call, and keep what is accepted and still new."""
         logits = np.full(len(fresh), math.nan, dtype=np.float32)
         if self._classifier is not None and fresh:
+            self._meter.pays(len(fresh))
             logits = self._classifier.logits([snippet for _, snippet in fresh], progress=progress)
-            self._queries = None if self._queries is None else self._queries - len(fresh)
         for (attack, snippet), logit in zip(fresh, logits, strict=True):
             accepted = bool(logit < self._cutoff)
-            attack.outcome.scored += self._classifier is not None
+            attack.outcome.queries += self._classifier is not None
             attack.outcome.accepted += accepted
-            if (accepted or self._settings.keep_all) and attack.outcome.kept < self._settings.most:
+            if (accepted or self._classifier is None) and attack.outcome.kept < self.settings.most:
                 attack.keep(snippet, float(logit))
 
-    def _is_new(self, attack: _Attack, snippet: Snippet) -> bool:
+    def stop(self, attack: _Seed) -> Stop | None:
+        """Why the attack on a seed ends now, if it does."""
+        outcome, settings = attack.outcome, self.settings
+        if outcome.kept >= settings.most:
+            return "enough"
+        if outcome.kept >= settings.least and outcome.drawn >= settings.least_draws:
+            return "enough"
+        if outcome.drawn >= settings.max_draws or attack.idle >= _IDLE_ROUNDS:
+            return "searched"
+        if self._classifier is None:
+            return None
+        limit = acceptance_limit(outcome.accepted, outcome.queries)
+        return "low_yield" if limit < settings.min_acceptance else None
+
+    def _is_new(self, attack: _Seed, snippet: Snippet) -> bool:
         """Whether a drawn snippet is worth scoring; counts it where it is not."""
         count = self._classifier.count_tokens if self._classifier else None
-        first_seen = snippet.content_hash not in self._seen
-        self._seen.add(snippet.content_hash)
+        first_seen = snippet.content_hash not in self.seen
+        self.seen.add(snippet.content_hash)
         if refusals(snippet, self._rules, count_tokens=count):
             attack.outcome.invalid += 1
             return False
@@ -224,25 +224,10 @@ class _Run:
             return False
         return True
 
-    def _seed_of(self, attack: _Attack) -> int:
+    def _seed_of(self, attack: _Seed) -> int:
         return child_seed(self._seed, attack.snippet.content_hash, attack.outcome.drawn, attack.idle)
 
 
 def _tell(progress: Progress, done: int, total: int, *_: int) -> None:
     """Report seeds, whatever the work inside counts."""
     progress(done, total)
-
-
-def _stop(attack: _Attack, settings: ParaphraseSettings) -> Stop | None:
-    outcome = attack.outcome
-    if outcome.kept >= settings.most:
-        return "most_kept"
-    if outcome.kept >= settings.least and outcome.drawn >= settings.least_draws:
-        return "least_kept"
-    if outcome.drawn >= settings.max_draws:
-        return "all_drawn"
-    if attack.idle >= _IDLE_ROUNDS:
-        return "nothing_new"
-    if not settings.keep_all and acceptance_limit(outcome.accepted, outcome.scored) < settings.min_acceptance:
-        return "low_yield"
-    return None

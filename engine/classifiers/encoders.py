@@ -36,38 +36,42 @@ def load_encoder(name: str) -> PreTrainedModel:
     return fetched(name, load)
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str, *, kind: str = "encoder") -> PreTrainedTokenizerFast:
     """The encoder's fast tokenizer. Raises MissingModel, or BadInput if it has only a slow one."""
 
     def load(source: str, local: bool) -> object:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
 
-    tokenizer = fetched(name, load)
+    tokenizer = fetched(name, load, kind=kind)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise BadInput("has no fast tokenizer (tokenizer.json)", where=f"encoder {name!r}")
+        raise BadInput("has no fast tokenizer (tokenizer.json)", where=f"{kind} {name!r}")
     return tokenizer
 
 
-def fetched(name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
-    """What is on this machine; the network is asked only where that fails, and never for a folder."""
+def fetched(name: str, load: Callable[[str, bool], Loaded], *, kind: str = "encoder") -> Loaded:
+    """What is on this machine; the network is asked only where that fails, and never for a folder. Raises MissingModel.
+
+    `kind` is what the message calls it.
+    """
     source = resolve(name)
     try:
         return load(source, True)
     except (OSError, ValueError, ImportError) as error:
         if Path(source).exists() or Path(source).is_absolute():
-            raise _missing(name, error) from error
+            raise _missing(kind, name, error) from error
     try:
         return load(source, False)
     except (OSError, ValueError, ImportError) as error:
-        raise _missing(name, error) from error
+        raise _missing(kind, name, error) from error
 
 
-def _missing(name: str, error: Exception) -> MissingModel:
+def _missing(kind: str, name: str, error: Exception) -> MissingModel:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return MissingModel(
-        f"encoder {name!r} could not be loaded: {reason}. It must be a folder with config.json, model.safetensors and "
+        f"{kind} {name!r} could not be loaded: {reason}. It must be a folder with config.json, model.safetensors and "
         f"tokenizer.json, or the name of such a repository on Hugging Face: on a machine with network "
-        f"`hf download REPOSITORY` fetches it. The encoder 'minilm' needs no download."
+        f"`hf download REPOSITORY` fetches it."
+        + (" The encoder 'minilm' needs no download." if kind == "encoder" else "")
     )
 
 

@@ -134,6 +134,7 @@ def _nothing_leaks_between_splits(round_: Round) -> None:
         ("test", "test"),
         ("seed", "test"),
         ("attack_test", "test"),
+        ("measured", "test"),
     }
 
 

@@ -42,7 +42,12 @@ def test_words_farther_than_the_least_cosine_are_left_out() -> None:
     assert far[: len(near)] == near
 
 
-def test_gaps_take_fillers() -> None:
-    found = NearestWords().propose(KNIGHTS, gaps(KNIGHTS.completion), 5)
-    assert [len(fillers) for fillers in found] == [5] * 5
-    assert len({tuple(fillers) for fillers in found}) == 1
+def test_gaps_take_fillers_but_not_after_an_article_or_a_preposition() -> None:
+    places = gaps(KNIGHTS.completion)
+    found = NearestWords().propose(KNIGHTS, places, 5)
+    assert [KNIGHTS.completion[slot.start :].split()[0] for slot in places] == ["knight", "drew", "his", "sword.", "."]
+    assert [len(fillers) for fillers in found] == [0, 5, 5, 0, 5]
+    assert len({tuple(fillers) for fillers in found if fillers}) == 1
+    comma = Snippet("", "He looked at, and took, the sword.")
+    after_at = [slot for slot in gaps(comma.completion) if comma.completion[slot.start :].startswith("and")]
+    assert len(NearestWords().propose(comma, after_at, 5)[0]) == 5

@@ -6,14 +6,16 @@ from pydantic import ValidationError
 from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
-from engine.attacks import ATTACKS, Candidate, ParaphraseSettings, paraphrase
+from engine.attacks import Budget, Candidate, Target
 from engine.attacks.novelty import Novelty, grams, jaccard
-from engine.attacks.paraphrase import acceptance_limit
-from engine.errors import BadInput, GeneratorError
+from engine.attacks.paraphrase import ParaphraseAttack, ParaphraseSettings, acceptance_limit, retell
+from engine.errors import BadInput, BudgetSpent, GeneratorError
+from engine.policies import load_policy
 from engine.progress import silent
 from engine.snippets import Snippet, SnippetRules
 
 RULES = SnippetRules()
+POLICY = load_policy("injury").model_copy(update={"snippet_rules": RULES})
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("ando", "erin", "ilop", "omun", "ugat")]
 
 
@@ -68,30 +70,41 @@ class Scorer:
         return self.tokens
 
 
-def attack(seeds=SEEDS[:1], paraphraser=None, classifier=None, threshold=0.5, seed=1, progress=silent, **settings):
-    return paraphrase(
-        seeds,
-        paraphraser or Scripted(),
-        classifier or Scorer(),
-        threshold,
-        ParaphraseSettings(**settings),
-        rules=RULES,
-        seed=seed,
-        progress=progress,
-    )
+class Flat:
+    """Holds all texts alike."""
+
+    def encode(self, texts):
+        return np.ones((len(texts), 1), dtype=np.float32)
 
 
-def test_the_attack_is_in_its_registry():
-    assert {"paraphrase": paraphrase} == ATTACKS
+def no_white_box():
+    raise AssertionError("a paraphrase attack does not look inside")
+
+
+def attack(
+    seeds=SEEDS[:1],
+    paraphraser=None,
+    classifier=None,
+    threshold=0.5,
+    seed=1,
+    progress=silent,
+    queries=None,
+    seconds=None,
+    **settings,
+):
+    target = Target(POLICY, classifier or Scorer(), threshold, no_white_box, Flat)
+    made = ParaphraseAttack(paraphraser or Scripted(), ParaphraseSettings(**settings))
+    budget = Budget(queries=queries, seconds=seconds)
+    return made.run(seeds, target, budget, seed=seed, progress=progress)
 
 
 def test_a_seed_is_done_when_most_are_kept_in_the_order_drawn():
     found = attack()
-    assert found.candidates == [Candidate(0, story(i), -5.0) for i in range(10)]
+    assert found.candidates == [Candidate(0, story(i), -5.0, (), i + 1, 1.0) for i in range(10)]
     (seed,) = found.seeds
-    assert (seed.drawn, seed.scored, seed.accepted, seed.kept, seed.stop) == (16, 16, 16, 10, "most_kept")
+    assert (seed.drawn, seed.queries, seed.accepted, seed.kept, seed.stop) == (16, 16, 16, 10, "enough")
     assert (seed.invalid, seed.duplicates) == (0, 0)
-    assert found.acceptance == 1.0
+    assert found.queries == 16
 
 
 def test_only_what_the_classifier_accepts_is_kept():
@@ -108,13 +121,13 @@ def test_least_is_enough_after_least_draws():
     found = attack(classifier=scorer, least=2, least_draws=48)
     accepted = sum(scorer.accepts(story(i)) for i in range(48))
     assert 2 <= accepted < 10
-    assert (found.seeds[0].drawn, found.seeds[0].kept, found.seeds[0].stop) == (48, accepted, "least_kept")
+    assert (found.seeds[0].drawn, found.seeds[0].kept, found.seeds[0].stop) == (48, accepted, "enough")
 
 
 def test_draws_end_at_their_cap():
     paraphraser = Scripted()
     found = attack(paraphraser=paraphraser, classifier=Scorer(0.05), least=10, max_draws=40, min_acceptance=0)
-    assert (found.seeds[0].drawn, found.seeds[0].stop) == (40, "all_drawn")
+    assert (found.seeds[0].drawn, found.seeds[0].stop) == (40, "searched")
     assert [n for _, n, _ in paraphraser.calls] == [16, 16, 8]
 
 
@@ -142,7 +155,7 @@ def test_duplicates_of_seed_and_of_each_other_are_dropped():
     made = [SEEDS[0], near, story(1), story(1), story(2)]
     found = attack(paraphraser=Scripted(lambda i: made[i % 5]), batch=5)
     assert [c.snippet for c in found.candidates] == [story(1), story(2)]
-    assert (found.seeds[0].duplicates, found.seeds[0].stop) == (18, "nothing_new")
+    assert (found.seeds[0].duplicates, found.seeds[0].stop) == (18, "searched")
     assert found.seeds[0].drawn == 20
 
 
@@ -151,7 +164,7 @@ def test_near_duplicates_within_one_batch_keep_the_first_accepted():
     near = Snippet(first.prompt, first.completion.replace(" ", " so ", 1))
     found = attack(paraphraser=Scripted(lambda i: [first, near][i % 2]), batch=2)
     assert [c.snippet for c in found.candidates] == [first]
-    assert found.seeds[0].scored == 2
+    assert found.seeds[0].queries == 2
 
 
 def test_seeds_do_not_share_a_paraphrase():
@@ -179,45 +192,54 @@ def test_acceptance_is_strict_at_the_threshold():
         attack(threshold=2)
 
 
-def test_keep_all_keeps_what_is_rejected_and_needs_no_classifier():
-    found = attack(classifier=Scorer(0.0), keep_all=True)
-    assert len(found.candidates) == 10
-    assert {c.logit for c in found.candidates} == {5.0}
-    assert found.seeds[0].accepted == 0
-    settings = ParaphraseSettings(keep_all=True)
-    found = paraphrase(SEEDS[:2], Scripted(), None, 0.5, settings, rules=RULES, seed=1)
-    assert [c.seed_index for c in found.candidates] == [0] * 10 + [1] * 10
-    assert all(math.isnan(c.logit) for c in found.candidates)
-    assert found.seeds[0].scored == 0
-    assert math.isnan(found.acceptance)
-    with pytest.raises(ValueError, match="classifier"):
-        paraphrase(SEEDS, Scripted(), None, 0.5, ParaphraseSettings(), rules=RULES, seed=1)
+def test_retelling_keeps_all_that_is_new_whoever_accepts_it():
+    found = retell(SEEDS[:2], Scripted(), 10, rules=RULES, seed=1)
+    assert [(c.seed_index, c.snippet) for c in found] == [(i, story(i * 1000 + n)) for i in (0, 1) for n in range(10)]
+    assert all(math.isnan(c.logit) for c in found)
+    repeating = Scripted(lambda i: [story(1), SEEDS[0], Snippet("No.", "No.")][i % 3])
+    assert [c.snippet for c in retell(SEEDS[:1], repeating, 9, rules=RULES, seed=1)] == [story(1)]
+
+
+@pytest.mark.parametrize(("what", "stop"), [("tokens", "token_budget"), ("money", "money_budget")])
+def test_what_cannot_be_paid_ends_the_attack_and_loses_nothing(what, stop):
+    class Dear(Scripted):
+        def paraphrase(self, snippet, n, *, seed):
+            if len(self.calls) == 3:
+                raise BudgetSpent(what, "spent")
+            return super().paraphrase(snippet, n, seed=seed)
+
+    found = attack(seeds=SEEDS, paraphraser=Dear(), batch=4, seeds_at_once=2)
+    assert [s.stop for s in found.seeds] == [stop] * 5
+    assert [s.kept for s in found.seeds] == [8, 4, 0, 0, 0]
 
 
 def test_one_classifier_call_a_round_for_all_seeds_side_by_side():
     scorer = Scorer()
     found = attack(seeds=SEEDS, classifier=scorer, seeds_at_once=3, batch=10)
     assert [len(batch) for batch in scorer.batches] == [30, 20]
-    assert [s.stop for s in found.seeds] == ["most_kept"] * 5
+    assert [s.stop for s in found.seeds] == ["enough"] * 5
     assert [c.seed_index for c in found.candidates] == [i for i in range(5) for _ in range(10)]
 
 
 def test_budgets_end_the_attack_for_all_seeds():
-    found = attack(seeds=SEEDS, classifier=Scorer(0.0), query_budget=40, seeds_at_once=2)
-    assert sum(s.scored for s in found.seeds) == 40
+    found = attack(seeds=SEEDS, classifier=Scorer(0.0), queries=40, seeds_at_once=2)
+    assert sum(s.queries for s in found.seeds) == found.queries == 40
     assert [s.stop for s in found.seeds] == ["query_budget"] * 5
     assert [s.drawn for s in found.seeds] == [32, 32, 0, 0, 0]
-    found = attack(seeds=SEEDS, classifier=Scorer(0.0), time_budget_s=1e-9, seeds_at_once=2)
-    assert [s.stop for s in found.seeds] == ["time_budget"] * 5
+    found = attack(seeds=SEEDS, classifier=Scorer(0.0), seconds=1e-9, seeds_at_once=2)
+    assert ([s.stop for s in found.seeds], found.queries) == (["time_budget"] * 5, 0)
+    paraphraser = Scripted()
+    found = attack(seeds=SEEDS, paraphraser=paraphraser, queries=0)
+    assert ([s.stop for s in found.seeds], paraphraser.calls) == (["query_budget"] * 5, [])
 
 
 def test_the_same_seed_draws_the_same_whatever_is_attacked_beside_it():
     whole = attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4))
     again = attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4), seeds_at_once=1)
-    assert whole == again
+    assert whole[:3] == again[:3]
     alone = attack(seeds=SEEDS[3:4], paraphraser=Pure(), classifier=Scorer(0.4))
     assert [c.snippet for c in alone.candidates] == [c.snippet for c in whole.candidates if c.seed_index == 3]
-    assert attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4), seed=2) != whole
+    assert attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4), seed=2).candidates != whole.candidates
 
 
 def test_a_paraphraser_with_nothing_to_say_ends_and_one_that_fails_raises():
@@ -226,7 +248,7 @@ def test_a_paraphraser_with_nothing_to_say_ends_and_one_that_fails_raises():
             return []
 
     found = attack(paraphraser=Mute())
-    assert (found.seeds[0].drawn, found.seeds[0].stop) == (0, "nothing_new")
+    assert (found.seeds[0].drawn, found.seeds[0].stop) == (0, "searched")
 
     class Broken:
         def paraphrase(self, snippet, n, *, seed):
@@ -251,7 +273,7 @@ def test_progress_counts_seeds_and_may_stop_the_work():
 
 
 def test_no_seeds_no_work():
-    assert attack(seeds=[]) == ([], [])
+    assert attack(seeds=[])[:3] == ([], [], 0)
 
 
 def test_settings_are_checked():

@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from engine.attacks import Budget, Outcome, Target
 from engine.attacks.rewrite.base import State, after_edit
+from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import insert
-from engine.attacks.rewrite.recipes import RECIPES, make_recipe
-from engine.attacks.rewrite.search import Budget, RewriteOutcome, rewrite_search
+from engine.attacks.rewrite.recipes import RECIPES, Limits, make_recipe
+from engine.attacks.rewrite.search import rewrite_search
 from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
 from engine.attacks.substitution.words import Slot, edited, gaps, words
 from engine.errors import BadInput, UnknownName
@@ -70,11 +72,15 @@ def engine_in(folder: Path) -> SubstitutionEngine:
     return SubstitutionEngine(white_box, classifier, Words())
 
 
-def attack(folder: Path, recipe: str, *, policy: Policy = POLICY, config: dict | None = None, **more) -> RewriteOutcome:
+def attack(folder: Path, recipe: str, *, policy: Policy = POLICY, config: dict | None = None, **more) -> Outcome:
     engine = engine_in(folder)
     return rewrite_search(
-        SEEDS, engine, Letters(), threshold_of(engine), make_recipe(recipe, config), policy=policy, **more
+        SEEDS, engine, target(engine, threshold_of(engine), policy), make_recipe(recipe, config), **more
     )
+
+
+def target(engine: SubstitutionEngine, threshold: float, policy: Policy = POLICY) -> Target:
+    return Target(policy, engine._classifier, threshold, lambda: engine._white_box, Letters)
 
 
 def threshold_of(engine: SubstitutionEngine) -> float:
@@ -84,11 +90,11 @@ def threshold_of(engine: SubstitutionEngine) -> float:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_what_is_found_is_accepted_valid_and_within_the_limits(tmp_path: Path, recipe: str) -> None:
-    outcome = attack(tmp_path, recipe, config={"constraints": {"valid": True, "edited_share": 0.5, "similarity": 0.8}})
+    outcome = attack(tmp_path, recipe, config={"constraints": {"edited_share": 0.5, "similarity": 0.8}})
     engine = engine_in(tmp_path)
     cutoff = np.log(threshold_of(engine) / (1 - threshold_of(engine)))
-    assert outcome.rewritings, "else nothing is tested"
-    for one in outcome.rewritings:
+    assert outcome.candidates, "else nothing is tested"
+    for one in outcome.candidates:
         seed = SEEDS[one.seed_index]
         assert engine.logits([one.snippet])[0] == pytest.approx(one.logit, abs=1e-5)
         assert one.logit < cutoff
@@ -98,23 +104,23 @@ def test_what_is_found_is_accepted_valid_and_within_the_limits(tmp_path: Path, r
         assert 1 <= len(one.edits) <= len(words(seed.completion)) // 2
         assert one.snippet.prompt == seed.prompt
     for index, searched in enumerate(outcome.seeds):
-        assert searched.found == sum(one.seed_index == index for one in outcome.rewritings) <= 3
-        assert searched.stop == ("most_kept" if searched.found == 3 else "searched")
-    assert len({one.snippet for one in outcome.rewritings}) == len(outcome.rewritings)
+        assert searched.kept == sum(one.seed_index == index for one in outcome.candidates) <= 3
+        assert searched.stop == ("enough" if searched.kept == 3 else "searched")
+    assert len({one.snippet for one in outcome.candidates}) == len(outcome.candidates)
 
 
 @pytest.mark.parametrize("recipe", ["beam", "best_first", "greedy"])
 def test_the_same_seeds_give_the_same_alone_and_side_by_side(tmp_path: Path, recipe: str) -> None:
     together, one_by_one = attack(tmp_path, recipe, at_once=5), attack(tmp_path, recipe, at_once=1)
-    assert [(r.seed_index, r.snippet, r.edits) for r in together.rewritings] == [
-        (r.seed_index, r.snippet, r.edits) for r in one_by_one.rewritings
+    assert [(r.seed_index, r.snippet, r.edits) for r in together.candidates] == [
+        (r.seed_index, r.snippet, r.edits) for r in one_by_one.candidates
     ]
-    assert [(s.queries, s.found, s.stop) for s in together.seeds] == [
-        (s.queries, s.found, s.stop) for s in one_by_one.seeds
+    assert [(s.queries, s.kept, s.stop) for s in together.seeds] == [
+        (s.queries, s.kept, s.stop) for s in one_by_one.seeds
     ]
 
 
-@pytest.mark.parametrize("queries", [0, 3, 5, 6, 30, 61, 200])
+@pytest.mark.parametrize("queries", [0, 3, 5, 6, 30, 56, 57, 200])
 def test_no_query_more_than_the_budget_has(tmp_path: Path, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     white_box, classifier, _ = parts(tmp_path)
     threshold = threshold_of(SubstitutionEngine(white_box, classifier, Words()))
@@ -124,39 +130,39 @@ def test_no_query_more_than_the_budget_has(tmp_path: Path, queries: int, monkeyp
     monkeypatch.setattr(white_box, "gradients", lambda s: asked.append(len(s)) or graded(s))
     engine = SubstitutionEngine(white_box, classifier, Words())
     outcome = rewrite_search(
-        SEEDS, engine, Letters(), threshold, make_recipe("beam"), policy=POLICY, budget=Budget(queries=queries)
+        SEEDS, engine, target(engine, threshold), make_recipe("beam"), budget=Budget(queries=queries)
     )
     assert sum(asked) == outcome.queries <= queries
-    assert ("query_budget" in {one.stop for one in outcome.seeds}) == (queries < 200)
+    assert ("query_budget" in {one.stop for one in outcome.seeds}) == (queries < 57)
     assert sum(one.queries for one in outcome.seeds) == outcome.queries
 
 
 def test_the_time_budget_ends_it(tmp_path: Path) -> None:
     outcome = attack(tmp_path, "beam", budget=Budget(seconds=1e-9))
-    assert ({one.stop for one in outcome.seeds}, outcome.rewritings) == ({"time_budget"}, [])
-    with pytest.raises(ValueError, match="greater than 0"):
-        Budget(seconds=0)
+    assert ({one.stop for one in outcome.seeds}, outcome.candidates) == ({"time_budget"}, [])
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        Budget(seconds=-1)
 
 
 def test_what_is_accepted_already_is_not_searched(tmp_path: Path) -> None:
     engine = engine_in(tmp_path)
-    outcome = rewrite_search(SEEDS, engine, Letters(), 1.0, make_recipe("beam"), policy=POLICY)
+    outcome = rewrite_search(SEEDS, engine, target(engine, 1.0), make_recipe("beam"))
     assert [(one.stop, one.queries) for one in outcome.seeds] == [("accepted_already", 1)] * 5
-    nothing = rewrite_search(SEEDS, engine, Letters(), 0.0, make_recipe("greedy"), policy=POLICY)
-    assert ({one.stop for one in nothing.seeds}, nothing.rewritings) == ({"searched"}, [])
+    nothing = rewrite_search(SEEDS, engine, target(engine, 0.0), make_recipe("greedy"))
+    assert ({one.stop for one in nothing.seeds}, nothing.candidates) == ({"searched"}, [])
     with pytest.raises(BadInput, match="threshold"):
-        rewrite_search(SEEDS, engine, Letters(), 1.5, make_recipe("beam"), policy=POLICY)
+        rewrite_search(SEEDS, engine, target(engine, 1.5), make_recipe("beam"))
 
 
 def test_protected_words_stay(tmp_path: Path) -> None:
     engine = engine_in(tmp_path)
     spans = [words(seed.completion)[:-1] for seed in SEEDS]
     outcome = rewrite_search(
-        SEEDS, engine, Letters(), threshold_of(engine), make_recipe("best_first", {"constraints": {}}), policy=POLICY,
+        SEEDS, engine, target(engine, threshold_of(engine)), make_recipe("best_first", {"constraints": {}}),
         protected=spans,
     )  # fmt: skip
-    assert outcome.rewritings
-    for one in outcome.rewritings:
+    assert outcome.candidates
+    for one in outcome.candidates:
         seed = SEEDS[one.seed_index].completion
         kept = [seed[slot.start : slot.end] for slot in spans[one.seed_index]]
         left = iter(one.snippet.completion.replace(".", " ").split())
@@ -174,7 +180,7 @@ def test_an_article_that_is_protected_stays_whatever_is_put_behind_it() -> None:
     assert [state.snippet.completion for state in kept] == ["An aged old knight rested."]
 
 
-def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_most_similar_first(
+def test_the_classifier_is_asked_only_of_what_is_allowed_one_then_two_the_most_similar_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     white_box, classifier, _ = parts(tmp_path)
@@ -184,26 +190,25 @@ def test_the_classifier_is_asked_only_of_what_is_allowed_a_few_at_a_time_the_mos
     scored = engine.logits
     monkeypatch.setattr(engine, "logits", lambda snippets: asked.append(list(snippets)) or scored(snippets))
     recipe = make_recipe("beam", {"wanted": 1, "constraints": {"similarity": 0.9}})
-    outcome = rewrite_search(SEEDS[:1], engine, Letters(), float(expit(cutoff)), recipe, policy=POLICY)
+    outcome = rewrite_search(SEEDS[:1], engine, target(engine, float(expit(cutoff))), recipe)
     batches = [batch for batch in asked[1:] if batch]
-    assert len(outcome.rewritings) == 1
-    assert len(batches) >= 2
+    assert len(outcome.candidates) == 1
+    assert [len(batch) for batch in batches[:2]] == [1, 2]
     for batch in batches:
         vectors = Letters().encode([SEEDS[0].completion, *(one.completion for one in batch)])
         cosines = vectors[1:] @ vectors[0]
-        assert len(batch) <= 4
         assert cosines.min() >= 0.9
         assert cosines.tolist() == sorted(cosines.tolist(), reverse=True)
     accepted = [one for one in batches[-1] if scored([one])[0] < cutoff]
-    assert outcome.rewritings[0].snippet == accepted[0]
+    assert outcome.candidates[0].snippet == accepted[0]
     assert not any(scored([one])[0] < cutoff for batch in batches[:-1] for one in batch)
 
 
 def test_a_seed_keeps_the_policys_words(tmp_path: Path) -> None:
     policy = load_policy("injury")
     outcome = attack(tmp_path, "beam", policy=policy, config={"constraints": {"keeps_words": True}})
-    assert any("stabbed" in one.snippet.completion for one in outcome.rewritings if one.seed_index == 0)
-    assert all("stabbed" in one.snippet.completion for one in outcome.rewritings if one.seed_index == 0)
+    assert any("stabbed" in one.snippet.completion for one in outcome.candidates if one.seed_index == 0)
+    assert all("stabbed" in one.snippet.completion for one in outcome.candidates if one.seed_index == 0)
 
 
 def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
@@ -216,16 +221,42 @@ def test_edits_close_what_they_changed_and_move_what_comes_after() -> None:
     assert [longer.snippet.completion[slot.start : slot.end] for slot in longer.closed] == ["sword", "a new", "old "]
 
 
+def test_every_constraint_may_be_set() -> None:
+    assert set(Limits.model_fields) == {*CHECKS, *CONSTRAINTS}
+    assert not {*CHECKS} & {*CONSTRAINTS}
+
+
+def test_what_no_edit_can_move_is_searched_and_left(tmp_path: Path) -> None:
+    seeds = [
+        Snippet(PROMPT, "\U0001f600 \U0001f600 ..."),
+        Snippet("", ""),
+        Snippet(PROMPT, "Γεια \U0001f600 ..."),
+        SEEDS[0],
+    ]
+    engine = engine_in(tmp_path)
+    spans = [[], [], [], [Slot(0, len(SEEDS[0].completion))]]
+    whole = target(engine, 0.0)
+    for recipe in RECIPES:
+        found = rewrite_search(
+            seeds, engine, whole, make_recipe(recipe, {"moves": ["replace", "delete"]}), protected=spans
+        )
+        assert ([one.stop for one in found.seeds], found.candidates) == (["searched"] * 4, [])
+        assert [one.queries for one in found.seeds[:2]] == [2, 2], "its margin and its gradient"
+        assert found.seeds[3].queries == 2
+
+
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
         ("beam", {"search": "genetic"}, "search: unknown search 'genetic'; known: beam, best_first"),
-        ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, insert, replace"),
+        ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, filler, insert, replace"),
         (
             "beam",
             {"constraints": {"pos": True}},
-            "unknown constraint 'pos'; known: edited_share, keeps_words, similarity",
+            "constraints.pos: there is no such field; known: edited_share, fluency, keeps_words, similarity",
         ),
+        ("beam", {"constraints": {"similarity": 2}}, "constraints.similarity: must be at most 1"),
+        ("beam", {"constraints": {"fluency": {"most_drop": 1}}}, "constraints.fluency.model: is required"),
         ("beam", {"width": 0}, "width: must be at least 1"),
     ],
 )

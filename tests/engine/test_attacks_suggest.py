@@ -10,6 +10,7 @@ import torch
 from engine.attacks.substitution.suggest import SubstitutionEngine
 from engine.attacks.substitution.words import Slot, words
 from engine.classifiers.encoders import load_encoder, load_tokenizer
+from engine.classifiers.hardware import device, multiplies_bf16
 from engine.classifiers.network import Network
 from engine.classifiers.tokens import PairTokenizer
 from engine.classifiers.torch_scoring import TorchClassifier
@@ -184,3 +185,17 @@ def test_empty_texts_and_other_scripts_have_nothing_to_change_or_are_changed(tmp
     assert [one.snippet.completion for one in engine.suggest(greek, words(greek.completion)[1:2], k=1)] == [
         "Γεια greeted έφυγε."
     ]
+
+
+@pytest.mark.skipif(not multiplies_bf16(device()), reason="this machine is no good at bf16")
+def test_gradients_in_bf16_point_where_those_in_fp32_do(tmp_path: Path) -> None:
+    white_box, _, network = parts(tmp_path)
+    tokenizer = PairTokenizer(load_tokenizer(str(tmp_path)).backend_tokenizer, max_tokens=64, pad_id=0)
+    snippets = [example.snippet for example in examples(7)]
+    half = WhiteBox(network, tokenizer, precision="bf16").gradients(snippets)
+    for exact, rough in zip(white_box.gradients(snippets), half, strict=True):
+        norms = np.linalg.norm(exact.gradient) * np.linalg.norm(rough.gradient)
+        assert float((exact.gradient * rough.gradient).sum() / norms) > 0.999
+        assert not np.array_equal(exact.gradient, rough.gradient)
+        assert rough.gradient.dtype == np.float32
+        assert rough.logit == pytest.approx(exact.logit, abs=0.1)

@@ -8,11 +8,16 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoModel,
+    AutoTokenizer,
     BertConfig,
+    BertForMaskedLM,
     DebertaV2Config,
     DistilBertConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     ModernBertConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
 )
@@ -78,3 +83,27 @@ def examples(n: int, *, positive_every: int = 4) -> list[Example]:
         prompt = f"The old man walked to the {PLACES[i % 8]}." + " Then they rested." * (i % 3)
         made.append(Example(Snippet(prompt, f"The {('baker', 'knight')[i % 2]} {verb} a girl."), positive))
     return made
+
+
+def write_language_model(folder: Path, kind: str, seed: int = 0, *, begins: str | None = "[CLS]") -> Path:
+    """A random language model, "causal" (GPT-2) or "masked" (BERT), of the same vocabulary, written to `folder`.
+
+    `begins` is the token that a causal one's texts begin with.
+    """
+    write_encoder(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if kind == "causal":
+            model: PreTrainedModel = GPT2LMHeadModel(
+                GPT2Config(
+                    vocab_size=len(VOCABULARY), n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=2,
+                    eos_token_id=3, initializer_range=0.5,
+                )
+            )  # fmt: skip
+        else:
+            model = BertForMaskedLM(CONFIGS["bert"])
+            torch.nn.init.normal_(model.cls.predictions.decoder.weight, std=0.5)  # so that words differ
+    model.save_pretrained(folder)
+    if kind == "causal" and begins:
+        AutoTokenizer.from_pretrained(folder, bos_token=begins).save_pretrained(folder)
+    return folder

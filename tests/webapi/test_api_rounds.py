@@ -80,9 +80,15 @@ def test_a_round_is_launched_and_watched_in_one_get(launch: Any, rita: User, api
         ({"generator": {"name": "openai", "config": {"model": ""}}}, ["generator"], "invalid"),
         ({"generator": {"name": "causal_lm", "config": {"model": "gpt2", "top_q": 1}}}, ["generator"], "invalid"),
         (
-            {"attack": {"paraphraser": {"name": "embedded", "config": {"x": 1}}}},
-            ["attack", "paraphraser"],
+            {"held_out": {"paraphraser": {"name": "embedded", "config": {"x": 1}}}},
+            ["held_out", "paraphraser"],
             "invalid",
+        ),
+        ({"attacks": [{"name": "rewrite", "config": {"wanted": 0}}]}, ["attacks", 0], "invalid"),
+        (
+            {"attacks": [{"name": "rewrite", "budget": {"queries": -1}}]},
+            ["attacks", 0, "budget", "queries"],
+            "min_value",
         ),
         ({"training": {"epochs": "many"}}, ["training", "epochs"], "invalid"),
         ({"colour": "red"}, ["colour"], "unknown_field"),
@@ -115,11 +121,11 @@ def test_an_unknown_registry_name_lists_the_known(launch: Any) -> None:
 
 def test_a_wrong_setting_of_a_generator_or_paraphraser_is_named_and_not_repeated(launch: Any) -> None:
     body = {"generator": {"name": "nearest_continuations", "config": {"tmeperature": "sk-secret"}}}
-    refused = launch(**body, attack={"paraphraser": {"name": "openai", "config": {"model": "m", "top_p": 2}}})
+    refused = launch(**body, held_out={"paraphraser": {"name": "openai", "config": {"model": "m", "top_p": 2}}})
     assert {tuple(one["loc"]): one["message"] for one in refused.json()["errors"]} == {
         ("generator",): "config of generator nearest_continuations: tmeperature: there is no such field; "
         "known: directory, graft_names, neighbours, temperature",
-        ("attack", "paraphraser"): "config of paraphraser openai: top_p: must be at most 1.0",
+        ("held_out", "paraphraser"): "config of paraphraser openai: top_p: must be at most 1.0",
     }
     assert "sk-secret" not in refused.content.decode()
     assert Round.objects.count() == Job.objects.count() == 0

@@ -67,12 +67,24 @@ def test_wrong_options_are_refused_in_one_line(home: Path, option: dict[str, Any
         ),
         ("[generator]\nname = 'causal_lm'\n", "generator: config of generator causal_lm: model: is required"),
         (
-            "[attack.paraphraser]\nname = 'openai'\nconfig = {model = 'm', top_p = 2}\n",
-            "attack.paraphraser: config of paraphraser openai: top_p: must be at most 1",
+            "[held_out.paraphraser]\nname = 'openai'\nconfig = {model = 'm', top_p = 2}\n",
+            "held_out.paraphraser: config of paraphraser openai: top_p: must be at most 1",
         ),
         (
-            "[attack.paraphraser]\nconfig = {keeps = 2}\n",
-            "attack.paraphraser: config of paraphraser story_world: keeps: must be at most 1",
+            "[held_out.paraphraser]\nconfig = {keeps = 2}\n",
+            "held_out.paraphraser: config of paraphraser story_world: keeps: must be at most 1",
+        ),
+        (
+            "[[attacks]]\nname = 'hypnosis'\n",
+            "attacks.0: unknown attack 'hypnosis'; known: filler, paraphrase, rewrite, substitution",
+        ),
+        (
+            "[[attacks]]\nname = 'rewrite'\nconfig = {recipe = 'stew'}\n",
+            "attacks.0: unknown recipe 'stew'; known: beam, best_first, filler, greedy, substitution",
+        ),
+        (
+            "[[attacks]]\nname = 'paraphrase'\n[[attacks]]\nname = 'paraphrase'\n",
+            "attacks: each attack needs a title of its own; twice: paraphrase",
         ),
         ("precision = 'int4'\n", "precision: must be 'int8', 'fp32' or 'bf16'"),
         ("[training]\nexport_int8 = false\n", "precision int8 needs training.export_int8"),

@@ -110,6 +110,7 @@ class ChosenSerializer(StrictSerializer):
     split = serializers.ChoiceField(SplitName.choices, required=False)
     consensus = serializers.CharField(required=False, help_text="One of the policy's choices.")
     round = serializers.UUIDField(required=False, help_text="Those that are in this round.")
+    attack = serializers.UUIDField(required=False, help_text="Those that this attack found.")
     unlabelled = serializers.BooleanField(default=False, help_text="Those without a counted label only.")
     limit = serializers.IntegerField(min_value=1, max_value=MAX_FOUND, default=1000)
 

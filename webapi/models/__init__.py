@@ -2,6 +2,7 @@
 
 from webapi.models.accounts import Annotator, ApiToken, IssuedToken, Role, User
 from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
 from webapi.models.jobs import Job, JobState
@@ -19,6 +20,11 @@ __all__ = [
     "AnnotatorModel",
     "ApiToken",
     "Artifact",
+    "Attack",
+    "AttackCandidate",
+    "AttackRole",
+    "AttackSeed",
+    "AttackState",
     "Batch",
     "BatchKind",
     "BatchState",

@@ -35,6 +35,7 @@ class Job(Row):
     args = models.JSONField(default=dict, blank=True)
     queue = models.CharField(max_length=16, default="default")
     stage = models.ForeignKey(Stage, null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
+    attack = models.ForeignKey("Attack", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     shard = models.CharField(max_length=64, default="0")
     """Which part of its stage; unique in it, so that planning twice makes no job twice."""
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
@@ -82,7 +83,7 @@ class Job(Row):
         )
         if not claimed:
             return None
-        return cls.objects.select_related("stage__round").get(pk=job_id)
+        return cls.objects.select_related("stage__round", "attack").get(pk=job_id)
 
     def _move(self, **fields: object) -> bool:
         mine = Job.objects.filter(pk=self.pk, state=JobState.RUNNING, lease_token=self.lease_token)

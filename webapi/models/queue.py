@@ -37,7 +37,8 @@ def new_place(priority: int = 0) -> int:
 
 BATCHES: dict[str, tuple[str, ...]] = {
     "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
-    "label": ("selected", "held_out_attack"),
+    "label": ("selected", "held_out_attack", "measured"),
+    "label_after": ("measured_after",),
 }
 """The batches that each labeling stage of a round sends out and waits for."""
 

@@ -82,6 +82,8 @@ class Pool(models.TextChoices):
     """What an attack found; selection chooses from these too."""
     ATTACK_TEST = "attack_test"
     """Re-tellings of held-out failures, kept whichever classifier accepts them."""
+    MEASURED = "measured"
+    """What attacks on held-out failures found; it tells their yields, and nothing is trained on it."""
 
 
 class RoundSnippet(Row):

@@ -28,6 +28,9 @@ STAGE_WORDS: dict[str, StageWords] = {
     "aggregate": StageWords("Settle the labels", "settling the labels", "snippets"),
     "train": StageWords("Retrain", "retraining", "examples"),
     "calibrate": StageWords("Calibrate", "calibrating the new classifier", "snippets"),
+    "attack_after": StageWords("Attack again", "attacking the retrained classifier", "seeds"),
+    "label_after": StageWords("Label the new finds", "labelling what the attacks found anew", "labels"),
+    "aggregate_after": StageWords("Settle the new labels", "settling the new labels", "snippets"),
     "evaluate": StageWords("Evaluate", "evaluating both classifiers", "snippets"),
     "report": StageWords("Report", "writing the report", ""),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 from django.db.models import QuerySet
 
 from webapi.errors import DomainError
-from webapi.models import Artifact, Round
+from webapi.models import Artifact, Pool, Round
 
 REPORT_JSON, REPORT_HTML = "report_json", "report_html"
 """Kinds of artifact."""
@@ -19,6 +20,12 @@ REPORT_FILES = {REPORT_JSON: "report.json", REPORT_HTML: "report.html"}
 def rounds_listed() -> QuerySet[Round]:
     """Rounds with what a list shows of them."""
     return Round.objects.select_related("policy", "corpus")
+
+
+def known_failures(round_: Round, *pools: Pool) -> list[uuid.UUID]:
+    """Ids of the snippets in these pools whose consensus is the failure, in the order of their hashes: at random."""
+    members = round_.members.filter(pool__in=pools, snippet__consensus__choice=round_.policy.rules.failure)
+    return list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
 
 
 def report_file(round_: Round, kind: str) -> Path:

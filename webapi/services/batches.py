@@ -13,7 +13,7 @@ from engine.errors import BadInput
 from labeling_adapters import adapter_named
 from labeling_adapters.base import Move
 from webapi.errors import DomainError, FieldError
-from webapi.models import Batch, BatchKind, BatchState, Consensus, Label, Policy, Snippet, Task, User
+from webapi.models import AttackCandidate, Batch, BatchKind, BatchState, Consensus, Label, Policy, Snippet, Task, User
 from webapi.models.queue import new_place
 from webapi.permissions import PULL
 from workers.jobs import chunked, enqueue
@@ -45,7 +45,7 @@ class BatchOrder:
     """Or `pairs` in a comparison; or `chosen`."""
     pairs: Sequence[tuple[uuid.UUID, uuid.UUID]] = ()
     chosen: Mapping[str, Any] | None = None
-    """A filter: `source`, `split`, `consensus`, `round`, `unlabelled` and how many (`limit`)."""
+    """A filter: `source`, `split`, `consensus`, `round`, `attack`, `unlabelled` and how many (`limit`)."""
     overlap: int | None = None
     """How many annotators for each; None: as many as the policy wants at first."""
     adapter: str = PULL
@@ -161,6 +161,8 @@ def _chosen(policy: Policy, chosen: dict[str, Any]) -> list[Snippet]:
         rows = rows.exclude(pk__in=Label.objects.filter(counted=True).values("snippet"))
     if (round_ := chosen.pop("round", None)) is not None:
         rows = rows.filter(memberships__round=round_)
+    if (attack := chosen.pop("attack", None)) is not None:
+        rows = rows.filter(pk__in=AttackCandidate.objects.filter(attack=attack).values("snippet"))
     if (choice := chosen.pop("consensus", None)) is not None:
         rows = rows.filter(pk__in=Consensus.objects.filter(choice=choice).values("snippet"))
     return list(rows.filter(**chosen).only("id").order_by("pk")[:limit])

@@ -8,9 +8,10 @@ from typing import Any
 from django.db import transaction
 
 from webapi.errors import DomainError
-from webapi.models import BatchState, Corpus, Policy, Round, User
+from webapi.models import AttackState, BatchState, Corpus, Policy, Round, User
 from webapi.services.batches import batch_move
 from workers import rounds
+from workers.attack_stages import end_unfinished
 from workers.jobs import cancel_queued
 from workers.publish import wake
 from workers.round_settings import policy_suits, round_settings
@@ -62,6 +63,7 @@ def round_cancel(*, round_: Round) -> Round:
     with transaction.atomic():
         moved = round_.cancel()
         if moved:
+            end_unfinished(round_, AttackState.CANCELLED)
             rounds.tell_end(round_, "cancelled")
     cancel_queued(round_.pk)
     for batch in round_.batches.filter(state=BatchState.OPEN) if moved else ():

@@ -11,34 +11,24 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from engine.attacks.base import Edit, Kind
 from engine.attacks.substitution.words import Slot
 from engine.snippets import Snippet
 
 if TYPE_CHECKING:
     from engine.attacks.substitution.suggest import SubstitutionEngine
 
-Kind = Literal["replace", "insert", "delete", "clause"]
-
 
 class Ask(NamedTuple):
     """A question to the attack.
 
     `logits`: the answer is a list of margins. `gradients`: none, but the engine has them at hand. `vectors`: an array
-    (n, d) of unit rows, of the completions.
+    (n, d) of unit rows, of the completions. `likelihoods`: a list of what the language model `model` says.
     """
 
-    what: Literal["logits", "gradients", "vectors"]
+    what: Literal["logits", "gradients", "vectors", "likelihoods"]
     snippets: Sequence[Snippet]
-
-
-class Edit(NamedTuple):
-    """One change of a completion."""
-
-    kind: Kind
-    at: int
-    """Where it begins, in characters of the text before it."""
-    before: str
-    after: str
+    model: str = ""
 
 
 class State(NamedTuple):

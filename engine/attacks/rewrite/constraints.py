@@ -9,22 +9,18 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from engine.attacks.rewrite.base import Ask, Check, Constraint, State
+from engine.attacks.rewrite.fluency import FluencySettings, drop
 from engine.attacks.substitution.words import words
 from engine.policies import Policy
 from engine.policies.word_rules import fits_any
-from engine.snippets import Snippet, refusals
-
-
-def valid(policy: Policy, value: bool) -> Check:
-    """Valid by the policy's rules. (Tokens are counted where rewritings are kept.)"""
-    return lambda _, state: not (value and refusals(state.snippet, policy.snippet_rules))
+from engine.snippets import Snippet
 
 
 def edited_share(policy: Policy, value: float) -> Check:
-    """At most this share of the seed's words is edited; one word always may be."""
+    """At most this share of the seed's words is edited; one word always may be. Clauses and fillers count none."""
 
     def allows(seed: Snippet, state: State) -> bool:
-        edited = sum(max(1, len(words(edit.after))) for edit in state.edits if edit.kind != "clause")
+        edited = sum(max(1, len(words(edit.after))) for edit in state.edits if edit.kind not in ("clause", "filler"))
         return edited <= max(1, int(value * len(words(seed.completion))))
 
     return allows
@@ -49,11 +45,31 @@ def similarity(policy: Policy, value: float) -> Constraint:
     return room
 
 
+def fluency(policy: Policy, value: FluencySettings) -> Constraint:
+    """To a language model that reads the prompt too, at most `most_drop` nats an edited token below the seed (`drop`).
+
+    Loads the model before anything is asked; raises MissingModel or BadInput.
+    """
+    from engine.attacks.language_models import language_model  # torch loads with it
+
+    language_model(value.model)
+
+    def room(seed: Snippet, states: Sequence[State]) -> Generator[Ask, Any, list[float]]:
+        first, *others = yield Ask("likelihoods", [seed, *(state.snippet for state in states)], value.model)
+        return [value.most_drop - drop(first, other) for other in others]
+
+    return room
+
+
 CHECKS: dict[str, Callable[[Policy, Any], Check]] = {
-    "valid": valid,
     "edited_share": edited_share,
     "keeps_words": keeps_words,
 }
-"""Name -> factory of policy and value. They cost nothing, so every proposal is checked before it is scored."""
-CONSTRAINTS: dict[str, Callable[[Policy, Any], Constraint]] = {"similarity": similarity}
-"""Name -> factory of policy and value. They ask a model of the completion, before the classifier is asked."""
+"""Name -> factory of policy and value. They cost nothing, so every proposal is checked before it is scored. That it is
+valid by the policy is no choice: the search sees to it.
+"""
+CONSTRAINTS: dict[str, Callable[[Policy, Any], Constraint]] = {"fluency": fluency, "similarity": similarity}
+"""Name -> factory of policy and value. They ask a model of the completion, before the classifier is asked.
+
+A new constraint is a field of `recipes.Limits` as well.
+"""

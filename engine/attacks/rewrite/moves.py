@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.attacks.base import Edit, Kind
 from engine.attacks.paraphrasers import clauses
-from engine.attacks.rewrite.base import Edit, Kind, Move, State, after_edit
+from engine.attacks.rewrite import fillers
+from engine.attacks.rewrite.base import Move, State, after_edit
 from engine.attacks.substitution.suggest import SubstitutionEngine, Suggestion
 from engine.attacks.substitution.words import Slot, gaps, words
 
@@ -37,6 +39,21 @@ def turn_clauses(engine: SubstitutionEngine, state: State, candidates: int) -> l
     return [after_edit(state, "clause", text, 0.0)._replace(closed=()) for text in turned]
 
 
+def filler(engine: SubstitutionEngine, state: State, candidates: int) -> list[State]:
+    """A harmless clause before the sentence and one after it, at most; what happens to whom is as it was."""
+    text, done = state.snippet.completion, [edit for edit in state.edits if edit.kind == "filler"]
+    unused = [one for one in fillers.fillers() if one not in text.lower()][:candidates]
+    made: list[State] = []
+    for put in (fillers.before, fillers.after):
+        filled = [found for one in unused if (found := put(text, one)) is not None]
+        if not filled or any((edit.at == 0) == (filled[0].at == 0) for edit in done):
+            continue
+        gap = Slot(filled[0].at, filled[0].at)
+        estimates = engine.estimates(state.snippet, gap, [one.filler for one in filled])
+        made += [after_edit(state, "filler", f.completion, e) for f, e in zip(filled, estimates, strict=True)]
+    return [one for one in made if state.is_open(_changed(one.edits[-1]))]
+
+
 def _after(state: State, kind: Kind, suggestions: Sequence[Suggestion]) -> list[State]:
     made = (after_edit(state, kind, one.snippet.completion, one.estimate) for one in suggestions)
     return [one for one in made if state.is_open(_changed(one.edits[-1]))]  # an article beside it may change as well
@@ -46,5 +63,11 @@ def _changed(edit: Edit) -> Slot:
     return Slot(edit.at, edit.at + len(edit.before))
 
 
-MOVES: dict[str, Move] = {"clause": turn_clauses, "delete": delete, "insert": insert, "replace": replace}
+MOVES: dict[str, Move] = {
+    "clause": turn_clauses,
+    "delete": delete,
+    "filler": filler,
+    "insert": insert,
+    "replace": replace,
+}
 """Name -> move."""

@@ -5,100 +5,66 @@ It is the paper's tool-assisted rewriting (4.3.3) without the person.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from engine.attacks.rewrite.base import Ask, Edit, Found, Goal, Plan, State
+from engine.attacks.base import Budget, Candidate, Encoder, Meter, Outcome, SeedOutcome, Stop, Target, with_similarity
+from engine.attacks.language_models import Likelihood, language_model
+from engine.attacks.rewrite.base import Ask, Found, Goal, Plan, State
 from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import MOVES
-from engine.attacks.rewrite.recipes import Recipe
+from engine.attacks.rewrite.recipes import Recipe, RewriteSettings
 from engine.attacks.rewrite.searches import SEARCHES
+from engine.attacks.substitution.base import CandidateSource
 from engine.attacks.substitution.suggest import SubstitutionEngine
 from engine.attacks.substitution.words import Slot
 from engine.generation.rejection import logit_cutoff
-from engine.policies import Policy
 from engine.progress import Progress, silent
-from engine.snippets import Snippet
-
-Stop = Literal["most_kept", "accepted_already", "searched", "query_budget", "time_budget"]
+from engine.snippets import Snippet, refusals
 
 
-class Budget(BaseModel):
-    """When an attack ends at the latest."""
+@dataclass(frozen=True, slots=True)
+class RewriteAttack:
+    """Searches for edits of each seed by one recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    settings: RewriteSettings
+    source: CandidateSource
 
-    queries: int | None = Field(None, ge=0)
-    """Texts that the classifier scores or is asked the gradient of; each text once."""
-    seconds: float | None = Field(None, gt=0)
-
-
-class Rewriting(NamedTuple):
-    """A rewriting that the classifier accepts."""
-
-    seed_index: int
-    snippet: Snippet
-    logit: float
-    edits: tuple[Edit, ...]
-    queries: int
-    """Queries of its seed's search until it was found."""
-
-
-@dataclass(slots=True)
-class Searched:
-    """What the search from one seed came to."""
-
-    logit: float = math.nan
-    queries: int = 0
-    found: int = 0
-    stop: Stop | None = None
-
-
-class RewriteOutcome(NamedTuple):
-    """All rewritings, by seed and then in the order found, and how each search went."""
-
-    rewritings: list[Rewriting]
-    seeds: list[Searched]
-    queries: int
-    seconds: float
-
-
-class Encoder(Protocol):
-    """Texts as unit rows."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, d)."""
-        ...
+    def run(
+        self, seeds: Sequence[Snippet], target: Target, budget: Budget, *, seed: int, progress: Progress = silent
+    ) -> Outcome:
+        """As the protocol says; there is no chance in it, so `seed` changes nothing."""
+        engine = SubstitutionEngine(target.white_box(), target.classifier, self.source)
+        found = rewrite_search(
+            seeds, engine, target, self.settings, budget=budget, at_once=self.settings.at_once, progress=progress
+        )
+        return found._replace(candidates=with_similarity(found.candidates, seeds, target))
 
 
 def rewrite_search(
     seeds: Sequence[Snippet],
     engine: SubstitutionEngine,
-    encoder: Encoder,
-    threshold: float,
+    target: Target,
     recipe: Recipe,
     *,
-    policy: Policy,
     budget: Budget | None = None,
     protected: Sequence[Sequence[Slot]] | None = None,
     at_once: int = 16,
     progress: Progress = silent,
-) -> RewriteOutcome:
-    """Rewritings of `seeds` that are accepted at `threshold` (strictly below), valid, and within the recipe's limits.
+) -> Outcome:
+    """Rewritings of `seeds` that the target accepts, valid, and within the recipe's limits; without similarities.
 
     Seeds are searched nearest to the threshold first, `at_once` side by side, their texts in the classifier's same
-    batches; what is found for a seed does not depend on the others unless a budget ends. `protected`: spans of each
-    seed's completion that are not touched. Deterministic. Raises BadInput for a threshold outside [0, 1].
+    batches; what is found for a seed does not depend on the others unless a budget ends, or unless another seed's
+    search came to the same text first. `protected`: spans of each seed's completion that are not touched.
+    Deterministic. Raises BadInput for a threshold outside [0, 1].
     """
-    run = _Run(engine, encoder, budget or Budget())
-    plan = _plan(engine, threshold, recipe, policy)
+    meter = Meter(budget or Budget())
+    run, plan = _Run(engine, target.encoder, meter), _plan(engine, target, recipe)
     runs = [_Seed(i, seed, (protected or [()] * len(seeds))[i], recipe.wanted) for i, seed in enumerate(seeds)]
     for one, logit in zip(runs, run.first_logits(seeds), strict=True):
         one.begin(logit, plan, recipe)
@@ -115,17 +81,20 @@ def rewrite_search(
         active = [one for one in active if one.outcome.stop is None]
         progress(sum(one.outcome.stop is not None for one in runs), len(runs))
     progress(len(runs), len(runs))
-    return RewriteOutcome(
-        [r for one in runs for r in one.found], [one.outcome for one in runs], run.queries, run.seconds
-    )
+    return Outcome(_once(runs), [one.outcome for one in runs], meter.queries, meter.seconds)
 
 
-def _plan(engine: SubstitutionEngine, threshold: float, recipe: Recipe, policy: Policy) -> Plan:
-    limits = recipe.constraints
+def _plan(engine: SubstitutionEngine, target: Target, recipe: Recipe) -> Plan:
+    policy = target.policy
+    limits = {name: value for name, value in recipe.constraints if value is not None}
+
+    def valid(_: Snippet, state: State) -> bool:
+        return not refusals(state.snippet, policy.snippet_rules, count_tokens=target.classifier.count_tokens)
+
     return Plan(
-        goal=Goal(logit_cutoff(threshold), recipe.wanted),
+        goal=Goal(logit_cutoff(target.threshold), recipe.wanted),
         moves=[MOVES[name] for name in recipe.moves],
-        checks=[CHECKS[name](policy, value) for name, value in limits.items() if name in CHECKS],
+        checks=[*(CHECKS[name](policy, value) for name, value in limits.items() if name in CHECKS), valid],
         constraints=[CONSTRAINTS[name](policy, value) for name, value in limits.items() if name in CONSTRAINTS],
         engine=engine,
         candidates=recipe.candidates,
@@ -133,6 +102,22 @@ def _plan(engine: SubstitutionEngine, threshold: float, recipe: Recipe, policy: 
         width=recipe.width,
         max_edits=recipe.max_edits,
     )
+
+
+def _once(runs: Sequence[_Seed]) -> list[Candidate]:
+    """All finds by seed; what two seeds came to is the first one's."""
+    seen = {one.snippet.content_hash for one in runs}
+    kept: list[Candidate] = []
+    for one in runs:
+        for candidate in one.found:
+            key = candidate.snippet.content_hash
+            if key in seen:
+                one.outcome.kept -= 1
+                one.outcome.duplicates += 1
+            else:
+                seen.add(key)
+                kept.append(candidate)
+    return kept
 
 
 @dataclass(slots=True)
@@ -143,8 +128,8 @@ class _Seed:
     snippet: Snippet
     protected: Sequence[Slot]
     wanted: int
-    outcome: Searched = field(default_factory=Searched)
-    found: list[Rewriting] = field(default_factory=list)
+    outcome: SeedOutcome = field(default_factory=SeedOutcome)
+    found: list[Candidate] = field(default_factory=list)
     steps: Generator[Ask | Found, Any, None] | None = None
     ask: Ask | None = None
 
@@ -174,33 +159,27 @@ class _Seed:
         try:
             step = self.steps.send(answer)
             while isinstance(step, Found):
-                self.found.append(
-                    Rewriting(self.index, step.state.snippet, step.state.logit, step.state.edits, self.outcome.queries)
-                )
-                self.outcome.found += 1
+                state, queries = step.state, self.outcome.queries
+                self.found.append(Candidate(self.index, state.snippet, state.logit, state.edits, queries))
+                self.outcome.accepted += 1
+                self.outcome.kept += 1
                 step = next(self.steps)
             self.ask = step
         except StopIteration:
-            self.outcome.stop = "most_kept" if self.outcome.found >= self.wanted else "searched"
+            self.outcome.stop = "enough" if self.outcome.kept >= self.wanted else "searched"
 
 
 class _Run:
     """Answers what the searches ask, those of one kind together, and counts what it costs."""
 
-    def __init__(self, engine: SubstitutionEngine, encoder: Encoder, budget: Budget) -> None:
+    def __init__(self, engine: SubstitutionEngine, encoder: Callable[[], Encoder], meter: Meter) -> None:
         self._engine = engine
         self._encoder = encoder
-        self._budget = budget
-        self._began = time.monotonic()
+        self._meter = meter
         self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._likelihoods: dict[tuple[str, str], Likelihood] = {}
         self._asked: set[tuple[str, str]] = set()
-        self.queries = 0
         self.spent: Stop | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Since the attack began."""
-        return time.monotonic() - self._began
 
     def first_logits(self, seeds: Sequence[Snippet]) -> list[float | None]:
         """The margins of as many seeds as the budget has queries for."""
@@ -213,16 +192,16 @@ class _Run:
 
     def step(self, active: Sequence[_Seed]) -> None:
         """Answers every search's question, or ends the run where the budget does."""
-        if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
+        if self._meter.spent() == "time_budget":
             self.spent = "time_budget"
             return
         asks = [one.ask for one in active if one.ask is not None]
         paid = 0
         for one, ask in zip(active, asks, strict=True):
-            before = self.queries
-            if ask.what != "vectors" and not self._pays(ask.snippets, ask.what):
+            before = self._meter.queries
+            if ask.what in ("logits", "gradients") and not self._pays(ask.snippets, ask.what):
                 break
-            one.outcome.queries += self.queries - before
+            one.outcome.queries += self._meter.queries - before
             paid += 1
         for one, answer in zip(active, self._answers(asks[:paid]), strict=False):
             one.go_on(answer)
@@ -230,27 +209,31 @@ class _Run:
     def _pays(self, snippets: Sequence[Snippet], what: str) -> bool:
         """Takes what the texts cost off the budget, each once; nothing where it does not suffice."""
         new = {(what, one.content_hash) for one in snippets} - self._asked
-        if self._budget.queries is not None and self.queries + len(new) > self._budget.queries:
+        if not self._meter.pays(len(new)):
             self.spent = "query_budget"
             return False
         self._asked |= new
-        self.queries += len(new)
         return True
 
     def _answers(self, asks: Sequence[Ask]) -> list[object]:
         """The answers in order, one call of a model for each kind of question."""
-        by_kind: dict[str, list[Snippet]] = {"logits": [], "gradients": [], "vectors": []}
+        by_kind: dict[tuple[str, str], list[Snippet]] = {}
         for ask in asks:
-            by_kind[ask.what].extend(ask.snippets)
-        self._engine.prepare(by_kind["gradients"])
-        logits = iter(self._engine.logits(by_kind["logits"]))
-        self._encode(by_kind["vectors"])
+            by_kind.setdefault((ask.what, ask.model), []).extend(ask.snippets)
+        self._engine.prepare(by_kind.get(("gradients", ""), []))
+        logits = iter(self._engine.logits(by_kind.get(("logits", ""), [])))
+        self._encode(by_kind.get(("vectors", ""), []))
+        for (what, model), snippets in by_kind.items():
+            if what == "likelihoods":
+                self._read(model, snippets)
         answers: list[object] = []
         for ask in asks:
             if ask.what == "logits":
                 answers.append([next(logits) for _ in ask.snippets])
             elif ask.what == "vectors":
                 answers.append(np.stack([self._vectors[one.completion] for one in ask.snippets]))
+            elif ask.what == "likelihoods":
+                answers.append([self._likelihoods[ask.model, one.content_hash] for one in ask.snippets])
             else:
                 answers.append(None)
         return answers
@@ -258,4 +241,9 @@ class _Run:
     def _encode(self, snippets: Sequence[Snippet]) -> None:
         new = [text for text in dict.fromkeys(one.completion for one in snippets) if text not in self._vectors]
         if new:
-            self._vectors |= zip(new, self._encoder.encode(new), strict=True)
+            self._vectors |= zip(new, self._encoder().encode(new), strict=True)
+
+    def _read(self, model: str, snippets: Sequence[Snippet]) -> None:
+        new = {one.content_hash: one for one in snippets if (model, one.content_hash) not in self._likelihoods}
+        for key, found in zip(new, language_model(model).likelihoods(list(new.values())), strict=True):
+            self._likelihoods[model, key] = found

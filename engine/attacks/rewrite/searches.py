@@ -16,8 +16,8 @@ from engine.attacks.rewrite.base import Ask, Found, Plan, Search, State
 from engine.snippets import Snippet
 
 Steps = Generator[Ask | Found, Any, None]
-_PART, _FEW = 8, 4
-"""Proposals whose constraints are asked at a time, and of those the ones that are scored at a time."""
+_PART = 8
+"""Proposals whose constraints are asked at a time."""
 
 
 class _Tried(NamedTuple):
@@ -63,7 +63,7 @@ def _step(
     proposals = _proposals(seed, states, plan, seen)
     found, others = 0, list[State]()
     for part in _parts(proposals, _PART):
-        for few in _parts((yield from _roomy(seed, part, plan)), _FEW):
+        for few in _doubling((yield from _roomy(seed, part, plan))):
             logits = yield Ask("logits", [state.snippet for state in few])
             for state, logit in zip(few, logits, strict=True):
                 scored = state._replace(logit=logit)
@@ -101,6 +101,14 @@ def _roomy(seed: Snippet, states: Sequence[State], plan: Plan) -> Generator[Ask 
             rooms = yield from constraint(seed, [state for _, state in left])
             left = [(min(least, room), state) for (least, state), room in zip(left, rooms, strict=True) if room >= 0]
     return [state for _, state in sorted(left, key=lambda one: -one[0])]
+
+
+def _doubling(states: Sequence[State]) -> Iterator[Sequence[State]]:
+    """One, then two, then four: what is found early costs few queries, what is found late few turns."""
+    at = 0
+    while at < len(states):
+        yield states[at : 2 * at + 1]
+        at = 2 * at + 1
 
 
 def _parts(states: Sequence[State], size: int) -> Iterator[Sequence[State]]:

@@ -9,10 +9,10 @@ from threading import Lock
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import AutoModelForMaskedLM, PreTrainedModel
 
+from engine.attacks.language_models import KIND, load_head
 from engine.attacks.substitution.words import Slot
-from engine.classifiers.encoders import fetched, load_tokenizer
+from engine.classifiers.encoders import load_tokenizer
 from engine.classifiers.hardware import device
 from engine.classifiers.tokens import batches_by_budget
 from engine.errors import BadInput
@@ -41,14 +41,14 @@ class MaskedLM:
     def __init__(self, settings: MaskedLMSettings) -> None:
         """Raises MissingModel when the weights are not here and cannot be fetched, BadInput for one without masks."""
         self._settings = settings
-        self._tokenizer = load_tokenizer(settings.model)
+        self._tokenizer = load_tokenizer(settings.model, kind=KIND)
         if self._tokenizer.mask_token is None:
-            raise BadInput("has no mask token, so it fills no gaps", where=f"masked language model {settings.model!r}")
+            raise BadInput("has no mask token, so it fills no gaps", where=f"{KIND} {settings.model!r}")
         marks = (_BYTE_SPACE, _PIECE_SPACE)
         self._marks = tuple(mark for mark in marks if any(token.startswith(mark) for token in self._tokenizer.vocab))
         """What begins a piece that begins a word; empty where the pieces inside words are marked instead."""
         self._device = device()
-        self._model = _load(settings.model).eval().to(self._device)
+        self._model = load_head(settings.model, "masked")
         self._lock = Lock()
         """Fast tokenizers cannot change their padding from two threads at once."""
 
@@ -101,13 +101,3 @@ def _masked(snippet: Snippet, slot: Slot, mask: str) -> str:
     space = " " if slot.is_gap and after[:1].isalnum() else ""
     before = " " if slot.is_gap and not space else ""
     return f"{snippet.prompt} {text[: slot.start]}{before}{mask}{space}{after}".strip()
-
-
-def _load(name: str) -> PreTrainedModel:
-    def load(source: str, local: bool) -> PreTrainedModel:
-        model: PreTrainedModel = AutoModelForMaskedLM.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype="float32", local_files_only=local
-        )
-        return model
-
-    return fetched(name, load)

@@ -24,6 +24,7 @@ from engine.attacks.substitution.words import Slot
 from engine.generation.name_lists import GENDERS
 from engine.snippets import Snippet
 
+_LAST_WORD = re.compile(r"[^\W\d_]+(?=\s*$)")
 _FIRST_WORD = 1996
 """BERT's vocabulary: special and unused entries and single characters stand before."""
 _STEM = 4
@@ -49,6 +50,7 @@ class _Words(NamedTuple):
     """(words, d) unit rows."""
     closed: frozenset[str]
     fillers: list[str]
+    before_nouns: frozenset[str]
 
 
 class _Near(NamedTuple):
@@ -66,7 +68,8 @@ class NearestWords:
         self._near: dict[tuple[int, int], _Near] = {}
 
     def propose(self, snippet: Snippet, slots: Sequence[Slot], k: int) -> list[list[str]]:
-        """Neighbours of a word; fillers for a gap. None for closed-class words and for what MiniLM does not know.
+        """Neighbours of a word; fillers for a gap. None for closed-class words and for what MiniLM does not know, and
+        none for the gap after an article or a preposition.
 
         O(new words x vocabulary x d) in one product of matrices, some 0.5 ms a word; the first call loads 33 MB.
         """
@@ -77,7 +80,9 @@ class NearestWords:
         self._look_up(known, [place for place in dict.fromkeys(open_words) if (place, k) not in self._near], k)
         near = {place: self._fitting(known, *self._near[place, k], context)[:k] for place in open_words}
         return [
-            self._fillers(known, context, k) if slot.is_gap else near.get(known.places.get(word, -1), [])
+            self._fillers(known, text[: slot.start], context, k)
+            if slot.is_gap
+            else near.get(known.places.get(word, -1), [])
             for slot, word in zip(slots, there, strict=True)
         ]
 
@@ -100,7 +105,10 @@ class NearestWords:
         fits = cosines + self._settings.context_weight * (known.vectors[near] @ context)
         return [known.words[i] for i in near[np.lexsort((near, -fits))]]
 
-    def _fillers(self, known: _Words, context: NDArray[np.float32], k: int) -> list[str]:
+    def _fillers(self, known: _Words, before: str, context: NDArray[np.float32], k: int) -> list[str]:
+        if (last := _LAST_WORD.search(before)) and last.group().lower() in known.before_nouns:
+            return []
+
         def fit(filler: str) -> float:
             place = known.places.get(filler)
             return 0.0 if place is None else float(known.vectors[place] @ context)
@@ -138,7 +146,8 @@ def _known() -> _Words:
     vectors = table[rows] - table[rows].mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     words = [entries[i] for i in rows]
-    return _Words(words, {word: i for i, word in enumerate(words)}, vectors, closed, _listed(lists["fillers"]))
+    places = {word: i for i, word in enumerate(words)}
+    return _Words(words, places, vectors, closed, _listed(lists["fillers"]), frozenset(lists["before_nouns"].split()))
 
 
 def _listed(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from threading import Lock
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from engine.attacks.substitution.base import CandidateSource
 from engine.attacks.substitution.words import Slot, edited, gaps, words
 from engine.classifiers.base import Classifier
-from engine.classifiers.white_box import TokenGradients, WhiteBox
 from engine.snippets import Snippet
+
+if TYPE_CHECKING:
+    from engine.classifiers.white_box import TokenGradients, WhiteBox
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -101,6 +103,10 @@ class SubstitutionEngine:
             for slot in words(snippet.completion)
         ]
         return sorted(made, key=lambda one: one.estimate)
+
+    def estimates(self, snippet: Snippet, slot: Slot, texts: Sequence[str]) -> list[float]:
+        """First-order change of the margin for each of `texts` put at the slot; one backward pass at most."""
+        return self._estimates(self._gradient(snippet), slot, texts)
 
     def exact(self, suggestions: Sequence[Suggestion], *, sizes: Sequence[int] = SIZES) -> Iterator[list[Scored]]:
         """The exact margins in the order given, `sizes[0]` first, then `sizes[1]`, and so on by the last size.

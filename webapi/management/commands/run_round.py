@@ -103,7 +103,7 @@ class Command(BaseCommand):
         spec, wanted = load_policy(options["policy"]), _preset(options["preset"])
         if stories is None:
             spec = _judged_by(spec, "story_world")
-            wanted = _merged(wanted, {"attack": {"paraphraser": {"name": "story_world"}}})
+            wanted = _told_by_the_world(wanted)
         wanted = _merged(wanted, _overrides(options["config"]))
         # All that needs no corpus is checked before one is written.
         policy_suits(spec, round_settings(wanted, where=str(options["config"] or "settings")))
@@ -188,6 +188,16 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         below = merged.get(key)
         merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _told_by_the_world(preset: dict[str, Any]) -> dict[str, Any]:
+    """The preset with the story world's own paraphraser."""
+    world = {"paraphraser": {"name": "story_world"}}
+    attacks = [
+        {**one, "config": {**one["config"], **world}} if one["name"] == "paraphrase" else one
+        for one in round_settings(preset).model_dump(mode="json")["attacks"]
+    ]
+    return _merged(preset, {"attacks": attacks, "held_out": world})
 
 
 def _judged_by(spec: PolicySpec, judge: str) -> PolicySpec:

@@ -1,0 +1,79 @@
+"""Attacks outside rounds: launched and cancelled."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from webapi.errors import DomainError, FieldError
+from webapi.models import Attack, AttackRole, Classifier, Snippet, User
+from workers.attack_alone import CHOOSE, LoneAttack, cancel_jobs
+from workers.jobs import chunked, enqueue
+
+
+def attack_create(
+    *,
+    classifier: Classifier,
+    settings: LoneAttack,
+    second_opinion: Classifier | None = None,
+    created_by: User | None = None,
+) -> Attack:
+    """A new attack; a job chooses its seeds, others run it.
+
+    Raises DomainError `classifier_not_calibrated`, or `invalid` for named seeds or a second opinion that are not of
+    the classifier's policy; then nothing is written.
+    """
+    threshold = _threshold(classifier)
+    if second_opinion is not None:
+        _threshold(second_opinion)
+    if second_opinion is not None and second_opinion.policy_id != classifier.policy_id:
+        message = "is of another policy than the classifier"
+        raise DomainError("invalid", message, errors=[FieldError(("second_opinion",), "invalid", message)])
+    _known(classifier, settings)
+    with transaction.atomic():
+        attack = Attack.objects.create(
+            policy=classifier.policy,
+            classifier=classifier,
+            threshold=threshold,
+            role=AttackRole.ALONE,
+            name=settings.name,
+            title=settings.title,
+            config=settings.config,
+            budget=settings.budget.model_dump(exclude_none=True),
+            seed=settings.seed,
+            second_opinion=second_opinion,
+            wanted=settings.seeds.model_dump(mode="json"),
+            created_by=created_by,
+        )
+        enqueue(CHOOSE, {}, attack=attack.pk, queue="scoring", created_by=created_by)
+    return attack
+
+
+def attack_cancel(*, attack: Attack) -> Attack:
+    """Ends it; what it found so far stays. Raises DomainError `attack_of_a_round` or `attack_finished`."""
+    if attack.round_id is not None:
+        raise DomainError("attack_of_a_round", "The attack is part of a round; cancel the round.")
+    with transaction.atomic():
+        moved = attack.cancel()
+        if moved:
+            cancel_jobs(attack)
+    attack.refresh_from_db()
+    if not moved:
+        raise DomainError("attack_finished", f"The attack has {attack.state}.")
+    return attack
+
+
+def _threshold(row: Classifier) -> float:
+    if row.threshold is None:
+        raise DomainError("classifier_not_calibrated", f"{row.name} has no threshold yet.")
+    return row.threshold
+
+
+def _known(classifier: Classifier, settings: LoneAttack) -> None:
+    named, found = settings.seeds.snippets, set()
+    for chunk in chunked(named, 1000):
+        found |= set(Snippet.objects.filter(policy=classifier.policy_id, pk__in=chunk).values_list("pk", flat=True))
+    missing = [position for position, key in enumerate(named) if key not in found]
+    if missing:
+        message = f"{classifier.policy} has no such snippet"
+        errors = [FieldError(("seeds", "snippets", at), "does_not_exist", message) for at in missing[:100]]
+        raise DomainError("invalid", f"{len(missing)} of {len(named)} seeds are not there.", errors=errors)
