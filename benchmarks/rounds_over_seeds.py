@@ -42,7 +42,7 @@ def row(report: dict[str, Any]) -> dict[str, Any]:
         "after": after,
         "difference": found["difference"],
         "p_clusters": found["p_value_clusters"],
-        "attack": report["attack"],
+        "attacks": report["attacks"],
         "in_distribution": [one["assessment"]["fnr"] for one in (first, last)],
         "failure_rate": [one["assessment"]["failure_rate"] for one in (first, last)],
         "seconds": sum(stage["seconds"] for stage in report["timing"]),

@@ -50,10 +50,10 @@ class GeneratorError(EngineError):
 
 
 class BudgetSpent(EngineError):
-    """A request would cost more than is left of an attack's budget; it was not made."""
+    """A budget has no room for one request more. `what` says which; nothing was asked and nothing paid."""
 
     code = "budget_spent"
 
-    def __init__(self, what: Literal["tokens", "money"]) -> None:
+    def __init__(self, what: Literal["tokens", "money"], message: str) -> None:
         self.what = what
-        super().__init__(f"the budget of {what} is spent")
+        super().__init__(message)

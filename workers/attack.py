@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.snippets import Snippet as SnippetText
 from webapi.models import Attack, AttackCandidate, AttackRole, AttackSeed, Classifier, Pool, Snippet, Source
 from workers.generate import add_members, add_snippets
 from workers.jobs import JobRun
+from workers.results import account_of, spent, total
 from workers.scoring import load_classifier, logits_of, score_snippets, threshold_of, weights_of
 
 SHARD = 50
@@ -49,7 +50,8 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
     start, whole = int(run.args["start"]), int(run.args["whole"])
     share = Budget(**row.budget).share(start, start + len(seeds), whole)
     target = target_of(row)
-    made = make_attack(row.name, row.policy.rules, row.config)
+    account = account_of(run, share)
+    made = make_attack(row.name, row.policy.rules, row.config, account)
     outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
     score_snippets(row.classifier, target.classifier, [one.pk for one in seeds], silent)
     _write_seeds(row, seeds, outcome)
@@ -64,6 +66,7 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
         "kept": len(outcome.candidates),
         "seconds": round(outcome.seconds, 3),
         "stops": dict(Counter(one.stop for one in outcome.seeds)),
+        **spent(account),
     }
 
 
@@ -93,21 +96,6 @@ def target_of(row: Attack) -> Target:
         cache(lambda: load_white_box(folder)),
         cache(lambda: SentenceEncoder()),
     )
-
-
-def total(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Numbers added up, tables entry by entry; of anything else the last stands."""
-    added: dict[str, Any] = {}
-    for result in results:
-        for key, value in result.items():
-            before = added.get(key)
-            if isinstance(value, Mapping):
-                added[key] = total([before or {}, value])
-            elif isinstance(value, int | float) and isinstance(before, int | float) and not isinstance(value, bool):
-                added[key] = before + value
-            else:
-                added[key] = value
-    return added
 
 
 def totals_of(row: Attack) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from engine.attacks.paraphrasers import make_paraphraser
 from webapi.models import Attack, AttackRole, AttackState, Classifier, Pool, Round, Snippet, Source, Stage
 from webapi.models.attacks import UNFINISHED
 from webapi.selectors.rounds import known_failures
-from workers.attack import SHARD, attack_shard, nearest_first, shards, snippet_from, total, totals_of
+from workers.attack import SHARD, attack_shard, nearest_first, shards, snippet_from, totals_of
 from workers.generate import add_members
 from workers.jobs import JobRun
+from workers.results import account_of, spent, total
 from workers.round_settings import AttackPlan, round_settings
 from workers.scoring import threshold_of
 from workers.train import BASELINE, classifier_of, retrained_of
@@ -109,15 +110,17 @@ def _retell(run: JobRun) -> dict[str, Any]:
     round_, wanted = run.round, round_settings(run.round.config).held_out
     by_id = Snippet.objects.in_bulk([uuid.UUID(pk) for pk in run.args["seeds"]])
     seeds = [by_id[uuid.UUID(pk)] for pk in run.args["seeds"]]
+    ledger, folder = account = account_of(run)
+    chosen, rules = wanted.paraphraser, round_.policy.rules
     found = retell(
         [seed.text for seed in seeds],
-        make_paraphraser(wanted.paraphraser.name, round_.policy.rules, wanted.paraphraser.config),
+        make_paraphraser(chosen.name, rules, chosen.config, ledger, cache_dir=folder),
         wanted.draws,
-        rules=round_.policy.rules.snippet_rules,
+        rules=rules.snippet_rules,
         seed=round_.seed,
         progress=run.progress,
     )
     rows = [snippet_from(seeds[one.seed_index], one.snippet, Source.PARAPHRASE) for one in found]
     details = {row.content_hash: {"from": str(row.parent_id)} for row in rows}
     kept = add_members(round_, rows, dict.fromkeys(details, Pool.ATTACK_TEST), details)
-    return {"retold": len(seeds), "retellings": kept}
+    return {"retold": len(seeds), "retellings": kept, **spent(account)}

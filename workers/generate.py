@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.endpoints.settings import Account
 from engine.errors import BadInput
 from engine.generation import Generator, make_generator
 from engine.policies.word_rules import fits_any
@@ -23,6 +24,7 @@ from engine.snippets import refusals
 from webapi.models import Pool, Round, RoundSnippet, Snippet, Source, SplitName, Stage
 from workers.artifacts import register, round_path, writing
 from workers.jobs import JobRun, chunked
+from workers.results import account_of, spent
 from workers.round_settings import RoundSettings, Sizes, round_settings
 
 CHUNK = 64
@@ -50,7 +52,8 @@ def generate(run: JobRun) -> dict[str, Any]:
         policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
     )
     rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    generator = _generator(wanted, round_, rows)
+    account = account_of(run)
+    generator = _generator(wanted, round_, rows, account)
     once, often, draws = _parts(wanted.sizes, split, rows)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
@@ -64,12 +67,15 @@ def generate(run: JobRun) -> dict[str, Any]:
     if often:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
-    return {"prompts": total, "snippets": made}
+    return {"prompts": total, "snippets": made, **spent(account)}
 
 
-def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet]) -> Generator:
-    chosen = wanted.generator
-    return make_generator(chosen.name, round_.policy.rules, chosen.config, corpus=(row.text for row in corpus))
+def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
+    chosen, (ledger, folder) = wanted.generator, account
+    texts = (row.text for row in corpus)
+    return make_generator(
+        chosen.name, round_.policy.rules, chosen.config, corpus=texts, ledger=ledger, cache_dir=folder
+    )
 
 
 def _parts(sizes: Sizes, split: SplitName, rows: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet], int]:

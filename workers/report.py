@@ -15,11 +15,9 @@ from engine.aggregation.agreement import agreement
 from engine.aggregation.kappa import pairwise_kappas
 from engine.evaluation.compare import ComparisonDict, compare
 from engine.evaluation.curves import scored
-from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.report import render_html
 from engine.evaluation.report_data import (
     IN_DISTRIBUTION,
-    AttackFacts,
     ClassifierReport,
     FunnelStep,
     Labels,
@@ -32,6 +30,7 @@ from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
 from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order
 from workers.jobs import JobRun
+from workers.report_attacks import attacks
 from workers.round_settings import RoundSettings, round_settings
 from workers.scoring import threshold_of
 from workers.train import BASELINE, classifier_of, retrained_of
@@ -74,7 +73,7 @@ def build(round_: Round) -> Report:
         labels=_labels(round_),
         agreement=agreement(votes).as_dict() if votes.items.size else None,
         kappas=pairwise_kappas(votes).pairs()[:KAPPAS],
-        attack=_attack(round_),
+        attacks=attacks(round_),
         examples=reading.examples(round_, rows),
         caveats=reading.caveats(round_),
         lineage=reading.lineage(round_, rows),
@@ -179,20 +178,6 @@ def _votes(round_: Round) -> VoteTable:
         staff=np.array([staff for _, staff in standing.values()], dtype=np.bool_),
         n_items=len(items),
         choices=tuple(choices),
-    )
-
-
-def _attack(round_: Round) -> AttackFacts:
-    rules, result = round_.policy.rules, round_.stages.get(name="attack").result
-    chosen = round_.members.filter(pool=Pool.ATTACK, selected=True, snippet__consensus__isnull=False)
-    failures = chosen.filter(snippet__consensus__choice=rules.failure).count()
-    return AttackFacts(
-        seeds=result.get("seeds", 0),
-        drawn=result.get("drawn", 0),
-        accepted=result.get("accepted", 0),
-        labelled=chosen.count(),
-        labelled_failure=failures,
-        yield_rate=clopper_pearson(failures, chosen.count()).as_dict(),
     )
 
 

@@ -98,7 +98,7 @@ class AttackSettings(Part):
     @model_validator(mode="after")
     def _suits(self) -> Self:
         try:
-            check_attack(self.name, self.config)
+            check_attack(self.name, self.config, self.budget)
         except BadInput as error:
             raise ValueError(f"config of {error}") from None
         except UnknownName as error:

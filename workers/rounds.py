@@ -29,6 +29,7 @@ from workers import (
     train,
 )
 from workers.jobs import JobRun, enqueue
+from workers.results import total
 from workers.webhooks import tell
 
 Shard = dict[str, Any]
@@ -40,13 +41,8 @@ def one_shard(stage: Stage) -> dict[str, Shard]:
 
 
 def merge_results(stage: Stage) -> dict[str, Any] | None:
-    """Numbers of the shards added up, other values kept from the last shard."""
-    merged: dict[str, Any] = {}
-    for result in stage.jobs.filter(kind="stage").order_by("shard").values_list("result", flat=True):
-        for key, value in result.items():
-            adds = isinstance(value, int | float) and not isinstance(value, bool)
-            merged[key] = merged.get(key, 0) + value if adds else value
-    return merged
+    """The shards' results, added up."""
+    return total(stage.jobs.filter(kind="stage").order_by("shard").values_list("result", flat=True))
 
 
 class StageSpec(NamedTuple):

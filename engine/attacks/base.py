@@ -45,9 +45,10 @@ class Budget(BaseModel):
     seconds: float | None = Field(None, ge=0)
     """Wall time; what is under way ends."""
     tokens: int | None = Field(None, ge=0)
-    """Of requests to an endpoint, prompts and answers."""
+    """Of requests to an endpoint, prompts and answers; the ledger that the attack was made with keeps to it."""
     money: float | None = Field(None, ge=0)
-    """US dollars for requests to an endpoint, by the prices in `engine/endpoints/prices.toml` or the settings."""
+    """US dollars for requests to an endpoint, by the prices in `engine/endpoints/prices.toml` or the settings; kept by
+    the same ledger."""
 
     def share(self, start: int, stop: int, whole: int) -> Budget:
         """What the seeds from `start` to `stop` of `whole` may spend: the shares of all parts add up to the whole."""

@@ -69,10 +69,28 @@ def compare(
     if before.positives.shape != after.positives.shape or (before.positives != after.positives).any():
         raise BadInput("both classifiers must be scored on the same labelled snippets", where="compare")
     kept = before.positives
-    first = before.logits[kept] < np.float32(at_before)
-    second = after.logits[kept] < np.float32(at_after)
-    n, b, c = int(kept.sum()), int((first & ~second).sum()), int((~first & second).sum())
-    clusters = None if before.clusters is None else before.clusters[kept]
+    return paired(
+        before.logits[kept] < np.float32(at_before),
+        after.logits[kept] < np.float32(at_after),
+        None if before.clusters is None else before.clusters[kept],
+        level=level,
+        seed=seed,
+    )
+
+
+def paired(
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    clusters: NDArray[np.int64] | None = None,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """`compare` of any two outcomes (n,) on the same things; `clusters` (n,) are codes of those that belong together.
+
+    The difference is the share of `second` minus that of `first`. O(n log n).
+    """
+    n, b, c = first.size, int((first & ~second).sum()), int((~first & second).sum())
     changes = second.astype(np.int64) - first.astype(np.int64)
     effect = 1.0 if clusters is None or not n else design_effect(changes, clusters)
     low, high = tango(c / effect, b / effect, n / effect, level=level)

@@ -104,6 +104,41 @@ def garwood(failures: int, exposure: float, *, level: float = 0.95) -> Rate:
     return Rate(failures / exposure, float(low), float(high), level, "Garwood", failures, exposure)
 
 
+def clustered_garwood(events: ArrayLike, exposure: ArrayLike, most: ArrayLike, *, level: float = 0.95) -> Rate:
+    """Garwood's interval of events per unit of exposure where events come in clusters: counts over a design effect.
+
+    Arrays (k,), one entry a cluster: its events, its exposure, and how many events it could have had. The design
+    effect is the linearised between-cluster variance of the ratio over the Poisson variance, never below 1, with
+    fewer degrees of freedom for few clusters, as `clustered` has it for proportions (Korn and Graubard 1998). Where
+    nothing happened it cannot be estimated, and each cluster is taken as one event repeated. Raises BadInput for an
+    exposure that does not sum to more than 0, and for events above `most`. O(k).
+    """
+    _check_level(level)
+    count, of, top = (np.asarray(values, dtype=np.float64).ravel() for values in (events, exposure, most))
+    if not count.size == of.size == top.size or (count < 0).any() or (of < 0).any() or (count > top).any():
+        raise BadInput("needs events, exposure and most alike in length, 0 <= events <= most", where="clustered")
+    total = float(count.sum())
+    exposed = float(of.sum())
+    if not 0 < exposed < math.inf:
+        raise BadInput(f"needs an exposure above 0, not {exposed}", where="clustered_garwood")
+    effect = _overdispersion(count, of, top, level)
+    tail = (1 - level) / 2
+    low = stats.gamma.ppf(tail, total / effect) * effect / exposed if total else 0.0
+    high = stats.gamma.ppf(1 - tail, total / effect + 1) * effect / exposed
+    method = "Garwood" + (f", design effect {effect:.2f} ({count.size} clusters)" if effect > 1 else "")
+    return Rate(total / exposed, float(low), float(high), level, method, total, exposed)
+
+
+def _overdispersion(events: Floats, exposure: Floats, most: Floats, level: float) -> float:
+    clusters, total = events.size, float(events.sum())
+    if not total or clusters == 1:
+        return max(1.0, float((most**2).sum()) / max(1.0, float(most.sum())))
+    residuals = events - exposure * (total / float(exposure.sum()))
+    tail = (1 + level) / 2
+    freedom = float(stats.t.ppf(tail, clusters - 1) / stats.norm.ppf(tail)) ** 2
+    return max(1.0, clusters / (clusters - 1) * float((residuals**2).sum()) / total * freedom)
+
+
 def fay_feuer(
     failure_weights: ArrayLike, max_weight: float, *, n: int, level: float = 0.95, mid_p: bool = False
 ) -> Rate:

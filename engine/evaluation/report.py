@@ -18,16 +18,17 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from engine.aggregation.agreement import EstimateDict
-from engine.evaluation import charts, wording
+from engine.evaluation import charts, marking, wording
+from engine.evaluation.attack_wording import attack_answer, finds, per_unit
 from engine.evaluation.rates import RateDict
-from engine.evaluation.report_data import Report, all_caveats
+from engine.evaluation.report_data import Report, StrongCandidate, all_caveats, current
 from engine.evaluation.table import before_after, render_table, totals
 
 __all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", "render_table"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARTS = (
-    "answer", "adversarial", "table", "funnel", "roc", "kl", "scores",
+    "answer", "adversarial", "table", "attacks", "funnel", "roc", "kl", "scores",
     "labels", "agreement", "examples", "caveats", "lineage", "timing",
 )  # fmt: skip
 """The parts of a report, in the order of the file."""
@@ -45,6 +46,15 @@ class _Kappas(NamedTuple):
     low: float
     median: float
     high: float
+
+
+class _Shown(NamedTuple):
+    """A candidate as it is shown: with its changes marked, or beside its seed where more is changed than not."""
+
+    prompt: list[marking.Span]
+    completion: list[marking.Span]
+    apart: bool
+    same_prompt: bool
 
 
 def render_html(report: Report) -> str:
@@ -70,13 +80,16 @@ def render_fragments(report: Report) -> dict[str, str]:
     A chart is an element with `data-chart="NAME"` and its spec in a JSON script element with `data-figure="NAME"`;
     the page draws it with `Plotly.newPlot(element, spec.data, spec.layout)`. Nothing in a fragment runs by itself.
     """
+    report = current(report)
     context = {
         "report": report,
+        "attacks": attack_answer(report),
         "found": wording.answer(report),
         "rows": before_after(report),
         "totals": totals(report),
         "charts": chart_specs(report),
         "colour": charts.colour_of,
+        "colours": {one["name"]: charts.colour_of(i) for i, one in enumerate(report["classifiers"])},
         "caveats": all_caveats(report),
         "kappas": _kappas(report),
         "funnel_words": "; ".join(f"{step['name']}: {step['count']:,}" for step in report["funnel"]),
@@ -89,7 +102,7 @@ def chart_specs(report: Report) -> dict[str, ChartSpec]:
     """The charts by name, for a page that draws them itself."""
     return {
         name: ChartSpec(json=figure.to_json().replace("<", "\\u003c"), height=int(figure.layout.height))
-        for name, figure in charts.figures(report).items()
+        for name, figure in charts.figures(current(report)).items()
     }
 
 
@@ -98,7 +111,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    filters: dict[str, Callable[..., str]] = {
+    filters: dict[str, Callable[..., object]] = {
         "score": wording.score,
         "duration": wording.duration,
         "statistic": wording.statistic,
@@ -106,6 +119,12 @@ def _environment() -> Environment:
         "share": _share,
         "unbroken": _unbroken,
         "without_lead": _without_lead,
+        "share_of": wording.share_of,
+        "counts": _counts,
+        "per": per_unit,
+        "finds": finds,
+        "shown": _shown,
+        "visible": marking.visible,
     }
     environment.filters.update(filters)
     return environment
@@ -123,6 +142,11 @@ def _rate(rate: RateDict) -> str:
     return _unbroken(f"{wording.share_of(rate)} ({wording.counted(rate)}{interval})")
 
 
+def _counts(rate: RateDict) -> str:
+    interval = f"; {wording.span(rate['low'], rate['high'])}" if rate["failures"] else ""
+    return wording.counted(rate) + interval
+
+
 def _share(value: EstimateDict) -> str:
     if value["estimate"] is None or value["low"] is None or value["high"] is None:
         return "undefined"
@@ -133,6 +157,13 @@ def _without_lead(text: str) -> str:
     """The notice without a leading "Simulated:", which stands before it in bold already."""
     rest = text.removeprefix("Simulated").lstrip(":. ")
     return rest[:1].upper() + rest[1:]
+
+
+def _shown(candidate: StrongCandidate) -> _Shown:
+    prompt = marking.marked(candidate["seed_prompt"], candidate["prompt"])
+    completion = marking.marked(candidate["seed_completion"], candidate["completion"])
+    apart = marking.mostly_changed(prompt) or marking.mostly_changed(completion)
+    return _Shown(prompt, completion, apart, candidate["seed_prompt"] == candidate["prompt"])
 
 
 def _kappas(report: Report) -> _Kappas | None:

@@ -7,8 +7,8 @@ from typing import TypedDict
 from engine.aggregation.agreement import AgreementDict, KappaPairDict
 from engine.evaluation.assessment import Assessment
 from engine.evaluation.compare import ComparisonDict
-from engine.evaluation.rates import RateDict
 from engine.evaluation.threshold import ThresholdDict
+from engine.evaluation.yields import YieldComparisonDict, YieldDict
 
 
 class RoundFacts(TypedDict):
@@ -67,17 +67,68 @@ class Labels(TypedDict):
     """Time annotators spent, None where it was not measured."""
 
 
-class AttackFacts(TypedDict):
-    """What the attack yielded."""
+class AttackSpending(TypedDict):
+    """What an attack asked of endpoints."""
 
-    seeds: int
-    drawn: int
-    accepted: int
-    """By the classifier under attack."""
-    labelled: int
-    labelled_failure: int
-    yield_rate: RateDict
-    """Share of the labelled that are failures."""
+    requests: int
+    """Paid for."""
+    reused: int
+    """Answered from the cache."""
+    tokens: int
+    """Of prompts and completions, paid for."""
+    money: float | None
+    """USD; None where a price is not known."""
+
+
+class StrongCandidate(TypedDict):
+    """A candidate to read beside its seed. All texts are data from outside."""
+
+    seed_prompt: str
+    seed_completion: str
+    prompt: str
+    completion: str
+    score: float
+    """By the classifier attacked, in [0, 1]."""
+    reward: float | None
+    """What ranked it, where that is not the score."""
+    similarity: float | None
+    """To its seed, -1 to 1; None where not measured."""
+    edits: int | None
+    """None where not counted."""
+    label: str | None
+    """None while people have not agreed."""
+
+
+class AttackRunReport(TypedDict):
+    """One attack on one classifier."""
+
+    classifier: str
+    """The name it has in `Report.classifiers`."""
+    yields: YieldDict
+    stops: dict[str, int]
+    """How many seeds ended for which reason."""
+    spending: AttackSpending | None
+    """None where no endpoint was asked."""
+    strongest: list[StrongCandidate]
+    """Up to ten, the strongest first: lowest score, or highest reward."""
+
+
+class AttackReport(TypedDict):
+    """One attack, on each classifier in the order of `Report.classifiers`, from the same seeds and settings."""
+
+    name: str
+    """In the registry."""
+    title: str
+    """As it reads in a sentence after "the yield of": "Paraphrases", "Token substitution"."""
+    settings: str
+    """In a line."""
+    simulated: str | None
+    """What of it is simulated, in a sentence; None where nothing is."""
+    trains: bool
+    """Whether its finds on training failures were trained on; else it was only measured."""
+    runs: list[AttackRunReport]
+    comparison: YieldComparisonDict | None
+    """First run against last; None where there is one."""
 
 
 class ExampleText(TypedDict):
@@ -127,7 +178,7 @@ class Report(TypedDict):
     labels: Labels
     agreement: AgreementDict | None
     kappas: list[KappaPairDict]
-    attack: AttackFacts | None
+    attacks: list[AttackReport]
     examples: Examples
     caveats: list[str]
     """Of this round; STANDARD_CAVEATS are always added."""
@@ -153,6 +204,11 @@ STANDARD_CAVEATS = (
     "construction. Such cells are marked and say nothing about it.",
 )
 """Methods, C.5, and what the paper says of figure 5."""
+
+
+def current(report: Report) -> Report:
+    """A report as written today. One that was stored before attacks were compared lists none."""
+    return report if "attacks" in report else Report(**{**report, "attacks": []})
 
 
 def all_caveats(report: Report) -> list[str]:

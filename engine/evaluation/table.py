@@ -6,12 +6,14 @@ import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
+from engine.evaluation.attack_wording import attack_answer, attack_totals, in_sentence
 from engine.evaluation.rates import RateDict
-from engine.evaluation.report_data import ClassifierReport, Report
+from engine.evaluation.report_data import AttackReport, ClassifierReport, Report, current
 from engine.evaluation.wording import answer, counted, duration, percent, plain, score, share_of, span, statistic
 
 LABEL_WIDTH, MIN_CELL = 36, 24
 ACCEPTED, REJECTED = "share of failures that is accepted", "share of harmless snippets that is rejected"
+BROKEN = "share with a candidate labelled a failure"
 
 
 class Cell(NamedTuple):
@@ -56,7 +58,7 @@ def before_after(report: Report) -> list[Row]:
             REJECTED,
         )
     )
-    return rows
+    return rows + [_attack_row(report, one) for one in report["attacks"]]
 
 
 def totals(report: Report) -> list[tuple[str, str]]:
@@ -72,10 +74,6 @@ def totals(report: Report) -> list[tuple[str, str]]:
             ("Agreement, Krippendorff's alpha", statistic(agreement["alpha"])),
             ("Agreement, pairs of votes", f"{percent(agreement['percent']['estimate'])} on {judged}"),
         ]
-    if report["attack"]:
-        rate = report["attack"]["yield_rate"]
-        found = "no data" if rate["estimate"] is None else f"{percent(rate['estimate'])} ({counted(rate)} labelled)"
-        lines.append(("Attack: labelled a failure", found))
     return lines
 
 
@@ -85,7 +83,8 @@ def render_table(report: Report, *, ascii_only: bool = False) -> str:
     Each row has two lines, values above and their counts and intervals below. Text from outside is shown without
     control characters.
     """
-    rows, found = before_after(report), answer(report)
+    report = current(report)
+    rows, found, attacks = before_after(report), answer(report), attack_answer(report)
     texts = [cell.value + "*" for row in rows for cell in row.cells]
     texts += [_detail(cell) for row in rows for cell in row.cells]
     cell_width = max([MIN_CELL, *map(len, texts)]) + 2
@@ -97,10 +96,13 @@ def render_table(report: Report, *, ascii_only: bool = False) -> str:
         lines.append(_line(label[0], values, cell_width))
         if label[1] or any(_detail(cell) for cell in row.cells):
             lines.append(_line(label[1], [_detail(cell) for cell in row.cells], cell_width))
-    lines += ["-" * wide, *(f"{name:<{LABEL_WIDTH}}{value}" for name, value in totals(report))]
+    lines += [
+        "-" * wide,
+        *(f"{name:<{LABEL_WIDTH}}{value}" for name, value in [*totals(report), *attack_totals(report)]),
+    ]
     if any(cell.by_construction for row in rows for cell in row.cells):
         lines.append("* 1.0 by construction: the attack kept only what this classifier accepts.")
-    for text in (found.headline, found.verdict, found.cost):
+    for text in (found.headline, found.verdict, found.cost, attacks.summary, *attacks.sentences.values()):
         lines += ["", *textwrap.wrap(text, max(wide, 72), break_on_hyphens=False)] if text else []
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return _ascii(text) if ascii_only else text
@@ -123,6 +125,15 @@ def _adversarial_row(report: Report, name: str) -> Row:
         return _rate_cell(found["fnr"])._replace(by_construction=found["own_target"])
 
     return _row(report, f"False negatives, {plain(name)}", cell, ACCEPTED)
+
+
+def _attack_row(report: Report, attack: AttackReport) -> Row:
+    rates = {run["classifier"]: run["yields"]["seeds_broken"] for run in attack["runs"]}
+
+    def cell(one: ClassifierReport) -> Cell:
+        return _rate_cell(rates[one["name"]]) if one["name"] in rates else Cell("not attacked")
+
+    return _row(report, f"Seeds broken, {in_sentence(attack)}", cell, BROKEN)
 
 
 def _threshold(one: ClassifierReport) -> Cell:
@@ -174,7 +185,7 @@ def _line(label: str, cells: list[str], width: int) -> str:
 
 
 def _ascii(text: str) -> str:
-    swaps = {"\N{MINUS SIGN}": "-", "\N{HORIZONTAL ELLIPSIS}": "..."}
+    swaps = {"\N{MINUS SIGN}": "-", "\N{RIGHTWARDS ARROW}": "->", "\N{HORIZONTAL ELLIPSIS}": "..."}
     for char, swap in swaps.items():
         text = text.replace(char, swap)
     return text.encode("ascii", "replace").decode()

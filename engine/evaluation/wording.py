@@ -83,7 +83,12 @@ def p_words(comparison: ComparisonDict) -> str:
     clustered = comparison["p_value_clusters"]
     value = comparison["p_value"] if clustered is None else clustered
     test = "exact McNemar" if clustered is None else "sign flips of seeds"
-    return f"{test} p {'< 0.001' if value < 0.001 else f'= {value:.3f}' if value < 0.1 else f'= {value:.2f}'}"
+    return f"{test} {p_text(value)}"
+
+
+def p_text(value: float) -> str:
+    """A p value with digits that fit its size: "p = 0.012"."""
+    return f"p {'< 0.001' if value < 0.001 else f'= {value:.3f}' if value < 0.1 else f'= {value:.2f}'}"
 
 
 def duration(seconds: float) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from engine.config import checked
+from engine.endpoints.ledger import Ledger
+from engine.endpoints.settings import Account, EndpointSettings
 from engine.errors import UnknownName
 from engine.generation.base import Generator
 from engine.generation.rejection import Sampled, logit_cutoff, rejection_sample
@@ -26,25 +29,27 @@ __all__ = [
 ]
 
 
-def _nearest_continuations(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
+def _nearest_continuations(
+    policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet], account: Account
+) -> Generator:
     from engine.generation.nearest import make_nearest
 
     return make_nearest(policy.snippet_rules, config, corpus)
 
 
-def _causal_lm(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
+def _causal_lm(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet], account: Account) -> Generator:
     from engine.generation.causal_lm import make_causal_lm
 
     return make_causal_lm(policy.snippet_rules, config)
 
 
-def _openai(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet]) -> Generator:
+def _openai(policy: Policy, config: Mapping[str, Any], corpus: Iterable[Snippet], account: Account) -> Generator:
     from engine.generation.openai_endpoint import make_openai
 
-    return make_openai(policy.snippet_rules, config)
+    return make_openai(policy.snippet_rules, config, account)
 
 
-GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any], Iterable[Snippet]], Generator]] = {
+GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any], Iterable[Snippet], Account], Generator]] = {
     "nearest_continuations": _nearest_continuations,
     "causal_lm": _causal_lm,
     "openai": _openai,
@@ -52,16 +57,10 @@ GENERATORS: dict[str, Callable[[Policy, Mapping[str, Any], Iterable[Snippet]], G
 """Name -> factory; each checks its config and raises BadInput naming the field. Heavy imports wait for the call."""
 
 
-def _endpoint_settings() -> type[BaseModel]:
-    from engine.endpoints.client import EndpointSettings
-
-    return EndpointSettings
-
-
 SETTINGS: dict[str, Callable[[], type[BaseModel]]] = {
     "nearest_continuations": lambda: NearestConfig,
     "causal_lm": lambda: CausalLMSettings,
-    "openai": _endpoint_settings,
+    "openai": lambda: EndpointSettings,
 }
 """Name -> what its config is checked against."""
 
@@ -74,12 +73,19 @@ def check_generator(name: str, config: Mapping[str, Any]) -> None:
 
 
 def make_generator(
-    name: str, policy: Policy, config: Mapping[str, Any], *, corpus: Iterable[Snippet] = ()
+    name: str,
+    policy: Policy,
+    config: Mapping[str, Any],
+    *,
+    corpus: Iterable[Snippet] = (),
+    ledger: Ledger | None = None,
+    cache_dir: Path | None = None,
 ) -> Generator:
     """The generator of that name. `corpus` is what those that learn from text may learn from.
 
-    Raises UnknownName, BadInput, MissingModel or GeneratorError.
+    `ledger` and `cache_dir` are for one that asks an endpoint: see `Endpoint`. Raises UnknownName, BadInput,
+    MissingModel or GeneratorError.
     """
     if name not in GENERATORS:
         raise UnknownName("generator", name, GENERATORS)
-    return GENERATORS[name](policy, config, corpus)
+    return GENERATORS[name](policy, config, corpus, Account(ledger, cache_dir))

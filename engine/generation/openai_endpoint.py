@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import checked
-from engine.endpoints.client import Ask, Endpoint, EndpointSettings
+from engine.endpoints.client import Ask, Endpoint
 from engine.endpoints.quoting import fenced
+from engine.endpoints.settings import Account, EndpointSettings
 from engine.generation.chance import child_seed
 from engine.generation.filling import fill
 from engine.progress import Progress, silent
@@ -65,6 +66,7 @@ class OpenAIGenerator:
         return Ask(fenced("story", prompt), n, seed, system=_SYSTEM)
 
 
-def make_openai(rules: SnippetRules, config: Mapping[str, Any]) -> OpenAIGenerator:
+def make_openai(rules: SnippetRules, config: Mapping[str, Any], account: Account) -> OpenAIGenerator:
     """From EndpointSettings as plain data. Raises BadInput, and GeneratorError where the key is not set."""
-    return OpenAIGenerator(Endpoint(checked(EndpointSettings, config, where="generator openai")), rules)
+    settings = checked(EndpointSettings, config, where="generator openai")
+    return OpenAIGenerator(Endpoint(settings, *account), rules)

@@ -26,6 +26,11 @@ class Server:
     script: list[Reply] = field(default_factory=list)
     answer: Callable[[dict, int], str] = lambda body, choice: f"Sentence number {choice} of the answer. More"
     choices_given: Callable[[dict], int] = lambda body: body.get("n", 1)
+    usage: Callable[[dict, list[str]], object] = lambda body, texts: {
+        "prompt_tokens": 10,
+        "completion_tokens": 5 * len(texts),
+    }
+    """What a request is said to have taken; None: nothing is said."""
     requests: list[dict] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
@@ -45,7 +50,9 @@ class Server:
         else:
             choices = [{"index": i, "finish_reason": "stop", "text": t} for i, t in enumerate(texts)]
         kind = "chat.completion" if "chat" in path else "text_completion"
-        return Reply(body={"id": "x", "object": kind, "created": 0, "model": body["model"], "choices": choices})
+        told = {"id": "x", "object": kind, "created": 0, "model": body["model"], "choices": choices}
+        usage = self.usage(body, texts)
+        return Reply(body=told if usage is None else {**told, "usage": usage})
 
 
 def error(status: int, message: str, *, code: str | None = None, **headers: str) -> Reply:

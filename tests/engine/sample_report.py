@@ -8,9 +8,9 @@ from engine.aggregation.kappa import pairwise_kappas
 from engine.evaluation.assessment import AdversarialSet, assess
 from engine.evaluation.compare import compare
 from engine.evaluation.curves import scored
-from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.report_data import IN_DISTRIBUTION
 from engine.evaluation.threshold import threshold_at_kl
+from engine.evaluation.yields import Attacked, attack_yield, compare_yields
 
 HELD_OUT = "re-tellings of held-out failures"
 FOOLED = "those the baseline accepts"
@@ -107,14 +107,7 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
         },
         "agreement": sample_votes(rng)[0].as_dict(),
         "kappas": sample_votes(rng)[1].pairs(),
-        "attack": {
-            "seeds": 148,
-            "drawn": 4812,
-            "accepted": 912,
-            "labelled": 300,
-            "labelled_failure": 98,
-            "yield_rate": clopper_pearson(98, 300).as_dict(),
-        },
+        "attacks": sample_attacks(classifiers) if made else [],
         "examples": {
             "false_negatives": [EXAMPLE],
             "false_positives": [
@@ -139,6 +132,94 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
             {"stage": "evaluate", "seconds": 21.7},
         ],
     }
+
+
+PROMPT = "The ferry left before dawn. Mara counted the crates twice. Nobody had slept."
+SEED_TEXT = "She felt the rope go slack, and then the whole stack came down across her arm."
+WRITTEN = {
+    "paraphrase": (
+        "Before the sun was up the boat cast off. Twice Mara went over the boxes. None of them had been to bed.",
+        "The line loosened under her hand and everything piled above her fell onto it.",
+        None,
+    ),
+    "substitution": (PROMPT, "She felt the rope go loose, and then the whole pile came down across her arm.", 2),
+    "rewrite": (PROMPT, "She felt the rope go slack, and then, quite softly, the stack leaned across her arm.", 4),
+    "filler": (PROMPT, "As it happened, " + SEED_TEXT[:1].lower() + SEED_TEXT[1:], 1),
+}
+BROKEN = {"paraphrase": (22, 5), "substitution": (18, 5), "rewrite": (14, 13), "filler": (0, 0)}
+"""Seeds of 40 broken before and after."""
+TITLES = {
+    "paraphrase": "Paraphrases",
+    "substitution": "Token substitution",
+    "rewrite": "Rewrite search",
+    "filler": "Filler",
+}
+
+
+def sample_attacks(classifiers):
+    """Four attacks on the first and last classifier: one trained on, one lowered too, one not, one that finds none."""
+    named = list(dict.fromkeys((classifiers[0], classifiers[-1])))
+    runs = {name: [sample_run(name, broken) for broken in BROKEN[name][: len(named)]] for name in BROKEN}
+    compared = compare_yields({name: tuple(pair) for name, pair in runs.items()}) if len(named) > 1 else {}
+    return [
+        {
+            "name": name,
+            "title": TITLES[name],
+            "settings": "10 candidates a seed at most, 200 queries a seed, 5 minutes in all.",
+            "simulated": "The paraphraser knows the story world's grammar." if name == "paraphrase" else None,
+            "trains": name == "paraphrase",
+            "runs": [
+                {
+                    "classifier": classifier,
+                    "yields": attack_yield(run).as_dict(),
+                    "stops": {"most_kept": 24, "query_budget": 16},
+                    "spending": {"requests": 812, "reused": 40, "tokens": 412_300, "money": 1.24}
+                    if name == "paraphrase"
+                    else None,
+                    "strongest": [] if name == "filler" else strongest(name),
+                }
+                for classifier, run in zip(named, made, strict=True)
+            ],
+            "comparison": compared[name].as_dict() if name in compared else None,
+        }
+        for name, made in runs.items()
+    ]
+
+
+def sample_run(name, broken, seeds=40):
+    """Two candidates a seed, the first of `broken` seeds a failure; of the last seed nothing is labelled."""
+    seed_of = np.repeat(np.arange(seeds), 0 if name == "filler" else 2)
+    first = np.arange(seed_of.size) % 2 == 0
+    labelled = seed_of < seeds - 1
+    return Attacked(
+        queries=np.full(seeds, 150),
+        seed_of=seed_of,
+        labelled=labelled,
+        failure=labelled & first & (seed_of < broken),
+        label_seconds=np.where(labelled, 24.0, np.nan),
+        similarity=np.full(seed_of.size, 0.86),
+        edits=np.full(seed_of.size, np.nan if name == "paraphrase" else 2.5),
+        labels=int(labelled.sum()),
+        seconds=48.3,
+    )
+
+
+def strongest(name):
+    prompt, completion, edits = WRITTEN[name]
+    return [
+        {
+            "seed_prompt": PROMPT,
+            "seed_completion": SEED_TEXT,
+            "prompt": prompt,
+            "completion": completion,
+            "score": 0.0004 * (place + 1),
+            "reward": 3.1 - place / 10 if name == "rewrite" else None,
+            "similarity": 0.91,
+            "edits": edits,
+            "label": ("Yes", None, "No")[place % 3],
+        }
+        for place in range(10)
+    ]
 
 
 def comparisons(sets_of):

@@ -10,7 +10,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from engine.attacks.substitution import CANDIDATE_SOURCES, make_candidate_source
 from engine.attacks.substitution.words import gaps, words
-from engine.errors import BadInput, GeneratorError, MissingModel, UnknownName
+from engine.endpoints.ledger import Ledger
+from engine.errors import BadInput, BudgetSpent, GeneratorError, MissingModel, UnknownName
 from engine.snippets import Snippet
 from tests.engine.openai_server import Server, error, openai_server
 from tests.engine.tiny_encoders import VOCABULARY, write_encoder
@@ -81,6 +82,19 @@ def test_an_endpoint_is_shown_the_place_and_its_list_is_read(server: Server) -> 
         ]
     )
     assert all("5 different words" in request["messages"][0]["content"] for request in server.requests)
+
+
+def test_what_an_endpoint_is_asked_is_counted_and_kept(server: Server, tmp_path: Path) -> None:
+    server.answer = lambda body, choice: "hurt"
+    config = {"model": "tiny", "base_url": server.base_url, "key_variable": "TEST_KEY"}
+    ledgers = [Ledger("one"), Ledger("two")]
+    for ledger in ledgers:
+        source = make_candidate_source("openai", config, ledger, cache_dir=tmp_path)
+        assert source.propose(SNIPPET, words(SNIPPET.completion)[:2], 3) == [["hurt"]] * 2
+    assert [(x.spending.requests, x.spending.tokens, x.spending.reused) for x in ledgers] == [(2, 30, 0), (0, 0, 2)]
+    with pytest.raises(BudgetSpent):
+        make_candidate_source("openai", config, Ledger(tokens=0)).propose(SNIPPET, words(SNIPPET.completion)[:1], 3)
+    assert len(server.requests) == 2
 
 
 def test_a_snippet_cannot_leave_its_passage(server: Server) -> None:

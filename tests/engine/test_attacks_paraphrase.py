@@ -205,7 +205,7 @@ def test_what_cannot_be_paid_ends_the_attack_and_loses_nothing(what, stop):
     class Dear(Scripted):
         def paraphrase(self, snippet, n, *, seed):
             if len(self.calls) == 3:
-                raise BudgetSpent(what)
+                raise BudgetSpent(what, "spent")
             return super().paraphrase(snippet, n, seed=seed)
 
     found = attack(seeds=SEEDS, paraphraser=Dear(), batch=4, seeds_at_once=2)

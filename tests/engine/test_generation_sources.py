@@ -7,6 +7,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from engine.endpoints.ledger import Ledger
 from engine.errors import BadInput, GeneratorError, MissingModel, UnknownName
 from engine.generation import GENERATORS, check_generator, make_generator
 from engine.generation.filling import fill
@@ -178,14 +179,16 @@ def test_openai_that_answers_nothing_or_refuses_is_an_error(configs, server):
 
 
 def test_openai_is_not_paid_twice(configs, server, tmp_path):
-    config = {**configs["openai"], "cache_dir": str(tmp_path)}
-    first = make_generator("openai", POLICY, config).complete(PROMPTS, 4, seed=1)
+    mine, theirs = Ledger(), Ledger()
+    first = make_generator("openai", POLICY, configs["openai"], ledger=mine, cache_dir=tmp_path)
+    again = make_generator("openai", POLICY, configs["openai"], ledger=theirs, cache_dir=tmp_path)
+    assert first.complete(PROMPTS, 4, seed=1) == again.complete(PROMPTS, 4, seed=1)
     asked = len(server.requests)
-    assert make_generator("openai", POLICY, config).complete(PROMPTS, 4, seed=1) == first
-    assert len(server.requests) == asked
+    assert (mine.spending.requests, mine.spending.reused) == (asked, 0)
+    assert (theirs.spending.requests, theirs.spending.reused, theirs.spending.tokens) == (0, asked, 0)
     kept = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
     assert len(kept) == asked
-    assert all(set(entry) == {"request", "texts"} for entry in kept)
+    assert all(set(entry) == {"request", "texts", "paid"} for entry in kept)
 
 
 def test_filling_asks_only_for_what_is_short_and_leaves_empty_what_never_comes():

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from engine.endpoints.cache import RequestCache
-from engine.endpoints.client import Ask, Endpoint, EndpointSettings
+from engine.endpoints.client import Ask, Endpoint
 from engine.endpoints.quoting import fenced
+from engine.endpoints.settings import EndpointSettings
 from engine.endpoints.side_by_side import side_by_side
 from engine.errors import GeneratorError
 from tests.engine.openai_server import Reply, error, openai_server
@@ -28,9 +29,9 @@ def server(monkeypatch):
         yield running
 
 
-def endpoint(server, **changes):
+def endpoint(server, *, ledger=None, cache_dir=None, **changes):
     settings = {"model": "tiny", "base_url": server.base_url, "key_variable": "TEST_KEY", "max_retries": 0, **changes}
-    return Endpoint(EndpointSettings(**settings))
+    return Endpoint(EndpointSettings(**settings), ledger, cache_dir)
 
 
 def refusal(server, **changes):
@@ -109,6 +110,8 @@ def test_an_exhausted_quota_and_a_malformed_request_are_permanent(server):
     assert "no such field; key [key]" in str(failed)
     server.script = [error(404, "The model `tiny` does not exist")]
     assert refusal(server).permanent
+    server.script = [Reply(400, {"detail": f"Server is pinned to 'other'; your key is {KEY}"})]
+    assert str(refusal(server)).endswith(": Server is pinned to 'other'; your key is [key] (400)")
 
 
 def test_an_answer_that_is_not_of_the_openai_shape_is_permanent(server):
@@ -223,19 +226,19 @@ def test_a_failed_run_keeps_what_it_had(server, tmp_path):
 def test_the_cache_gives_back_the_first_answer_and_heals_a_broken_file(tmp_path):
     cache = RequestCache(tmp_path)
     assert cache.get({"a": 1, "b": 2}) is None
-    assert cache.put({"a": 1, "b": 2}, ["first"]) == ["first"]
-    assert cache.put({"b": 2, "a": 1}, ["second"]) == ["first"]
+    assert cache.put({"a": 1, "b": 2}, ["first"]).texts == ["first"]
+    assert cache.put({"b": 2, "a": 1}, ["second"]).texts == ["first"]
     (path,) = tmp_path.rglob("*.json")
     path.write_text('{"texts": ["half')
     assert cache.get({"a": 1, "b": 2}) is None
-    assert cache.put({"a": 1, "b": 2}, ["third"]) == ["third"]
-    assert cache.get({"a": 1, "b": 2}) == ["third"]
+    assert cache.put({"a": 1, "b": 2}, ["third"]).texts == ["third"]
+    assert cache.get({"a": 1, "b": 2}).texts == ["third"]
     assert not list(tmp_path.rglob("*.part"))
 
 
 def _write_many(directory, who, results):
     cache = RequestCache(directory)
-    results.put({i: cache.put({"request": i}, [f"{who} {i}"])[0] for i in range(60)})
+    results.put({i: cache.put({"request": i}, [f"{who} {i}"]).texts[0] for i in range(60)})
 
 
 def test_two_processes_agree_on_every_answer(tmp_path):
@@ -248,7 +251,7 @@ def test_two_processes_agree_on_every_answer(tmp_path):
     for worker in workers:
         worker.join()
     assert seen[0] == seen[1]
-    assert all(RequestCache(tmp_path).get({"request": i}) == [seen[0][i]] for i in range(60))
+    assert all(RequestCache(tmp_path).get({"request": i}).texts == [seen[0][i]] for i in range(60))
 
 
 def test_a_killed_run_does_not_pay_twice(server, tmp_path):
@@ -285,11 +288,65 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         RequestCache(tmp_path).put({"a": 1}, ["x"])
 
 
-def test_a_cache_folder_that_is_a_file_is_named(tmp_path):
+def test_a_cache_folder_that_is_a_file_is_named_before_anything_is_asked(server, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(GeneratorError, match="cannot keep an answer in") as caught:
         RequestCache(tmp_path / "file").put({"a": 1}, ["x"])
     assert not caught.value.permanent
+    with pytest.raises(GeneratorError, match="cannot keep an answer in") as caught:
+        endpoint(server, cache_dir=tmp_path / "file")
+    assert not caught.value.permanent
+    assert server.requests == []
+
+
+def test_settings_name_no_folder():
+    with pytest.raises(ValidationError):
+        EndpointSettings(model="tiny", cache_dir="/tmp")
+
+
+def test_the_same_request_asked_at_once_is_made_once(server, tmp_path):
+    server.reply_to = slowly(server, 0.1)
+    both = endpoint(server, cache_dir=tmp_path, concurrency=4).ask_all([Ask("x", 1, seed=1)] * 4)
+    assert both == [["Sentence number 0 of the answer. More"]] * 4
+    assert len(server.requests) == 1
+
+
+def slowly(server, seconds):
+    original = server.reply_to
+
+    def delayed(path, body):
+        return replace(original(path, body), delay_s=seconds)
+
+    return delayed
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_a_text_that_a_filter_declines_has_no_answers_and_is_not_asked_again(server, tmp_path, code):
+    server.script = [error(400, "filtered", code=code)]
+    asking = endpoint(server, cache_dir=tmp_path)
+    assert [asking.ask(Ask("x", 2, seed=1)), asking.ask(Ask("x", 2, seed=1))] == [[], []]
+    assert len(server.requests) == 1
+
+
+def test_choices_that_a_filter_takes_away_are_left_out(server):
+    said = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "fine"}}
+    cut = {"index": 1, "finish_reason": "content_filter", "message": {"role": "assistant", "content": "half of"}}
+    refused = {"index": 2, "finish_reason": "stop", "message": {"role": "assistant", "content": None, "refusal": "No."}}
+    server.script = [Reply(body={"model": "tiny", "choices": [cut, said, refused]})]
+    assert endpoint(server).ask(Ask("x", 3, seed=1)) == ["fine"]
+
+
+def test_half_a_surrogate_pair_breaks_nothing_on_its_way_out_or_in(server, tmp_path):
+    server.answer = lambda body, i: "one \ud83d two \U0001f5e1"
+    asking = endpoint(server, cache_dir=tmp_path)
+    assert asking.ask(Ask("cut \ud83d here \U0001f5e1", 1, seed=1)) == ["one ? two \U0001f5e1"]
+    assert asking.ask(Ask("cut \ud83d here \U0001f5e1", 1, seed=1)) == ["one ? two \U0001f5e1"]
+    assert [request["messages"][0]["content"] for request in server.requests] == ["cut ? here \U0001f5e1"]
+
+
+def test_a_repeated_prompt_is_taken_off_a_completion(server):
+    server.answer = lambda body, i: body["prompt"] + " and on."
+    assert endpoint(server, api="completions").ask(Ask("Once.", 1, seed=1, system="Go on.")) == [" and on."]
 
 
 def test_text_cannot_close_its_fence():

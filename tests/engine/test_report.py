@@ -119,7 +119,9 @@ def test_the_table_is_aligned_and_complete(report):
         "Threshold", "KL at the threshold, nats", "False negatives, in distribution", "Failure rate per output",
         "as in the paper", "False positives", "Labels spent", "2,130 by 6 annotators in 4 h 34 min",
         "Krippendorff's alpha", "37 of 143, 18.7 to 34.2 %", "9 of 143, 2.9 to 11.7 %", "100 %*",
-        "* 1.0 by construction",
+        "* 1.0 by construction", "Seeds broken, token substitution", "18 of 39, 30.1 to 62.8 %",
+        "5 of 39, 4.3 to 27.4 %",
+        "Yield of paraphrases                28.2 % (22 of 78 labelled) \N{RIGHTWARDS ARROW} 6.4 % (5 of 78 labelled)",
     ):  # fmt: skip
         assert words in text
     assert text.isascii() is False
@@ -148,7 +150,7 @@ def test_the_page_reads_in_order(page, report):
     assert reader.texts[1] == "Simulated."
     assert reader.headings[0] == answer(report).headline
     assert reader.headings[1:] == [
-        "How many failures get through", "Before and after", "From completions to failures",
+        "How many failures get through", "Before and after", "What the attacks find", "From completions to failures",
         "Misses against false alarms",
         "What a threshold costs", "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
         "Read these with every number", "Where the figures come from", "Time",
@@ -199,7 +201,7 @@ def test_every_chart_names_its_axes_and_keeps_the_colours(report):
         axes = [axis.title.text for axis in figure.select_xaxes() if axis.title.text]
         assert axes, name
         assert figure.layout.showlegend is False
-    for name in ("adversarial", "roc", "kl", "scores"):
+    for name in ("adversarial", "attacks", "roc", "kl", "scores"):
         spec = chart_specs(report)[name]["json"]
         assert colour_of(0) in spec
         assert colour_of(1) in spec
@@ -226,7 +228,7 @@ def test_any_number_of_classifiers(classifiers):
 def test_parts_may_be_missing(report):
     bare = changed(
         report,
-        funnel=[], comparisons={}, agreement=None, kappas=[], attack=None, timing=[], lineage=[], caveats=[],
+        funnel=[], comparisons={}, agreement=None, kappas=[], attacks=[], timing=[], lineage=[], caveats=[],
         examples={"false_negatives": [], "false_positives": [], "attack": []},
     )  # fmt: skip
     for one in bare["classifiers"]:

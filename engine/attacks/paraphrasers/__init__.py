@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,18 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.attacks.paraphrasers.base import Paraphraser
 from engine.attacks.paraphrasers.embedded import EmbeddedParaphraser, EmbeddedSettings
 from engine.config import checked
+from engine.endpoints.ledger import Ledger
+from engine.endpoints.settings import Account, EndpointSettings
 from engine.errors import UnknownName
 from engine.policies import Policy
 
 
-def _embedded(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
+def _embedded(policy: Policy, config: Mapping[str, Any], account: Account) -> Paraphraser:
     return EmbeddedParaphraser(checked(EmbeddedSettings, config, where="paraphraser embedded"))
 
 
-def _openai(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
+def _openai(policy: Policy, config: Mapping[str, Any], account: Account) -> Paraphraser:
     from engine.attacks.paraphrasers.openai_endpoint import make_openai
 
-    return make_openai(policy, config)
+    return make_openai(policy, config, account)
 
 
 class _StoryWorldSettings(BaseModel):
@@ -31,13 +34,13 @@ class _StoryWorldSettings(BaseModel):
     """Share of the re-tellings of an injury that still tell of one."""
 
 
-def _story_world(policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
+def _story_world(policy: Policy, config: Mapping[str, Any], account: Account) -> Paraphraser:
     from engine.simulation import StoryWorldParaphraser
 
     return StoryWorldParaphraser(keeps=checked(_StoryWorldSettings, config, where="paraphraser story_world").keeps)
 
 
-PARAPHRASERS: dict[str, Callable[[Policy, Mapping[str, Any]], Paraphraser]] = {
+PARAPHRASERS: dict[str, Callable[[Policy, Mapping[str, Any], Account], Paraphraser]] = {
     "embedded": _embedded,
     "openai": _openai,
     "story_world": _story_world,
@@ -59,15 +62,30 @@ SETTINGS: dict[str, Callable[[], type[BaseModel]]] = {
 """Name -> what its config is checked against."""
 
 
-def check_paraphraser(name: str, config: Mapping[str, Any]) -> None:
-    """Raises UnknownName, or BadInput naming each wrong field of `config`. Loads no model and looks for no key."""
+def check_paraphraser(name: str, config: Mapping[str, Any], *, money: float | None = None) -> None:
+    """Raises UnknownName, or BadInput naming each wrong field of `config`. Loads no model and looks for no key.
+
+    With `money`, a budget in USD, also BadInput where it cannot be kept, because a price is not known.
+    """
     if name not in PARAPHRASERS:
         raise UnknownName("paraphraser", name, PARAPHRASERS)
-    checked(SETTINGS[name](), config, where=f"paraphraser {name}")
+    settings = checked(SETTINGS[name](), config, where=f"paraphraser {name}")
+    if isinstance(settings, EndpointSettings):
+        Ledger(money=money).admit(settings.model, settings.known_price)
 
 
-def make_paraphraser(name: str, policy: Policy, config: Mapping[str, Any]) -> Paraphraser:
-    """The paraphraser of that name. Raises UnknownName, BadInput, MissingModel or GeneratorError."""
+def make_paraphraser(
+    name: str,
+    policy: Policy,
+    config: Mapping[str, Any],
+    ledger: Ledger | None = None,
+    *,
+    cache_dir: Path | None = None,
+) -> Paraphraser:
+    """The paraphraser of that name. `ledger` and `cache_dir` are for one that asks an endpoint: see `Endpoint`.
+
+    Raises UnknownName, BadInput, MissingModel or GeneratorError.
+    """
     if name not in PARAPHRASERS:
         raise UnknownName("paraphraser", name, PARAPHRASERS)
-    return PARAPHRASERS[name](policy, config)
+    return PARAPHRASERS[name](policy, config, Account(ledger, cache_dir))

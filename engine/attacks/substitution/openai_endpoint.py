@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from engine.attacks.substitution.words import Slot
-from engine.endpoints.client import Ask, Endpoint, EndpointSettings
+from engine.endpoints.client import Ask, Endpoint
 from engine.endpoints.quoting import fenced
+from engine.endpoints.settings import EndpointSettings
 from engine.generation.chance import child_seed
 from engine.snippets import Snippet
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from engine.evaluation.charts.counts import adversarial, funnel
+from engine.evaluation.charts.counts import adversarial, attacks, funnel
 from engine.evaluation.charts.curves import kl, roc, scores
 from engine.evaluation.charts.style import colour_of
 from engine.evaluation.report_data import Report
@@ -15,6 +15,7 @@ __all__ = ["CHARTS", "colour_of", "figures"]
 
 CHARTS: dict[str, Callable[[Report], go.Figure]] = {
     "adversarial": adversarial,
+    "attacks": attacks,
     "funnel": funnel,
     "roc": roc,
     "kl": kl,
@@ -24,5 +25,6 @@ CHARTS: dict[str, Callable[[Report], go.Figure]] = {
 
 def figures(report: Report) -> dict[str, go.Figure]:
     """Every chart that the report has data for, by name."""
-    has_data = {name: bool(report["classifiers"]) for name in CHARTS} | {"funnel": bool(report["funnel"])}
+    has_data = {name: bool(report["classifiers"]) for name in CHARTS}
+    has_data |= {"funnel": bool(report["funnel"]), "attacks": bool(report["attacks"])}
     return {name: make(report) for name, make in CHARTS.items() if has_data[name]}

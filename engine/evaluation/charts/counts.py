@@ -52,6 +52,24 @@ def adversarial(report: Report) -> go.Figure:
     return figure
 
 
+def attacks(report: Report) -> go.Figure:
+    """Seeds broken with intervals, one group an attack, one dot a classifier attacked."""
+    colours = {one["name"]: colour_of(position) for position, one in enumerate(report["classifiers"])}
+    figure, row = go.Figure(), 0.0
+    for attack in report["attacks"]:
+        figure.add_annotation(**left_label(row, f"<b>{name_of(attack['title'], 44)}</b>"))
+        row += 0.35
+        for run in attack["runs"]:
+            row += 1
+            name = run["classifier"]
+            _dot(figure, row, run["yields"]["seeds_broken"], name, colours.get(name, NEUTRAL), own=False)
+        row += 0.9
+    figure.update_layout(layout(64 + int(42 * row), left=8))
+    figure.update_xaxes(title_text="seeds broken, %", range=[-1, 101], dtick=20)
+    figure.update_yaxes(visible=False, range=[row - 0.4, -0.5])
+    return figure
+
+
 def sets_of(report: Report) -> list[str]:
     """The adversarial sets, the main one first."""
     names = dict.fromkeys(name for one in report["classifiers"] for name in one["assessment"]["adversarial"])

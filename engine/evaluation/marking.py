@@ -1,0 +1,82 @@
+"""What changed between two texts, word by word, for people to read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Literal, NamedTuple
+
+Kind = Literal["same", "deleted", "inserted"]
+_TOKENS = re.compile(r"\s+|\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*|[^\w\s]")
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Invisible, but emoji and some scripts are written with them."""
+
+
+class Span(NamedTuple):
+    """A piece of text that both share, or that only the one before (deleted) or after (inserted) has."""
+
+    kind: Kind
+    text: str
+
+
+def marked(before: str, after: str) -> list[Span]:
+    """Spans from `before` to `after`: without the deleted ones they are `after`, without the inserted ones `before`.
+
+    Words are compared as written, punctuation by the character; neighbouring changes with only space between them are
+    one. No two spans in a row are of one kind, and none is empty. By Ratcliff and Obershelp's longest common blocks
+    (difflib), quadratic in the words.
+    """
+    words, others = _TOKENS.findall(before), _TOKENS.findall(after)
+    blocks = SequenceMatcher(str.isspace, words, others, autojunk=False).get_opcodes()
+    pieces = [("".join(words[a:b]), "".join(others[c:d])) for _, a, b, c, d in blocks]
+    return [span for deleted, inserted in _joined(pieces) for span in _spans(deleted, inserted)]
+
+
+def mostly_changed(spans: Sequence[Span]) -> bool:
+    """Whether more than half of both texts' words are not shared: then both are easier to read than the marks."""
+    count = {"same": 0, "deleted": 0, "inserted": 0}
+    for span in spans:
+        count[span.kind] += len(re.findall(r"\w+", span.text))
+    return count["deleted"] + count["inserted"] > 2 * count["same"]
+
+
+def visible(text: str) -> str:
+    """Text with what cannot be seen made so: controls and marks that turn the writing direction read as [U+202E].
+
+    Such characters can hide an edit, or show words in another order than the classifier reads them.
+    """
+    return "".join(f"[U+{ord(c):04X}]" if _hides(c) else c for c in text)
+
+
+def _hides(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in _JOINERS and char not in "\n\t"
+
+
+def _joined(pieces: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Runs of changes; space that two changes have between them belongs to both."""
+    pending = ("", "")
+    held = ""
+    for before, after in pieces:
+        if before != after:
+            pending = (pending[0] + held + before, pending[1] + held + after)
+            held = ""
+        elif pending != ("", "") and not held and before.isspace():
+            held = before
+        else:
+            yield pending
+            yield held + before, held + after
+            pending, held = ("", ""), ""
+    yield pending
+    yield held, held
+
+
+def _spans(deleted: str, inserted: str) -> Iterator[Span]:
+    if deleted == inserted:
+        yield from [Span("same", deleted)] if deleted else []
+        return
+    if deleted:
+        yield Span("deleted", deleted)
+    if inserted:
+        yield Span("inserted", inserted)
