@@ -16,6 +16,7 @@ from engine.evaluation.report_data import AttackSpending, StrongCandidate
 from engine.evaluation.yields import Attacked, Yield, attack_yield
 from engine.generation.rejection import logit_cutoff
 from webapi.models import Attack, AttackCandidate, AttackState, Label
+from webapi.models.attacks import CHOOSE_SEEDS
 
 STRONGEST = 10
 TITLES = {
@@ -48,7 +49,7 @@ def attack_progress(row: Attack) -> AttackProgress:
     """Seeds done of all. While seeds are being chosen there is nothing to count yet."""
     if row.state == AttackState.SUCCEEDED:
         return AttackProgress(row.seeds, row.seeds)
-    done = row.jobs.exclude(kind="choose_seeds").aggregate(done=Sum("done", default=0))["done"]
+    done = row.jobs.exclude(kind=CHOOSE_SEEDS).aggregate(done=Sum("done", default=0))["done"]
     return AttackProgress(min(done, row.seeds), row.seeds)
 
 

@@ -6,7 +6,8 @@ from django.db import transaction
 
 from webapi.errors import DomainError, FieldError
 from webapi.models import Attack, AttackRole, Classifier, Snippet, User
-from workers.attack_alone import CHOOSE, LoneAttack, cancel_jobs
+from webapi.models.attacks import CHOOSE_SEEDS
+from workers.attack_alone import LoneAttack, cancel_jobs
 from workers.jobs import chunked, enqueue
 
 
@@ -44,7 +45,7 @@ def attack_create(
             wanted=settings.seeds.model_dump(mode="json"),
             created_by=created_by,
         )
-        enqueue(CHOOSE, {}, attack=attack.pk, queue="scoring", created_by=created_by)
+        enqueue(CHOOSE_SEEDS, {}, attack=attack.pk, queue="scoring", created_by=created_by)
     return attack
 
 
