@@ -148,6 +148,27 @@ def test_a_classifier_without_a_threshold_or_of_another_policy_is_no_target(
     assert Attack.objects.count() == 0
 
 
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "HOME"])
+def test_the_servers_own_variables_are_not_sent_as_keys(
+    rita: User, api: Api, classifier: Classifier, name: str, settings: Any
+) -> None:
+    config = {"paraphraser": {"name": "openai", "config": {"model": "m", "key_variable": name}}}
+    asked = {"classifier": str(classifier.pk), "name": "paraphrase", "config": config}
+    refused = api(rita).post("/api/v1/attacks", asked, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_input")
+    assert refused.json()["detail"].startswith("config.paraphraser.config.key_variable: only variables whose names end")
+    corpus = Corpus.objects.create(name="c", path="/nowhere")
+    body = {"policy": "harm", "corpus": corpus.name, "labeling": {"adapter": "pull"}}
+    for part in ({"attacks": [{"config": config}]}, {"held_out": config}, {"generator": config["paraphraser"]}):
+        refused = api(rita).post("/api/v1/rounds", {**body, **part}, format="json")
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_input"), part
+    batch = {"policy": "harm", "name": "b", "snippets": [], "adapter": "surge", "config": {"key_variable": name}}
+    assert api(rita).post("/api/v1/batches", batch, format="json").json()["code"] == "bad_input"
+    assert Attack.objects.count() == Round.objects.count() == Batch.objects.count() == 0
+    settings.KEY_VARIABLES = [name]
+    assert api(rita).post("/api/v1/attacks", asked, format="json").status_code == 202
+
+
 def test_an_attack_is_cancelled_once_and_one_of_a_round_with_its_round(
     rita: User, vera: User, alice: User, api: Api, classifier: Classifier
 ) -> None:
