@@ -51,6 +51,7 @@ class AttackForm(forms.Form):
     """What is attacked, how, from which seeds, within which budget. Numbers are checked as the API checks them."""
 
     classifier = forms.ModelChoiceField(
+        label="Classifier",
         queryset=Classifier.objects.exclude(threshold=None).select_related("policy").order_by("-pk"),
         empty_label=None,
         error_messages={
@@ -59,33 +60,37 @@ class AttackForm(forms.Form):
         },
     )
     name = forms.ChoiceField(
+        label="Attack",
         choices=[(name, TITLES.get(name, name)) for name in ATTACKS],
         error_messages={"required": "Choose an attack.", "invalid_choice": "There is no attack “%(value)s”."},
     )
     recipe = forms.ChoiceField(
+        label="Recipe of the rewrite search",
         required=False,
         choices=[("", "as it comes (beam)"), *((name, RECIPE_WORDS.get(name, name)) for name in RECIPES)],
         error_messages={"invalid_choice": f"unknown recipe; known: {', '.join(sorted(RECIPES))}"},
     )
-    title = forms.CharField(required=False)
-    limit = forms.CharField(required=False)
+    title = forms.CharField(label="Title", required=False)
+    limit = forms.CharField(label="Seeds", required=False)
     split = forms.ChoiceField(
+        label="Of the split",
         required=False,
         choices=[*((value, str(words)) for value, words in SplitName.choices), (EVERY_SPLIT, "Every split")],
         error_messages={"invalid_choice": "must be train, validation, test or every split"},
     )
-    queries = forms.CharField(required=False)
-    seconds = forms.CharField(required=False)
-    tokens = forms.CharField(required=False)
-    money = forms.CharField(required=False)
+    queries = forms.CharField(label="Queries, at most", required=False)
+    seconds = forms.CharField(label="Seconds, at most", required=False)
+    tokens = forms.CharField(label="Tokens, at most", required=False)
+    money = forms.CharField(label="US dollars, at most", required=False)
     second_opinion = forms.ModelChoiceField(
+        label="Second opinion",
         required=False,
         queryset=Classifier.objects.exclude(threshold=None).order_by("-pk"),
         empty_label="none",
         error_messages={"invalid_choice": "There is no such calibrated classifier."},
     )
-    seed = forms.CharField(required=False)
-    config = forms.CharField(required=False)
+    seed = forms.CharField(label="Random seed", required=False)
+    config = forms.CharField(label="The attack's own settings, as JSON", required=False)
 
     settings: LoneAttack
 

@@ -21,8 +21,11 @@ from webapi.services.batches import MAX_NAMED, BatchOrder, batch_create
 class BatchForm(forms.Form):
     """What the batch is called, how many finds it holds and how many annotators each gets."""
 
-    name = forms.CharField(max_length=100, error_messages={"required": "Say what the batch is called."})
+    name = forms.CharField(
+        label="Name of the batch", max_length=100, error_messages={"required": "Say what the batch is called."}
+    )
     limit = forms.IntegerField(
+        label="Candidates, at most",
         min_value=1,
         max_value=MAX_NAMED,
         error_messages={
@@ -33,6 +36,7 @@ class BatchForm(forms.Form):
         },
     )
     overlap = forms.IntegerField(
+        label="Annotators for each",
         min_value=1,
         max_value=25,
         error_messages={

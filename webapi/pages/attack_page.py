@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
@@ -74,9 +74,9 @@ def attack(request: PageRequest, key: UUID) -> HttpResponse:
         "headline": now["headline"] or outcome(row, found),
         "title": attack_title(row),
         "found": found,
-        "found_words": found_words(row, found),
+        "found_words": "" if row.state == AttackState.SUCCEEDED and not found.labelled else found_words(row, found),
         "yields": yields_in_words(found),
-        "stops": stops_in_words(row.result.get("stops", {})),
+        "stops": stops_in_words(_stops(row)),
         "spending": spending_of(row),
         "settings": list(rows_of(row.config)),
         "budget": list(row.budget.items()),
@@ -157,6 +157,10 @@ def _pager(found: list[AttackCandidate], *, stronger: bool, weaker: bool) -> Pag
 
 def _found(key: UUID) -> Attack:
     return get_object_or_404(attacks_listed().select_related("second_opinion", "created_by"), pk=key)
+
+
+def _stops(row: Attack) -> dict[str, int]:
+    return dict(row.started_from.order_by().values_list("stop").annotate(n=Count("pk")))
 
 
 def _is_alone_and_live(row: Attack) -> bool:

@@ -33,7 +33,7 @@ STOPS: Mapping[str, str] = {
 SHARES = frozenset({"seeds_broken", "per_candidate"})
 YIELDS: Mapping[str, tuple[str, str]] = {
     "seeds_broken": ("Seeds broken", "Of the seeds known: with a candidate labelled a failure, or accepted unedited"),
-    "per_candidate": ("Failures, labelled", "Failures among the candidates that are labelled"),
+    "per_candidate": ("Failures among labelled", "Failures among the candidates that are labelled"),
     "per_1000_queries": ("Per 1,000 queries", "Failures per 1,000 texts that the classifier scored"),
     "per_minute": ("Per labeler minute", "Failures per minute of labelling"),
 }
@@ -116,13 +116,21 @@ def _in_words(name: str, found: Yield) -> YieldWords:
     if found.candidates and not found.labelled:
         return YieldWords(name, title, meaning, "nothing labelled yet", "", note, None)
     if rate is None or rate.estimate is None:
-        return YieldWords(name, title, meaning, "no data", "", note, None)
+        return YieldWords(name, title, meaning, _why_none(name, found), "", note, None)
     plain = rate.as_dict()
     if name in SHARES:
         words = rate_words({**plain})
         detail = f"{words.interval}; {words.counted}" if words.interval else words.counted
         return YieldWords(name, title, meaning, words.estimate, detail, note, rate)
     return YieldWords(name, title, meaning, per_unit(plain), finds(plain), note, rate)
+
+
+def _why_none(name: str, found: Yield) -> str:
+    if name == "per_1000_queries":
+        return "no queries"
+    if name == "seeds_broken":
+        return "no seed done"
+    return "time not measured" if found.candidates else "no candidates"
 
 
 def _note(found: Yield) -> str:
@@ -137,12 +145,12 @@ def _note(found: Yield) -> str:
 def _came_to(title: str, target: str, found: Yield) -> str:
     unedited = ""
     if found.accepted_unedited:
-        unedited = f"; {target} accepts {found.accepted_unedited:,} of its {_count(found.seeds, 'seed')} unedited"
+        unedited = f", which accepts {found.accepted_unedited:,} of the {_count(found.seeds, 'seed')} unedited"
     if not found.candidates:
         return f"{title} found nothing against {target}{unedited}."
     if not found.labelled:
         some = _count(found.candidates, "candidate")
-        return f"{title} found {some} against {target}, none labelled yet{unedited}."
+        return f"{title} found {some} against {target}{unedited}; none is labelled yet."
     words = rate_words({**found.seeds_broken.as_dict()})
     if not found.seeds_broken.failures:
         return f"{title} broke none of {_count(found.seeds_broken.n, 'seed')} of {target}: {words.estimate}."

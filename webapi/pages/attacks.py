@@ -71,12 +71,12 @@ def attacks(request: PageRequest) -> HttpResponse:
     matching = attacks_listed().filter(**_conditions(query))
     found = page_of(matching, query, size=PAGE_SIZE)
     parts = simulated_parts(found.rows)
-    rows = [_row(one, parts) for one in found.rows]
     about = _about(query)
     sort = query.get("sort", "") if about else ""
+    rows = _sorted([_row(one, parts) for one in found.rows], sort)
     states = _states(matching)
     context = {
-        "rows": _sorted(rows, sort),
+        "rows": rows,
         "columns": {one.name: one for one in _columns(query, sort if about else None)},
         "compared": about is not None and bool(rows),
         "pager": found.pager,
@@ -85,7 +85,7 @@ def attacks(request: PageRequest) -> HttpResponse:
         "moving": any(row.attack.state in UNFINISHED for row in rows),
         "filters": _filters(query),
         "filtered": any(name in query for name in (*BY_KEY, *BY_WORD)),
-        "chart": _chart(_sorted(rows, sort), sort),
+        "chart": _chart(rows, sort, about),
         "with_money": any(row.spending for row in rows),
         "simulated": sum(row.simulated for row in rows),
         "same": urlencode({name: query[name] for name in (*BY_KEY, *BY_WORD) if name in query}),
@@ -170,13 +170,21 @@ def _columns(query: Mapping[str, str], sort: str | None) -> list[Column]:
     return found
 
 
-def _chart(rows: Sequence[AttackRow], sort: str) -> dict[str, Any]:
+def _label(row: AttackRow, about: Classifier | Round | None) -> str:
+    """What tells it from the others in the chart."""
+    purpose = ", training" if row.attack.role == AttackRole.TRAINING else ""
+    if isinstance(about, Classifier):
+        return f"{row.title}{purpose}"
+    return f"{row.title}, {row.attack.classifier.condition}{purpose}"
+
+
+def _chart(rows: Sequence[AttackRow], sort: str, about: Classifier | Round | None) -> dict[str, Any]:
     """The yield that the table is sorted by, else the seeds broken, with its intervals."""
     name = sort.removeprefix("-") if sort.removeprefix("-") in YIELDS else "seeds_broken"
     said = [(row, next(one for one in row.yields if one.name == name)) for row in rows]
     drawn = [
         {
-            "label": f"{row.title}, {row.attack.classifier.name}",
+            "label": _label(row, about),
             "url": reverse("attack", args=[row.attack.pk]),
             **rate_data(one),
         }
@@ -206,13 +214,15 @@ def _headline(states: Mapping[str, int], about: Classifier | Round | None) -> st
         AttackState.FAILED: "stopped by an error",
         AttackState.CANCELLED: "cancelled",
     }
+    total_words = f"{total:,} attack{'' if total == 1 else 's'}"
     where = "" if about is None else f" {'on' if isinstance(about, Classifier) else 'of'} {about.name}"
     if not total:
         return f"No attack{where} has run yet."
-    lead = f"{total:,} attack{'' if total == 1 else 's'}{where}: " if where else ""
     parts = [f"{moving:,} under way"] if moving else []
     parts += [f"{states[state]:,} {words}" for state, words in ended.items() if states.get(state)]
-    return f"{lead}{', '.join(parts)}." if lead else f"Attacks: {', '.join(parts)}."
+    if len(parts) == 1:
+        return f"{total_words}{where}, {'all ' if total > 1 else ''}{parts[0].partition(' ')[2]}."
+    return f"{total_words}{where}: {', '.join(parts)}."
 
 
 def _filters(query: Mapping[str, str]) -> list[Filter]:

@@ -110,7 +110,7 @@ function intervals({ rows, axis: unit, counted, mark, percent }, ink, element) {
       margin: { l: 8, r: 8, t: 8, b: 48 },
       // Flush right and not in the middle of the plot, where names leave it too little room on a phone.
       annotations: [{ text: unit, showarrow: false, xref: "paper", x: 1, xanchor: "right", yref: "paper", y: 0, yanchor: "top", yshift: -24, font: { color: ink.soft, size: 13 } }],
-      xaxis: axis(ink, { nticks: 6, ...(rows.some((row) => row.limit !== undefined) && { rangemode: "tozero" }), ...(percent && { tickformat: ",.0%" }) }),
+      xaxis: axis(ink, { nticks: element.clientWidth < 480 ? 3 : 6, tickangle: 0, ...(rows.some((row) => row.limit !== undefined) && { rangemode: "tozero" }), ...(percent && { tickformat: ",.0%" }) }),
       yaxis: axis(ink, { range: [rows.length - 0.5, -0.5], tickvals: places, ticktext: names, zeroline: false, showgrid: false, tickfont: { color: ink.ink }, ticksuffix: "  " }),
       ...(mark !== undefined && {
         shapes: [{ type: "line", x0: mark, x1: mark, yref: "paper", y0: 0, y1: 1, line: { color: ink.warn, width: 1.5, dash: "dot" } }],
