@@ -1,12 +1,12 @@
 """Is an attack as fast as its models, or does Python hold them up?
 
 Many seeds are attacked side by side. Peer: the same classifier, gradients and encoder asked plainly, in the same
-process and on the same texts, each kind in one call: `logits` of all texts that the attack scored, gradients of all that it
-differentiated, embeddings of all that it compared. `ratio` is their processor time together by the attack's: 1 means
-that searching costs nothing and that batches are as full as they can be. The rate at which texts are scored inside the
-attack stands beside the plain rate of `logits`; it cannot reach that, as the attack asks the other two models in
-between. One process of one thread; seeds are injuries of the story world that a victim trained in the run rejects.
-Small batches, as few searches side by side make them, cost most: several widths are shown.
+process and on the same texts, each kind in one call: `logits` of all texts that the attack scored, gradients of all
+that it differentiated, embeddings of all that it compared. `ratio` is their processor time together by the attack's: 1
+means that searching costs nothing and that batches are as full as they can be. The rate at which texts are scored
+inside the attack stands beside the plain rate of `logits`; it cannot reach that, as the attack asks the other two
+models in between. One process of one thread; seeds are injuries of the story world that a victim trained in the run
+rejects. Small batches, as few searches side by side make them, cost most: several widths are shown.
 """
 
 from __future__ import annotations

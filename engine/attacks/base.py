@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.classifiers.base import Classifier
+from engine.errors import BudgetSpent
 from engine.policies import Policy
 from engine.progress import Progress, silent
 from engine.snippets import Snippet
@@ -176,6 +177,11 @@ class Meter:
             return "query_budget"
         late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
         return "time_budget" if late else None
+
+
+def stop_of(spent: BudgetSpent) -> Stop:
+    """How a seed ends that a budget for requests ended."""
+    return "token_budget" if spent.what == "tokens" else "money_budget"
 
 
 def with_similarity(candidates: Sequence[Candidate], seeds: Sequence[Snippet], target: Target) -> list[Candidate]:

@@ -90,7 +90,7 @@ def threshold_of(engine: SubstitutionEngine) -> float:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_what_is_found_is_accepted_valid_and_within_the_limits(tmp_path: Path, recipe: str) -> None:
-    outcome = attack(tmp_path, recipe, config={"constraints": {"valid": True, "edited_share": 0.5, "similarity": 0.8}})
+    outcome = attack(tmp_path, recipe, config={"constraints": {"edited_share": 0.5, "similarity": 0.8}})
     engine = engine_in(tmp_path)
     cutoff = np.log(threshold_of(engine) / (1 - threshold_of(engine)))
     assert outcome.candidates, "else nothing is tested"
@@ -253,7 +253,7 @@ def test_what_no_edit_can_move_is_searched_and_left(tmp_path: Path) -> None:
         (
             "beam",
             {"constraints": {"pos": True}},
-            "constraints.pos: there is no such field; known: edited_share, fluency, keeps_words, similarity, valid",
+            "constraints.pos: there is no such field; known: edited_share, fluency, keeps_words, similarity",
         ),
         ("beam", {"constraints": {"similarity": 2}}, "constraints.similarity: must be at most 1"),
         ("beam", {"constraints": {"fluency": {"most_drop": 1}}}, "constraints.fluency.model: is required"),

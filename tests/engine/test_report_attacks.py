@@ -200,6 +200,24 @@ def test_what_changed_altogether_stands_beside_its_seed(report):
     assert f"{PROMPT} Seed {SEED_TEXT} Candidate {completion} labelled Yes" in words(section(same))
 
 
+def test_a_prompt_changed_altogether_is_enough_to_stand_beside(report):
+    other = copy.deepcopy(report)
+    prompt = WRITTEN["paraphrase"][0]
+    other["attacks"][1]["runs"][1]["strongest"][0]["prompt"] = prompt
+    completion = WRITTEN["substitution"][1]
+    assert f"Seed {PROMPT} {SEED_TEXT} Candidate {prompt} {completion} labelled Yes" in words(section(other))
+
+
+def test_the_last_classifier_comes_first_and_shows_two(report):
+    page = section(report)
+    part = page[page.index("Token substitution <") : page.index("Rewrite search <")]
+    titles = re.findall(r"<h4>(Strongest against \w+)", part)
+    assert titles == ["Strongest against retrained", "Strongest against baseline"]
+    assert part.split("<h4>")[1].split("<details>")[0].count("<blockquote>") == 2
+    assert part.split("<h4>")[2].split("<details>")[0].count("<blockquote>") == 0
+    assert "8 more candidates" in words(part)
+
+
 def test_ten_are_listed_in_the_order_given(report):
     page = section(report)
     scores = re.findall(r"baseline (0\.0\d+)", words(page[page.index("Token substitution <") :]))

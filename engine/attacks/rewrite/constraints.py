@@ -13,12 +13,7 @@ from engine.attacks.rewrite.fluency import FluencySettings, drop
 from engine.attacks.substitution.words import words
 from engine.policies import Policy
 from engine.policies.word_rules import fits_any
-from engine.snippets import Snippet, refusals
-
-
-def valid(policy: Policy, value: bool) -> Check:
-    """Valid by the policy's rules. (Tokens are counted where rewritings are kept.)"""
-    return lambda _, state: not (value and refusals(state.snippet, policy.snippet_rules))
+from engine.snippets import Snippet
 
 
 def edited_share(policy: Policy, value: float) -> Check:
@@ -67,11 +62,12 @@ def fluency(policy: Policy, value: FluencySettings) -> Constraint:
 
 
 CHECKS: dict[str, Callable[[Policy, Any], Check]] = {
-    "valid": valid,
     "edited_share": edited_share,
     "keeps_words": keeps_words,
 }
-"""Name -> factory of policy and value. They cost nothing, so every proposal is checked before it is scored."""
+"""Name -> factory of policy and value. They cost nothing, so every proposal is checked before it is scored. That it is
+valid by the policy is no choice: the search sees to it.
+"""
 CONSTRAINTS: dict[str, Callable[[Policy, Any], Constraint]] = {"fluency": fluency, "similarity": similarity}
 """Name -> factory of policy and value. They ask a model of the completion, before the classifier is asked.
 

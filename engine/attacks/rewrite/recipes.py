@@ -19,7 +19,6 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    valid: bool | None = None
     edited_share: float | None = Field(None, ge=0, le=1)
     keeps_words: bool | None = None
     similarity: float | None = Field(None, ge=-1, le=1)
@@ -34,7 +33,7 @@ class Recipe(BaseModel):
 
     search: str = "beam"
     moves: tuple[str, ...] = Field(("clause", "replace", "insert", "delete"), min_length=1)
-    constraints: Limits = Limits(valid=True, edited_share=0.3, keeps_words=True, similarity=0.8)
+    constraints: Limits = Limits(edited_share=0.3, keeps_words=True, similarity=0.8)
     candidates: int = Field(24, ge=1)
     """Words a place."""
     tried: int = Field(24, ge=1)
@@ -67,7 +66,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "beam": {},
     "best_first": {"search": "best_first"},
     "substitution": {"width": 1, "moves": ["replace"]},
-    "filler": {"moves": ["filler"], "max_edits": 2, "constraints": {"valid": True, "similarity": 0.7}},
+    "filler": {"moves": ["filler"], "max_edits": 2, "constraints": {"similarity": 0.7}},
 }
 """Name -> what is not as in `Recipe`'s defaults."""
 
