@@ -523,10 +523,13 @@ def test_what_is_left_empty_is_as_the_api_has_it(reader: Client, classifier: Cla
         ({"name": "rewrite", "recipe": "stew"}, "recipe", "unknown recipe; known: beam, best_first, filler, greedy"),
         ({"config": "{"}, "config", "not JSON: Expecting property name enclosed in double quotes at character 2"),
         ({"config": "[" * 100_000}, "config", "not JSON: nested too deeply"),
+        ({"config": "[" * 900 + "]" * 900}, "config", ""),
         ({"config": '{"tried": NaN}'}, "config", "not JSON: NaN is none of its numbers"),
         ({"config": "[1]"}, "config", "must be a table of fields"),
         ({"config": '{"tried": 0}'}, "config", "config of attack substitution: tried: must be at least 1"),
         ({"config": '{"recipe": "stew"}'}, "config", "unknown recipe &#x27;stew&#x27;; known: beam"),
+        ({"config": r'{"words": {"name": "\u0000"}}'}, "config", "contains a null character"),
+        ({"config": r'{"words": {"\ud800": 1}}'}, "config", "half of a surrogate pair"),
         ({"config": '{"cook": 1}'}, "config", "cook: there is no such field; known: at_once"),
     ],
 )
@@ -551,6 +554,24 @@ def test_what_the_service_refuses_is_said_beside_the_field(reader: Client, class
     listed = re.search(r'id="e-second_opinion">(.*?)</ul>', page.content.decode()).group(1)
     assert listed == "<li>is of another policy than the classifier</li>"
     assert Attack.objects.count() == 0
+
+
+def test_the_servers_own_secrets_are_not_named_as_keys(reader: Client, classifier: Classifier) -> None:
+    endpoint = {"name": "openai", "config": {"model": "m", "key_variable": "DATABASE_URL"}}
+    asked = {"name": "paraphrase", "classifier": classifier.pk, "config": json.dumps({"paraphraser": endpoint})}
+    page = reader.post(f"{AT}new/", asked)
+    assert page.status_code == 400
+    assert "config.paraphraser.config.key_variable: only variables whose names end in" in text_of(page)
+    assert Attack.objects.count() == 0
+
+
+def test_numbers_that_are_too_large_to_be_meant_are_shown_all_the_same(reader: Client, classifier: Classifier) -> None:
+    many = "1" + "0" * 400
+    sent = reader.post(
+        f"{AT}new/", {**ASKED, "classifier": classifier.pk, "queries": many, "config": f'{{"wanted": {many}}}'}
+    )
+    page = text_of(reader.get(sent.url))
+    assert page.count(f"{int(many):,}") == 2
 
 
 def test_without_a_calibrated_classifier_there_is_nothing_to_launch(reader: Client, policy: Policy) -> None:

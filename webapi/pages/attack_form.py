@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from django import forms
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from engine.attacks import ATTACKS
 from engine.attacks.rewrite.recipes import RECIPES
+from engine.errors import BadInput
 from webapi.api.problems import problem_of
 from webapi.errors import DomainError, FieldError
 from webapi.models import Classifier, SplitName
@@ -150,6 +151,8 @@ def new(request: PageRequest) -> HttpResponse:
             )
             messages.success(request, "Launched. Its seeds are being chosen; this page moves by itself.")
             return redirect("attack", row.pk)
+        except BadInput as error:
+            form.add_error("config", str(error))
         except DomainError as error:
             if error.errors:
                 form.blame(error.errors)
@@ -172,12 +175,30 @@ def _settings(text: str) -> Any:
     if not text.strip():
         return {}
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
+        storable = all(map(_storable, _texts(value)))
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise ValueError("not JSON: nested too deeply") from error
+    if not storable:
+        raise ValueError("contains a null character or half of a surrogate pair")
+    return value
 
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"not JSON: {name} is none of its numbers")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str):
+        yield value
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and text.encode("utf-8", "replace").decode() == text

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from engine.evaluation.marking import Span, beside, visible
 from webapi.errors import DomainError
 from webapi.models import Attack, AttackCandidate, AttackState, SplitName
-from webapi.models.attacks import UNFINISHED
+from webapi.models.attacks import CHOOSE_SEEDS, UNFINISHED
 from webapi.pages.access import PageRequest, is_open_to, page, require
 from webapi.pages.attack_words import found_words, outcome, stops_in_words, under_way, yields_in_words
 from webapi.pages.figures import rows_of
@@ -182,7 +182,7 @@ def _choosing(row: Attack) -> AttackProgress | None:
     """Failures scored to choose seeds from; None once they are chosen."""
     if row.state != AttackState.PENDING:
         return None
-    counts = row.jobs.filter(kind="choose_seeds").values_list("done", "total").first()
+    counts = row.jobs.filter(kind=CHOOSE_SEEDS).values_list("done", "total").first()
     return AttackProgress(*counts) if counts else None
 
 
