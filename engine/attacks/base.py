@@ -43,11 +43,11 @@ class Budget(BaseModel):
 
     queries: int | None = Field(None, ge=0)
     """Texts that the classifier scores or is asked the gradient of; never exceeded."""
-    seconds: float | None = Field(None, ge=0)
+    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Wall time; what is under way ends."""
     tokens: int | None = Field(None, ge=0)
     """Of requests to an endpoint, prompts and answers; the ledger that the attack was made with keeps to it."""
-    money: float | None = Field(None, ge=0)
+    money: float | None = Field(None, ge=0, allow_inf_nan=False)
     """US dollars for requests to an endpoint, by the prices in `engine/endpoints/prices.toml` or the settings; kept by
     the same ledger."""
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
+from engine.snippets import Snippet
+
 Kind = Literal["same", "deleted", "inserted"]
 _TOKENS = re.compile(r"\s+|\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*|[^\w\s]")
 _MOST_PAIRS = 20_000
@@ -22,6 +24,22 @@ class Span(NamedTuple):
 
     kind: Kind
     text: str
+
+
+class Beside(NamedTuple):
+    """A find and its seed as they are shown: changes marked, or side by side where more is changed than not."""
+
+    prompt: list[Span]
+    completion: list[Span]
+    apart: bool
+    same_prompt: bool
+
+
+def beside(seed: Snippet, find: Snippet) -> Beside:
+    """What changed from a seed to what was found of it."""
+    prompt, completion = marked(seed.prompt, find.prompt), marked(seed.completion, find.completion)
+    apart = mostly_changed(prompt) or mostly_changed(completion)
+    return Beside(prompt, completion, apart, seed.prompt == find.prompt)
 
 
 def marked(before: str, after: str) -> list[Span]:

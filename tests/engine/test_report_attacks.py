@@ -144,6 +144,7 @@ def test_rates_per_unit_of_exposure():
     assert (per_unit(garwood(0, 6).as_dict()), finds(garwood(0, 6).as_dict())) == ("below 0.61", "0 finds")
     assert (per_unit(garwood(1, 0.5).as_dict()), finds(garwood(1, 0.5).as_dict())) == ("2.0", "1 find; 0.051 to 11")
     assert per_unit(garwood(1200, 1).as_dict()) == "1,200"
+    assert finds({**garwood(1, 0.5).as_dict(), "low": 9.4e-46}) == "1 find; 0 to 11"
 
 
 def test_the_section_has_the_figures(report):
