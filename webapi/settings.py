@@ -110,6 +110,8 @@ WEBHOOKS_TO_PRIVATE = env_bool("WEBHOOKS_TO_PRIVATE", False)
 """Whether webhooks may go to addresses of this network where other people's rounds run too."""
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 """Where the world reaches this server: vendors call back there. Empty: they are polled."""
+KEY_VARIABLES = env_list("KEY_VARIABLES", "")
+"""Variables, besides those that end in `_API_KEY` or `_SECRET`, that rounds and batches may name as keys."""
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 10_000_000)
 MAX_STORY_BYTES = env_int("MAX_STORY_BYTES", 50_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
@@ -245,6 +247,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SORT_OPERATION_PARAMETERS": False,
     "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "webapi.models.Role",
+        "AttackRoleEnum": "webapi.models.AttackRole",
+        "AttackStateEnum": "webapi.models.AttackState",
         "RoundStateEnum": "webapi.models.RoundState",
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",

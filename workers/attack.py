@@ -17,6 +17,7 @@ from engine.generation.rejection import logit_cutoff
 from engine.progress import silent
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Attack, AttackCandidate, AttackRole, AttackSeed, Classifier, Pool, Snippet, Source
+from webapi.models.attacks import CHOOSE_SEEDS
 from workers.generate import add_members, add_snippets
 from workers.jobs import JobRun
 from workers.results import account_of, spent, total
@@ -100,7 +101,9 @@ def target_of(row: Attack) -> Target:
 
 def totals_of(row: Attack) -> dict[str, Any]:
     """The attack's totals, over the shards that have ended."""
-    return total(row.jobs.exclude(result={}).order_by("shard").values_list("result", flat=True))
+    return total(
+        row.jobs.exclude(kind=CHOOSE_SEEDS).exclude(result={}).order_by("shard").values_list("result", flat=True)
+    )
 
 
 def _write_seeds(row: Attack, seeds: Sequence[Snippet], outcome: Outcome) -> None:

@@ -12,14 +12,12 @@ from pydantic import Field, model_validator
 
 from engine.errors import BadInput
 from webapi.models import Attack, Job, JobState, Snippet, Source, SplitName
+from webapi.models.attacks import ATTACK_SHARD
 from webapi.models.base import locked
 from workers.attack import nearest_first, shards, totals_of
 from workers.jobs import JobRun, enqueue
 from workers.round_settings import AttackSettings, Part
 from workers.scoring import load_classifier, score_snippets
-
-CHOOSE, SHARD_JOB = "choose_seeds", "attack_shard"
-"""Kinds of job."""
 
 
 class SeedsWanted(Part):
@@ -63,7 +61,7 @@ def choose_seeds(run: JobRun) -> dict[str, Any]:
     with transaction.atomic():
         if row.start(len(seeds)):
             for shard, args in shards(row, seeds).items():
-                enqueue(SHARD_JOB, args, attack=row.pk, shard=shard, queue="generation", created_by=row.created_by)
+                enqueue(ATTACK_SHARD, args, attack=row.pk, shard=shard, queue="generation", created_by=row.created_by)
     return {"scored": len(ids), "seeds": len(seeds)}
 
 
@@ -76,7 +74,7 @@ def job_ended(job: Job) -> None:
     row = locked(Attack.objects.filter(pk=job.attack_id)).get()  # of two that end at once, one sees the other
     if job.state == JobState.FAILED and row.fail(job.error):
         cancel_jobs(row)
-    elif job.kind == SHARD_JOB and not row.jobs.filter(kind=SHARD_JOB).exclude(state=JobState.SUCCEEDED).exists():
+    elif job.kind == ATTACK_SHARD and not row.jobs.filter(kind=ATTACK_SHARD).exclude(state=JobState.SUCCEEDED).exists():
         row.succeed(totals_of(row))
 
 

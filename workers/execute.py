@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
+from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
 from workers import (
     aggregate,
     attack,
@@ -43,8 +44,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "import_judgements": import_judgements.import_judgements,
     "export_rows": transfer.export_rows,
     "draw_audits": audits.draw_audits,
-    attack_alone.CHOOSE: attack_alone.choose_seeds,
-    attack_alone.SHARD_JOB: attack.attack_shard,
+    CHOOSE_SEEDS: attack_alone.choose_seeds,
+    ATTACK_SHARD: attack.attack_shard,
     "deliver_webhook": webhooks.deliver_webhook,
 }
 
@@ -52,8 +53,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
 AFTER: dict[str, Callable[[Job], None]] = {
     "export_rows": transfer.export_ended,
     "deliver_webhook": webhooks.delivery_ended,
-    attack_alone.CHOOSE: attack_alone.job_ended,
-    attack_alone.SHARD_JOB: attack_alone.job_ended,
+    CHOOSE_SEEDS: attack_alone.job_ended,
+    ATTACK_SHARD: attack_alone.job_ended,
 }
 """What follows the end of a job, by kind, in the transaction that ends it."""
 

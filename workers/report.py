@@ -26,6 +26,7 @@ from engine.evaluation.report_data import (
     TrainingCount,
 )
 from webapi.models import Batch, Classifier, Label, Pool, Round
+from webapi.selectors.round_progress import finds_word
 from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
 from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order
@@ -119,7 +120,7 @@ def _funnel(round_: Round) -> list[FunnelStep]:
     steps = {
         "Completions written": Q(pool__in=[Pool.INITIAL, Pool.CANDIDATE, Pool.TEST, Pool.SEED]),
         "Labelled first": Q(pool__in=[Pool.INITIAL, Pool.TEST, Pool.SEED], snippet__consensus__isnull=False),
-        "Paraphrases the baseline accepts": Q(pool=Pool.ATTACK),
+        f"{finds_word(round_).capitalize()} the baseline accepts": Q(pool=Pool.ATTACK),
         "Selected for labels": Q(selected=True),
         f"Labelled {failure}": Q(selected=True, snippet__consensus__choice=failure),
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.classifiers.base import Classifier
+from engine.errors import BudgetSpent
 from engine.policies import Policy
 from engine.progress import Progress, silent
 from engine.snippets import Snippet
@@ -42,11 +43,11 @@ class Budget(BaseModel):
 
     queries: int | None = Field(None, ge=0)
     """Texts that the classifier scores or is asked the gradient of; never exceeded."""
-    seconds: float | None = Field(None, ge=0)
+    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Wall time; what is under way ends."""
     tokens: int | None = Field(None, ge=0)
     """Of requests to an endpoint, prompts and answers; the ledger that the attack was made with keeps to it."""
-    money: float | None = Field(None, ge=0)
+    money: float | None = Field(None, ge=0, allow_inf_nan=False)
     """US dollars for requests to an endpoint, by the prices in `engine/endpoints/prices.toml` or the settings; kept by
     the same ledger."""
 
@@ -176,6 +177,11 @@ class Meter:
             return "query_budget"
         late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
         return "time_budget" if late else None
+
+
+def stop_of(spent: BudgetSpent) -> Stop:
+    """How a seed ends that a budget for requests ended."""
+    return "token_budget" if spent.what == "tokens" else "money_budget"
 
 
 def with_similarity(candidates: Sequence[Candidate], seeds: Sequence[Snippet], target: Target) -> list[Candidate]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import betaincinv
 
 from engine import embeddings
-from engine.attacks.base import Budget, Candidate, Meter, Outcome, SeedOutcome, Stop, Target, with_similarity
+from engine.attacks.base import Budget, Candidate, Meter, Outcome, SeedOutcome, Stop, Target, stop_of, with_similarity
 from engine.attacks.novelty import Novelty
 from engine.attacks.paraphrasers.base import Ask, Paraphraser, draw_many
 from engine.config import Named
@@ -166,7 +166,7 @@ class _Run:
     def spent(self) -> Stop | None:
         """Which budget is used up."""
         if self._unpaid is not None:
-            return "token_budget" if self._unpaid.what == "tokens" else "money_budget"
+            return stop_of(self._unpaid)
         return self._meter.spent()
 
     def draw(self, active: Sequence[_Seed], progress: Progress) -> list[tuple[_Seed, Snippet]]:

@@ -61,7 +61,9 @@ def finds(rate: RateDict | None) -> str:
 
 
 def _digits(value: float) -> str:
-    """Two significant digits, or whole numbers."""
+    """Two significant digits, or whole numbers; the lower end of an interval may be as good as 0."""
+    if value < 5e-4:
+        return "0"
     return f"{value:,.0f}" if value >= 100 else f"{value:#.2g}".rstrip(".")
 
 

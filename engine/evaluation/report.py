@@ -23,6 +23,7 @@ from engine.evaluation.attack_wording import attack_answer, finds, per_unit
 from engine.evaluation.rates import RateDict
 from engine.evaluation.report_data import Report, StrongCandidate, all_caveats, current
 from engine.evaluation.table import before_after, render_table, totals
+from engine.snippets import Snippet
 
 __all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", "render_table"]
 
@@ -46,15 +47,6 @@ class _Kappas(NamedTuple):
     low: float
     median: float
     high: float
-
-
-class _Shown(NamedTuple):
-    """A candidate as it is shown: with its changes marked, or beside its seed where more is changed than not."""
-
-    prompt: list[marking.Span]
-    completion: list[marking.Span]
-    apart: bool
-    same_prompt: bool
 
 
 def render_html(report: Report) -> str:
@@ -159,11 +151,9 @@ def _without_lead(text: str) -> str:
     return rest[:1].upper() + rest[1:]
 
 
-def _shown(candidate: StrongCandidate) -> _Shown:
-    prompt = marking.marked(candidate["seed_prompt"], candidate["prompt"])
-    completion = marking.marked(candidate["seed_completion"], candidate["completion"])
-    apart = marking.mostly_changed(prompt) or marking.mostly_changed(completion)
-    return _Shown(prompt, completion, apart, candidate["seed_prompt"] == candidate["prompt"])
+def _shown(candidate: StrongCandidate) -> marking.Beside:
+    seed = Snippet(candidate["seed_prompt"], candidate["seed_completion"])
+    return marking.beside(seed, Snippet(candidate["prompt"], candidate["completion"]))
 
 
 def _kappas(report: Report) -> _Kappas | None:

@@ -57,8 +57,13 @@ def adapter(running: Running, monkeypatch: pytest.MonkeyPatch) -> LabelingAdapte
 
 def adapter_for(running: Running, monkeypatch: pytest.MonkeyPatch, **config: Any) -> LabelingAdapter:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", running.alice)
-    monkeypatch.setenv("LABEL_STUDIO_WEBHOOK", "hook-secret")
-    settings = {"url": running.url, "auth": "legacy", "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK", **config}
+    monkeypatch.setenv("LABEL_STUDIO_WEBHOOK_SECRET", "hook-secret")
+    settings = {
+        "url": running.url,
+        "auth": "legacy",
+        "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK_SECRET",
+        **config,
+    }
     return adapter_named("label_studio", POLICY, config=settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.special import expit
 
 from engine.attacks import ATTACKS, Budget, Outcome, Target, check_attack, make_attack
@@ -146,6 +148,12 @@ def test_names_are_known_or_listed() -> None:
         check_attack("paraphrase", {"paraphraser": {"name": "parrot"}})
     with pytest.raises(UnknownName, match="unknown candidate source 'dice'"):
         check_attack("substitution", {"words": {"name": "dice"}})
+
+
+@pytest.mark.parametrize("name", ["seconds", "money"])
+def test_a_budget_without_end_is_none_and_not_infinite(name: str) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Budget(**{name: math.inf})
 
 
 @pytest.mark.parametrize("whole", [1, 2, 3, 7, 50])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from engine.attacks.paraphrasers import check_paraphraser
+from engine.endpoints.cache import RequestCache
 from engine.endpoints.client import Ask, Endpoint
 from engine.endpoints.ledger import Ledger, ModelSpending, Payment, Spending
 from engine.endpoints.prices import Price, listed_price
@@ -200,6 +201,15 @@ def test_a_killed_run_that_named_a_request_and_kept_no_answer_asks_again(server,
     ledger = Ledger("job 1")
     endpoint(server, ledger, tmp_path).ask(ONCE)
     assert (ledger.spending.requests, len(server.requests)) == (1, 2)
+
+
+def test_of_two_that_pay_for_the_same_the_first_one_has_paid_for_what_is_kept(tmp_path):
+    cache = RequestCache(tmp_path)
+    payments = [Payment("tiny", 10, 5, None, owner=owner) for owner in ("job 1", "job 2")]
+    kept = [cache.put({"a": 1}, [payment.owner], payment) for payment in payments]
+    assert [(one.texts, one.payment) for one in kept] == [(["job 1"], payments[0])] * 2
+    assert [one.payment for one in cache.paid_by("job 1")] == payments[:1]
+    assert [*cache.paid_by("job 2"), *cache.paid_by("job 3")] == []
 
 
 def test_files_from_before_payments_were_kept_are_read(server, tmp_path):

@@ -144,6 +144,7 @@ def test_rates_per_unit_of_exposure():
     assert (per_unit(garwood(0, 6).as_dict()), finds(garwood(0, 6).as_dict())) == ("below 0.61", "0 finds")
     assert (per_unit(garwood(1, 0.5).as_dict()), finds(garwood(1, 0.5).as_dict())) == ("2.0", "1 find; 0.051 to 11")
     assert per_unit(garwood(1200, 1).as_dict()) == "1,200"
+    assert finds({**garwood(1, 0.5).as_dict(), "low": 9.4e-46}) == "1 find; 0 to 11"
 
 
 def test_the_section_has_the_figures(report):
@@ -197,6 +198,24 @@ def test_what_changed_altogether_stands_beside_its_seed(report):
     for one in same["attacks"][0]["runs"][0]["strongest"]:
         one["prompt"] = PROMPT
     assert f"{PROMPT} Seed {SEED_TEXT} Candidate {completion} labelled Yes" in words(section(same))
+
+
+def test_a_prompt_changed_altogether_is_enough_to_stand_beside(report):
+    other = copy.deepcopy(report)
+    prompt = WRITTEN["paraphrase"][0]
+    other["attacks"][1]["runs"][1]["strongest"][0]["prompt"] = prompt
+    completion = WRITTEN["substitution"][1]
+    assert f"Seed {PROMPT} {SEED_TEXT} Candidate {prompt} {completion} labelled Yes" in words(section(other))
+
+
+def test_the_last_classifier_comes_first_and_shows_two(report):
+    page = section(report)
+    part = page[page.index("Token substitution <") : page.index("Rewrite search <")]
+    titles = re.findall(r"<h4>(Strongest against \w+)", part)
+    assert titles == ["Strongest against retrained", "Strongest against baseline"]
+    assert part.split("<h4>")[1].split("<details>")[0].count("<blockquote>") == 2
+    assert part.split("<h4>")[2].split("<details>")[0].count("<blockquote>") == 0
+    assert "8 more candidates" in words(part)
 
 
 def test_ten_are_listed_in_the_order_given(report):

@@ -18,7 +18,7 @@ class LabelStudioHarness(Harness):
     http = True
     changes = True
     refuses = REFUSED
-    environment = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_WEBHOOK": SECRET}
+    environment = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_WEBHOOK_SECRET": SECRET}
     key_variable = "LABEL_STUDIO_API_KEY"
     steps = ((JsonClient, "ask"),)
 
@@ -29,7 +29,7 @@ class LabelStudioHarness(Harness):
         self.config = {
             "url": self.server.base_url,
             "auth": "legacy",
-            "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK",
+            "webhook_secret_variable": "LABEL_STUDIO_WEBHOOK_SECRET",
             "timeout_s": 0.3,
         }
 

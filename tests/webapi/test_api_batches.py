@@ -149,7 +149,11 @@ def test_a_filter_finds_the_oldest_of_what_it_names(
     ("change", "code", "says"),
     [
         ({"adapter": "mturk"}, "unknown_name", "csv_dropbox, label_studio, pull"),
-        ({"adapter": "surge", "config": {"key_variable": "NO_SUCH_KEY"}}, "bad_input", "NO_SUCH_KEY is not set"),
+        (
+            {"adapter": "surge", "config": {"key_variable": "NO_SUCH_API_KEY"}},
+            "bad_input",
+            "NO_SUCH_API_KEY is not set",
+        ),
         ({"snippets": []}, "bad_input", "nothing to label"),
         ({"snippets": ["0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e"]}, "invalid", "1 of 1 snippets"),
         ({"pairs": []}, "invalid", "Give one of"),

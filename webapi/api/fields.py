@@ -9,7 +9,7 @@ from django.db.models import Model, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from webapi.models import Corpus, Policy
+from webapi.models import Classifier, Corpus, Policy
 from webapi.permissions import Actor, actor_of, visible
 
 RowType = TypeVar("RowType", bound=Model)
@@ -86,3 +86,11 @@ class CorpusField(_NamedField[Corpus]):
 
     resource = "corpora"
     model = Corpus
+
+
+@extend_schema_field({"type": "string", "description": "Key of a classifier, or its name (then its newest version)."})
+class ClassifierField(_NamedField[Classifier]):
+    """A classifier by key or by name."""
+
+    resource = "classifiers"
+    model = Classifier

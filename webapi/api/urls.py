@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path, re_path
 from rest_framework.routers import SimpleRouter
 
 from webapi.api.annotators import Annotators
+from webapi.api.attacks import Attacks
 from webapi.api.batches import Batches
 from webapi.api.callbacks import Callbacks
 from webapi.api.classifiers import Classifiers
@@ -32,6 +33,7 @@ router.register("corpora", Corpora, "corpora")
 router.register("snippets", Snippets, "snippets")
 router.register("gold", GoldResource, "gold")
 router.register("batches", Batches, "batches")
+router.register("attacks", Attacks, "attacks")
 router.register("annotators", Annotators, "annotators")
 router.register("tasks", Tasks, "tasks")
 router.register("labels", Labels, "labels")

@@ -34,6 +34,8 @@ class AttackState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+CHOOSE_SEEDS, ATTACK_SHARD = "choose_seeds", "attack_shard"
+"""Kinds of job of an attack outside rounds: one that chooses its seeds, then those that attack them."""
 UNFINISHED = (AttackState.PENDING, AttackState.RUNNING)
 
 

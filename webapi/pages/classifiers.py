@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.db.models import Count, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from webapi.models import Classifier
-from webapi.pages.access import PageRequest, page
+from webapi.models import Attack, Classifier
+from webapi.pages.access import PageRequest, is_open_to, page
 from webapi.pages.figures import rows_of
 from webapi.pages.outcomes import calibration_lines, evaluation_lines, headline_rates
 from webapi.pages.paging import page_of
+from webapi.selectors.attacks import attack_title
 
 RELATED = ("policy", "round", "parent", "snapshot__artifact", "artifact")
+ATTACKS_SHOWN = 20
 
 
 @page("classifiers")
@@ -42,5 +45,13 @@ def classifier(request: PageRequest, key: UUID) -> HttpResponse:
         "recipe": list(rows_of(row.recipe)),
         "evaluations": evaluations,
         "children": row.children.order_by("-id")[:20],
+        "attacks": [(one, attack_title(one)) for one in _attacks(row)],
+        "may_attack": row.threshold is not None and is_open_to(request.user, "attacks", "create"),
     }
     return render(request, "pages/classifier.html", context)
+
+
+def _attacks(row: Classifier) -> QuerySet[Attack]:
+    """The newest attacks on it, with how many candidates each has."""
+    found = row.attacks.select_related("round").annotate(candidate_count=Count("candidates"))
+    return found.order_by("-pk")[:ATTACKS_SHOWN]

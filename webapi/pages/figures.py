@@ -44,6 +44,8 @@ def significant(value: object, digits: int = 3) -> str:
     """A number to some significant digits, tiny ones as a power of ten; anything else as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
     if not math.isfinite(value):
         return "undefined"
     if abs(value) >= 10**digits or value == int(value):

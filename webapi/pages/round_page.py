@@ -153,6 +153,7 @@ def _controls(request: PageRequest, row: Round, progress: RoundProgress) -> dict
         "waiting_for_people": any(stage.state == StageState.WAITING for stage in progress.stages),
         "may_label": is_open_to(request.user, "tasks", "lease"),
         "has_report": has_report(row),
+        "has_attacks": row.attacks.exists(),
     }
 
 

@@ -48,6 +48,13 @@ NAVIGATION: tuple[NavLink, ...] = (
         "",
         frozenset({"queue", "agreement", "annotators", "annotator", "annotator-put-back"}),
     ),
+    NavLink(
+        "Attacks",
+        "attacks",
+        "attacks",
+        "",
+        frozenset({"attacks", "attack", "attack-new", "attack-cancel", "attack-label"}),
+    ),
     NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),

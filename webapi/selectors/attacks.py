@@ -16,6 +16,7 @@ from engine.evaluation.report_data import AttackSpending, StrongCandidate
 from engine.evaluation.yields import Attacked, Yield, attack_yield
 from engine.generation.rejection import logit_cutoff
 from webapi.models import Attack, AttackCandidate, AttackState, Label
+from webapi.models.attacks import CHOOSE_SEEDS
 
 STRONGEST = 10
 TITLES = {
@@ -48,7 +49,7 @@ def attack_progress(row: Attack) -> AttackProgress:
     """Seeds done of all. While seeds are being chosen there is nothing to count yet."""
     if row.state == AttackState.SUCCEEDED:
         return AttackProgress(row.seeds, row.seeds)
-    done = row.jobs.exclude(kind="choose_seeds").aggregate(done=Sum("done", default=0))["done"]
+    done = row.jobs.exclude(kind=CHOOSE_SEEDS).aggregate(done=Sum("done", default=0))["done"]
     return AttackProgress(min(done, row.seeds), row.seeds)
 
 
@@ -58,7 +59,7 @@ def attacked(row: Attack) -> Attacked:
     Three queries, whatever its size; memory grows with its candidates.
     """
     cutoff = logit_cutoff(row.threshold)
-    columns = ("snippet_id", "queries", "logit", "snippet__story_id", "snippet__root_hash")
+    columns = ("snippet_id", "queries", "logit", "snippet__root_hash")
     seeds = list(row.started_from.order_by("snippet_id").values_list(*columns))
     place = {pk: i for i, (pk, *_) in enumerate(seeds)}
     found = list(
@@ -79,7 +80,7 @@ def attacked(row: Attack) -> Attacked:
         labels=sum(one.labels for one in given.values()),
         seconds=float(row.result.get("seconds", 0.0)),
         accepted_unedited=np.array([np.float32(logit) < cutoff for _, _, logit, *_ in seeds], dtype=bool),
-        groups=np.array([str(story or root) for *_, story, root in seeds]),
+        groups=np.array([root for *_, root in seeds]),
     )
 
 

@@ -129,14 +129,14 @@ def ended_headline(round_: Round) -> str | None:
 def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
     """How many snippets of `round_` got how far, from its corpus to the failures found. Two queries.
 
-    A failure is a paraphrase that the attacked classifier accepts and that is labelled with the policy's first choice.
+    A failure is a find that the attacked classifier accepts and that is labelled with the policy's first choice.
     """
     failure = round_.policy.rules.failure
     attack = Q(pool=Pool.ATTACK)
     steps: dict[str, tuple[str, Q, str]] = {
         "generated": ("Completions", Q(snippet__source=Source.GENERATED), "source=generated"),
         "labelled": ("Labelled", Q(snippet__consensus__isnull=False), "consensus=any"),
-        "attack": ("Accepted paraphrases", attack, "pool=attack"),
+        "attack": (f"Accepted {finds_word(round_)}", attack, "pool=attack"),
         "selected": ("Selected", Q(selected=True), "selected=1"),
         "failures": (
             f"Failures, labelled {failure}",
@@ -152,6 +152,12 @@ def round_funnel(round_: Round) -> tuple[FunnelStep, ...]:
         FunnelStep("corpus", "Corpus", _corpus_snippets(round_), f"source=corpus&corpus={round_.corpus_id}"),
         *(FunnelStep(key, label, counts[key], f"{in_round}&{query}") for key, (label, _, query) in steps.items()),
     )
+
+
+def finds_word(round_: Round) -> str:
+    """What is trained on of the round's attacks: paraphrases, or finds where other attacks bring some too."""
+    training = [one for one in round_.config.get("attacks", ()) if one.get("seeds")]
+    return "paraphrases" if all(one.get("name") == "paraphrase" for one in training) else "finds"
 
 
 def _corpus_snippets(round_: Round) -> int:

@@ -6,7 +6,9 @@ from django.db import transaction
 
 from webapi.errors import DomainError, FieldError
 from webapi.models import Attack, AttackRole, Classifier, Snippet, User
-from workers.attack_alone import CHOOSE, LoneAttack, cancel_jobs
+from webapi.models.attacks import CHOOSE_SEEDS
+from webapi.services.key_variables import check_key_variables
+from workers.attack_alone import LoneAttack, cancel_jobs
 from workers.jobs import chunked, enqueue
 
 
@@ -29,6 +31,7 @@ def attack_create(
         message = "is of another policy than the classifier"
         raise DomainError("invalid", message, errors=[FieldError(("second_opinion",), "invalid", message)])
     _known(classifier, settings)
+    check_key_variables(settings.model_dump(mode="json"))
     with transaction.atomic():
         attack = Attack.objects.create(
             policy=classifier.policy,
@@ -44,7 +47,7 @@ def attack_create(
             wanted=settings.seeds.model_dump(mode="json"),
             created_by=created_by,
         )
-        enqueue(CHOOSE, {}, attack=attack.pk, queue="scoring", created_by=created_by)
+        enqueue(CHOOSE_SEEDS, {}, attack=attack.pk, queue="scoring", created_by=created_by)
     return attack
 
 

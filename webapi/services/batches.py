@@ -16,6 +16,7 @@ from webapi.errors import DomainError, FieldError
 from webapi.models import AttackCandidate, Batch, BatchKind, BatchState, Consensus, Label, Policy, Snippet, Task, User
 from webapi.models.queue import new_place
 from webapi.permissions import PULL
+from webapi.services.key_variables import check_key_variables
 from workers.jobs import chunked, enqueue
 from workers.vendors import follow_batch
 
@@ -60,6 +61,7 @@ def batch_create(*, order: BatchOrder) -> Batch:
     Raises UnknownName or BadInput for the adapter and its settings, DomainError `invalid` for snippets that are not
     there; then nothing is written.
     """
+    check_key_variables(dict(order.config))
     adapter_named(order.adapter, order.policy.rules, config=order.config)
     if order.adapter != PULL and order.kind != BatchKind.LABEL:
         raise BadInput(f"a batch to {order.kind} is labelled here: its adapter is {PULL}", where="kind")

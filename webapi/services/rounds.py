@@ -10,6 +10,7 @@ from django.db import transaction
 from webapi.errors import DomainError
 from webapi.models import AttackState, BatchState, Corpus, Policy, Round, User
 from webapi.services.batches import batch_move
+from webapi.services.key_variables import check_key_variables
 from workers import rounds
 from workers.attack_stages import end_unfinished
 from workers.jobs import cancel_queued
@@ -30,6 +31,7 @@ def round_create(
     then nothing is written."""
     checked = round_settings(settings)
     policy_suits(policy.rules, checked)
+    check_key_variables(checked.model_dump(mode="json"))
     with transaction.atomic():
         round_ = Round.objects.create(
             policy=policy,

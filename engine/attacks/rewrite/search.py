@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.attacks.base import Budget, Candidate, Encoder, Meter, Outcome, SeedOutcome, Stop, Target, with_similarity
+from engine.attacks.base import (
+    Budget,
+    Candidate,
+    Encoder,
+    Meter,
+    Outcome,
+    SeedOutcome,
+    Stop,
+    Target,
+    stop_of,
+    with_similarity,
+)
 from engine.attacks.language_models import Likelihood, language_model
 from engine.attacks.rewrite.base import Ask, Found, Goal, Plan, State
 from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
@@ -22,6 +33,7 @@ from engine.attacks.rewrite.searches import SEARCHES
 from engine.attacks.substitution.base import CandidateSource
 from engine.attacks.substitution.suggest import SubstitutionEngine
 from engine.attacks.substitution.words import Slot
+from engine.errors import BudgetSpent
 from engine.generation.rejection import logit_cutoff
 from engine.progress import Progress, silent
 from engine.snippets import Snippet, refusals
@@ -204,8 +216,11 @@ class _Run:
                 break
             one.outcome.queries += self._meter.queries - before
             paid += 1
-        for one, answer in zip(active, self._answers(asks[:paid]), strict=False):
-            one.go_on(answer)
+        try:
+            for one, answer in zip(active, self._answers(asks[:paid]), strict=False):
+                one.go_on(answer)
+        except BudgetSpent as spent:  # a source of words asks an endpoint
+            self.spent = stop_of(spent)
 
     def _pays(self, snippets: Sequence[Snippet], what: str) -> bool:
         """Takes what the texts cost off the budget, each once; nothing where it does not suffice."""

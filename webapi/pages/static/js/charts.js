@@ -86,28 +86,31 @@ function days({ days, series, axis: unit }, ink) {
 const CHARACTER = 6.5; // its width in pixels, on average
 const LEAST_PLOT = 96;
 
-function intervals({ rows, axis: unit, counted, mark }, ink, element) {
+// A row with `limit` saw none of what it counts: the interval is drawn and its end marked, but no point at 0.
+function intervals({ rows, axis: unit, counted, mark, percent }, ink, element) {
   element.style.height = `${rows.length * 26 + 60}px`;
   // By place and not by name: two may have the same.
   const places = rows.map((_, place) => place);
   const longest = Math.min(60, Math.floor((element.clientWidth - LEAST_PLOT) / CHARACTER));
   const names = rows.map(({ label }) => (label.length > longest ? `${label.slice(0, longest - 1)}…` : label));
-  const above = rows.map((row) => (row.high === null ? 0 : row.high - row.estimate));
-  const below = rows.map((row) => (row.low === null ? 0 : row.estimate - row.low));
+  const at = rows.map((row) => (row.limit ? row.high : row.estimate));
+  const above = rows.map((row, i) => (row.high === null ? 0 : row.high - at[i]));
+  const below = rows.map((row, i) => (row.low === null ? 0 : at[i] - row.low));
+  const words = (row) => `${row.estimate.toFixed(2)} ${row.low === null ? "(no interval)" : `(${row.low.toFixed(2)} to ${row.high.toFixed(2)})`}, ${row.n} ${counted}`;
   return {
     traces: [{
-      type: "scatter", mode: "markers", y: places, x: rows.map((row) => row.estimate),
-      marker: { color: ink.accent, size: 8, symbol: rows.map((row) => (row.low === null ? "circle-open" : "circle")) },
+      type: "scatter", mode: "markers", y: places, x: at,
+      marker: { color: ink.accent, size: 8, symbol: rows.map((row) => (row.limit ? "triangle-left-open" : row.low === null ? "circle-open" : "circle")) },
       error_x: { type: "data", symmetric: false, array: above, arrayminus: below, color: ink.edge, thickness: 1.5, width: 0 },
       customdata: rows,
-      text: rows.map((row) => `${row.label}: ${row.estimate.toFixed(2)} ${row.low === null ? "(no interval)" : `(${row.low.toFixed(2)} to ${row.high.toFixed(2)})`}, ${row.n} ${counted}`),
+      text: rows.map((row) => `${row.label}: ${row.words ?? words(row)}`),
       hovertemplate: "%{text}<extra></extra>",
     }],
     layout: {
       margin: { l: 8, r: 8, t: 8, b: 48 },
       // Flush right and not in the middle of the plot, where names leave it too little room on a phone.
       annotations: [{ text: unit, showarrow: false, xref: "paper", x: 1, xanchor: "right", yref: "paper", y: 0, yanchor: "top", yshift: -24, font: { color: ink.soft, size: 13 } }],
-      xaxis: axis(ink, { nticks: 6 }),
+      xaxis: axis(ink, { nticks: element.clientWidth < 480 ? 3 : 6, tickangle: 0, ...(rows.some((row) => row.limit !== undefined) && { rangemode: "tozero" }), ...(percent && { tickformat: ",.0%" }) }),
       yaxis: axis(ink, { range: [rows.length - 0.5, -0.5], tickvals: places, ticktext: names, zeroline: false, showgrid: false, tickfont: { color: ink.ink }, ticksuffix: "  " }),
       ...(mark !== undefined && {
         shapes: [{ type: "line", x0: mark, x1: mark, yref: "paper", y0: 0, y1: 1, line: { color: ink.warn, width: 1.5, dash: "dot" } }],
