@@ -597,6 +597,15 @@ def test_a_classifiers_page_lists_its_attacks(reader: Client, rita: User, vera: 
     assert "Attack it" not in text_of(reader.get(at))
 
 
+def test_a_snippets_page_leads_to_the_attack_that_found_it(reader: Client, classifier: Classifier) -> None:
+    row = attack_of(classifier, ".", title="My own")
+    found = row.candidates.get()
+    page = reader.get(f"/snippets/{found.snippet_id}/")
+    assert "found by My own on baseline" in text_of(page)
+    assert f'href="{AT}{row.pk}/"' in page.content.decode()
+    assert "found by" not in text_of(reader.get(f"/snippets/{found.seed_id}/"))
+
+
 def test_a_rounds_page_leads_to_its_attacks(reader: Client, policy: Policy, classifier: Classifier) -> None:
     round_ = Round.objects.create(name="Round 1", policy=policy, corpus=Corpus.objects.create(name="books"))
     assert "See its attacks" not in text_of(reader.get(f"/rounds/{round_.pk}/"))
