@@ -5,10 +5,10 @@ BERT-Attack, gradient; beam), in an environment of its own that `make bench-peer
 run on the story world; seeds are injuries of another world that it rejects. Both sides have the same weights, the same
 list of words for a word (MiniLM's nearest), and the same constraints: MiniLM's cosine of the completions, share of
 edited words, rules and words of the policy, no word twice, closed classes and the prompt untouched. One process, one
-thread each; neither loading nor making the lists is counted. Ours scores in bf16 where the processor multiplies it,
-else in int8; TextAttack in fp32, and ours in fp32 stands beside. What counts as a success, and how similar it is, fp32
-decides for both. `words only` does what TextAttack does; `all moves` also inserts, deletes and turns clauses.
-TextAttack's queries count its cache's hits as it does, and its gradients.
+thread each; neither loading nor making the lists is counted. Ours scores and takes gradients in bf16 where the machine
+multiplies it (else it scores in int8); TextAttack in fp32, and ours in fp32 stands beside. What is a success, and how
+similar it is, fp32 decides for both. `words only` does what TextAttack does; `all moves` also inserts, deletes and
+turns clauses. TextAttack's queries count its cache's hits as it does, and its gradients.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ FAST = "bf16" if multiplies_bf16(torch.device("cpu")) else "int8"
 WORDS_ONLY = {"wanted": 1, "moves": ["replace"]}
 OURS: dict[str, tuple[Recipe, str]] = {
     **{f"ours beam, words only, {p}": (make_recipe("beam", WORDS_ONLY), p) for p in ("bf16", "int8", "fp32")},
+    "ours greedy, words only, fp32": (make_recipe("substitution", WORDS_ONLY), "fp32"),
     f"ours greedy, words only, {FAST}": (make_recipe("substitution", WORDS_ONLY), FAST),
     f"ours beam, all moves, {FAST}": (make_recipe("beam", {"wanted": 1}), FAST),
     f"ours beam, all moves, 3 wanted, {FAST}": (make_recipe("beam"), FAST),
@@ -147,7 +148,8 @@ def ours(
 ) -> tuple[list[str | None], float, float, int]:
     """Completions found, processor seconds, seconds, queries."""
     torch.set_num_threads(1)
-    white_box, classifier, encoder = load_white_box(trained), load(trained, precision=precision), SentenceEncoder()
+    white_box = load_white_box(trained, precision="fp32" if precision == "fp32" else "bf16")
+    classifier, encoder = load(trained, precision=precision), SentenceEncoder()
     engine = SubstitutionEngine(white_box, classifier, source)
     target = Target(load_policy(POLICY), classifier, THRESHOLD, lambda: white_box, lambda: encoder)
     rewrite_search(warm_up, engine, target, recipe)

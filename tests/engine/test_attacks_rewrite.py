@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from engine.attacks import Budget, Outcome, Target
-from engine.attacks.rewrite.base import State, after_edit
+from engine.attacks.rewrite import searches
+from engine.attacks.rewrite.base import Goal, Plan, State, after_edit
 from engine.attacks.rewrite.constraints import CHECKS, CONSTRAINTS
 from engine.attacks.rewrite.moves import insert
 from engine.attacks.rewrite.recipes import RECIPES, Limits, make_recipe
@@ -204,6 +205,42 @@ def test_the_classifier_is_asked_only_of_what_is_allowed_one_then_two_the_most_s
     assert not any(scored([one])[0] < cutoff for batch in batches[:-1] for one in batch)
 
 
+@pytest.mark.parametrize(("give_up", "batches"), [(1.0, 4), (0.0, 2)])
+def test_the_first_eight_of_each_step_come_first_and_the_others_where_there_is_hope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, give_up: float, batches: int
+) -> None:
+    white_box, classifier, _ = parts(tmp_path)
+    engine = SubstitutionEngine(white_box, classifier, Words())
+    tried: list[list[str]] = []
+    proposed = searches._proposals
+
+    def recorded(*arguments) -> list[State]:
+        made = proposed(*arguments)
+        tried.append([state.snippet.completion for state in made])
+        return made
+
+    monkeypatch.setattr(searches, "_proposals", recorded)
+    config = {"constraints": {}, "max_edits": 2, "tried": 20, "give_up": give_up}
+    recipe = make_recipe("substitution", config)
+    outcome = rewrite_search(SEEDS[:1], engine, target(engine, 1e-9), recipe)
+    assert (outcome.candidates, outcome.seeds[0].stop) == ([], "searched")
+    assert [len(step) for step in tried] == [8, 8, 12, 12][:batches]
+    assert len({text for step in tried for text in step}) == sum(map(len, tried)), "nothing is tried twice"
+    scored = sorted(engine.logits([Snippet(PROMPT, text)])[0] for text in tried[0])
+    first = next(text for text in tried[0] if engine.logits([Snippet(PROMPT, text)])[0] == scored[0])
+    differs = [sum(a != b for a, b in zip(text.split(), first.split(), strict=True)) for text in tried[1]]
+    assert differs == [1] * 8, "a second edit of the best"
+
+
+def test_who_comes_near_is_not_given_up(tmp_path: Path) -> None:
+    plan = Plan(Goal(np.float32(-1.0), 1), (), (), (), engine_in(tmp_path), 1, 1, 1, 1, give_up=0.5)
+    start = State(SEEDS[0], 3.0)
+    assert not searches._hopeless(start, [State(SEEDS[1], 2.5), State(SEEDS[2], 1.0)], plan)
+    assert searches._hopeless(start, [State(SEEDS[1], 2.5), State(SEEDS[2], 1.01)], plan)
+    assert searches._hopeless(start, [], plan)
+    assert not searches._hopeless(start, [], plan._replace(give_up=1.0))
+
+
 def test_a_seed_keeps_the_policys_words(tmp_path: Path) -> None:
     policy = load_policy("injury")
     outcome = attack(tmp_path, "beam", policy=policy, config={"constraints": {"keeps_words": True}})
@@ -248,7 +285,7 @@ def test_what_no_edit_can_move_is_searched_and_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("beam", {"search": "genetic"}, "search: unknown search 'genetic'; known: beam, best_first"),
+        ("beam", {"search": "genetic"}, "search: unknown search 'genetic'; known: beam, best_first, promising_first"),
         ("beam", {"moves": ["swap"]}, "moves: unknown move 'swap'; known: clause, delete, filler, insert, replace"),
         (
             "beam",

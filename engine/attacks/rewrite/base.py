@@ -82,6 +82,8 @@ class Plan(NamedTuple):
     width: int
     """States that are followed at a time."""
     max_edits: int
+    give_up: float
+    """As the recipe says."""
 
 
 class Found(NamedTuple):

@@ -113,6 +113,7 @@ def _plan(engine: SubstitutionEngine, target: Target, recipe: Recipe) -> Plan:
         tried=recipe.tried,
         width=recipe.width,
         max_edits=recipe.max_edits,
+        give_up=recipe.give_up,
     )
 
 
