@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import uuid
@@ -63,6 +65,7 @@ def titles_in(client: Client, address: str) -> list[str]:
     ("page", "seen", "forbidden"),
     [
         ("", {"rita", "vera", "ada"}, set()),
+        ("yields.csv", {"rita", "vera", "ada"}, set()),
         ("new/", {"rita", "ada"}, {"vera"}),
         ("{attack}/", {"rita", "vera", "ada"}, set()),
         ("{attack}/progress", {"rita", "vera", "ada"}, set()),
@@ -222,6 +225,20 @@ def test_the_chart_has_intervals_limits_and_nothing_that_is_not_known(reader: Cl
     by_query = reader.get(f"{AT}?classifier={classifier.pk}&sort=-per_1000_queries").content.decode()
     drawn = json.loads(re.search(r'<script id="yield-data"[^>]*>(.*?)</script>', by_query).group(1))
     assert [(row["label"], row["estimate"]) for row in drawn["rows"]] == [("half", 50.0), ("none, training", 0.0)]
+
+
+def test_the_yields_as_csv(reader: Client, classifier: Classifier) -> None:
+    attack_of(classifier, "YN", "N", ".", "")
+    attack_of(classifier_of(classifier.policy, "=another"), ".", title="open")
+    at = f"/attacks/yields.csv?classifier={classifier.pk}"
+    assert f'href="{at}"' in reader.get(f"{AT}?classifier={classifier.pk}&sort=title").content.decode()
+    lines = list(csv.DictReader(io.StringIO(reader.get(at).content.decode())))
+    assert [line["yield"] for line in lines] == ["seeds_broken", "per_candidate", "per_1000_queries", "per_minute"]
+    counts = ("title", "classifier", "seeds", "candidates", "labelled", "queries")
+    assert [lines[0][name] for name in counts] == ["substitution", "baseline", "4", "4", "3", "40"]
+    assert (float(lines[0]["estimate"]), lines[0]["failures"]) == (pytest.approx(1 / 3), "1")
+    both = list(csv.DictReader(io.StringIO(reader.get("/attacks/yields.csv").content.decode())))
+    assert [line["estimate"] for line in both[:4]] == ["", "", "", ""]
 
 
 def test_what_is_simulated_is_called_so(reader: Client, classifier: Classifier) -> None:
