@@ -91,9 +91,11 @@ class AttackSettings(Part):
     @model_validator(mode="before")
     @classmethod
     def _titled(cls, data: Any) -> Any:
-        return (
-            {**data, "title": data.get("title") or data.get("name", "paraphrase")} if isinstance(data, dict) else data
-        )
+        if not isinstance(data, dict):
+            return data
+        title = data.get("title")
+        untitled = title is None or (isinstance(title, str) and not title.strip())
+        return {**data, "title": data.get("name", "paraphrase")} if untitled else data
 
     @model_validator(mode="after")
     def _suits(self) -> Self:

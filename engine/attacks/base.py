@@ -55,9 +55,9 @@ class Budget(BaseModel):
         """What the seeds from `start` to `stop` of `whole` may spend: the shares of all parts add up to the whole."""
         return Budget(
             queries=None if self.queries is None else self.queries * stop // whole - self.queries * start // whole,
-            seconds=None if self.seconds is None else self.seconds * (stop - start) / whole,
+            seconds=None if self.seconds is None else self.seconds * ((stop - start) / whole),
             tokens=None if self.tokens is None else self.tokens * stop // whole - self.tokens * start // whole,
-            money=None if self.money is None else self.money * (stop - start) / whole,
+            money=None if self.money is None else self.money * ((stop - start) / whole),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -166,3 +167,8 @@ def test_shares_of_a_budget_add_up_to_it(whole: int) -> None:
     assert sum(part.seconds for part in parts_) == pytest.approx(3.5)
     assert sum(part.money for part in parts_) == pytest.approx(0.25)
     assert Budget().share(0, 1, 2) == Budget()
+
+
+def test_the_largest_budget_can_be_shared() -> None:
+    most = sys.float_info.max
+    assert Budget(seconds=most, money=most).share(0, 50, 50) == Budget(seconds=most, money=most)

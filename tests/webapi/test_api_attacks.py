@@ -100,14 +100,18 @@ def test_an_attack_is_launched_watched_and_its_finds_are_sent_for_labels(rita: U
     ("body", "loc", "code"),
     [
         ({"name": "rewrite", "config": {"recipe": "stew"}}, [], "invalid"),
+        ({"name": "rewrite", "config": {"recipe": ["beam"]}}, [], "invalid"),
+        ({"name": "filler", "config": {"recipe": {}}}, [], "invalid"),
         ({"name": "hypnosis"}, [], "invalid"),
         ({"budget": {"queries": -1}}, ["budget", "queries"], "min_value"),
         ({"budget": {"quries": 1}}, ["budget", "quries"], "unknown_field"),
         ({"seeds": {"limit": 0}}, ["seeds", "limit"], "min_value"),
         ({"seeds": {"split": "exam"}}, ["seeds", "split"], "invalid_choice"),
         ({"seeds": {"snippets": [str(uuid.UUID(int=7))]}}, ["seeds", "snippets", 0], "does_not_exist"),
+        ({"seeds": {"round": str(uuid.UUID(int=7))}}, ["seeds", "round"], "invalid"),
         ({"classifier": "nobody"}, ["classifier"], "does_not_exist"),
         ({"second_opinion": "nobody"}, ["second_opinion"], "does_not_exist"),
+        ({"second_opinion": "guard"}, ["second_opinion"], "invalid"),
         ({"seed": -1}, ["seed"], "min_value"),
         ({"colour": "red"}, ["colour"], "unknown_field"),
     ],
@@ -120,6 +124,12 @@ def test_an_attack_that_is_wrong_names_the_field_and_is_not_launched(
     assert refused.status_code == 400, refused.content
     assert [(one["loc"], one["code"]) for one in refused.json()["errors"]] == [(loc, code)]
     assert Attack.objects.count() == Job.objects.count() == 0
+
+
+def test_a_title_of_blanks_is_none(rita: User, api: Api, classifier: Classifier) -> None:
+    for title in ("", "  ", None):
+        asked = {"classifier": str(classifier.pk), "name": "filler", "title": title}
+        assert api(rita).post("/api/v1/attacks", asked, format="json").json()["title"] == "filler"
 
 
 def test_unknown_names_list_the_known(rita: User, api: Api, classifier: Classifier) -> None:

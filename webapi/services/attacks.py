@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from webapi.errors import DomainError, FieldError
-from webapi.models import Attack, AttackRole, Classifier, Snippet, User
+from webapi.models import Attack, AttackRole, Classifier, Round, Snippet, User
 from webapi.models.attacks import CHOOSE_SEEDS
 from webapi.services.key_variables import check_key_variables
 from workers.attack_alone import LoneAttack, cancel_jobs
@@ -21,15 +21,16 @@ def attack_create(
 ) -> Attack:
     """A new attack; a job chooses its seeds, others run it.
 
-    Raises DomainError `classifier_not_calibrated`, or `invalid` for named seeds or a second opinion that are not of
-    the classifier's policy; then nothing is written.
+    Raises DomainError `classifier_not_calibrated`, or `invalid` for named seeds, a round or a second opinion that are
+    not of the classifier's policy, and for the classifier as its own second opinion; then nothing is written.
     """
     threshold = _threshold(classifier)
     if second_opinion is not None:
         _threshold(second_opinion)
     if second_opinion is not None and second_opinion.policy_id != classifier.policy_id:
-        message = "is of another policy than the classifier"
-        raise DomainError("invalid", message, errors=[FieldError(("second_opinion",), "invalid", message)])
+        raise _wrong("second_opinion", "is of another policy than the classifier")
+    if second_opinion == classifier:
+        raise _wrong("second_opinion", "must be another classifier than the one attacked")
     _known(classifier, settings)
     check_key_variables(settings.model_dump(mode="json"))
     with transaction.atomic():
@@ -65,6 +66,11 @@ def attack_cancel(*, attack: Attack) -> Attack:
     return attack
 
 
+def _wrong(field: str, message: str) -> DomainError:
+    errors = [FieldError(tuple(field.split(".")), "invalid", message)]
+    return DomainError("invalid", f"{field}: {message}", errors=errors)
+
+
 def _threshold(row: Classifier) -> float:
     if row.threshold is None:
         raise DomainError("classifier_not_calibrated", f"{row.name} has no threshold yet.")
@@ -72,6 +78,9 @@ def _threshold(row: Classifier) -> float:
 
 
 def _known(classifier: Classifier, settings: LoneAttack) -> None:
+    round_ = settings.seeds.round
+    if round_ is not None and not Round.objects.filter(pk=round_, policy=classifier.policy_id).exists():
+        raise _wrong("seeds.round", f"{classifier.policy} has no such round")
     named, found = settings.seeds.snippets, set()
     for chunk in chunked(named, 1000):
         found |= set(Snippet.objects.filter(policy=classifier.policy_id, pk__in=chunk).values_list("pk", flat=True))

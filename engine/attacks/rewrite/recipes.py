@@ -88,7 +88,7 @@ class RewriteSettings(Recipe):
 def rewrite_settings(config: Mapping[str, Any], *, recipe: str = "beam", where: str) -> RewriteSettings:
     """A recipe by name (`recipe` in `config`, else the one given) with some fields set otherwise. Raises as below."""
     name = config.get("recipe", recipe)
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise UnknownName("recipe", str(name), RECIPES)
     own = {key: value for key, value in config.items() if key != "recipe"}
     return checked(RewriteSettings, {**RECIPES[name], **own}, where=where)
