@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.attacks import ATTACKS, Budget, Outcome, Target, make_attack
+from engine.attacks.base import Encoder
 from engine.attacks.disagreement import disagreement
 from engine.generation.rejection import logit_cutoff
 from engine.progress import silent
@@ -51,6 +52,8 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
     start, whole = int(run.args["start"]), int(run.args["whole"])
     share = Budget(**row.budget).share(start, start + len(seeds), whole)
     target = target_of(row)
+    if row.second_opinion is not None:
+        weights_of(row.second_opinion)  # missing, they are to be missed before anything is paid for
     account = account_of(run, share)
     made = make_attack(row.name, row.policy.rules, row.config, account)
     outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
@@ -86,8 +89,7 @@ def nearest_first(
 
 def target_of(row: Attack) -> Target:
     """What the attack is on, with its models loaded as they are asked for."""
-    from engine.classifiers.white_box import load_white_box  # torch loads with both
-    from engine.embeddings import SentenceEncoder
+    from engine.classifiers.white_box import load_white_box  # torch loads with it
 
     folder = weights_of(row.classifier)
     return Target(
@@ -95,8 +97,18 @@ def target_of(row: Attack) -> Target:
         load_classifier(row.classifier),
         row.threshold,
         cache(lambda: load_white_box(folder)),
-        cache(lambda: SentenceEncoder()),
+        _sentence_encoder,
     )
+
+
+@cache
+def _sentence_encoder() -> Encoder:
+    """One a process: its parts refer to each other in circles, so that every further one would take 50 MB more for long
+    after its shard.
+    """
+    from engine.embeddings import SentenceEncoder  # torch loads with it
+
+    return SentenceEncoder()
 
 
 def totals_of(row: Attack) -> dict[str, Any]:

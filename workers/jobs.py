@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import Q
 
 from webapi.models import Attack, AttackState, Job, JobState, Round, RoundState, Stage, User
 from workers.publish import publish
@@ -81,11 +82,13 @@ class JobRun:
             self._ended.set()
 
     def _cancelled(self) -> bool:
-        """Whether what this job is part of was cancelled."""
+        """Whether what this job is part of was cancelled, or is an attack outside rounds that failed elsewhere."""
         stage, attack = self.job.stage, self.job.attack_id
         if stage is not None and Round.objects.filter(pk=stage.round_id, state=RoundState.CANCELLED).exists():
             return True
-        return attack is not None and Attack.objects.filter(pk=attack, state=AttackState.CANCELLED).exists()
+        # A round that failed may be retried and has its shards then; what an attack alone goes on to find is lost.
+        ended = Q(state=AttackState.CANCELLED) | Q(state=AttackState.FAILED, round=None)
+        return attack is not None and Attack.objects.filter(ended, pk=attack).exists()
 
     def final_progress(self) -> None:
         """Writes the last figures, so that a short job's counts are kept too."""

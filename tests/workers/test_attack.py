@@ -15,7 +15,7 @@ from engine.generation.rejection import logit_cutoff
 from engine.snippets import refusals
 from tests.attacking import Victim, victim
 from tests.driving import WorkerKilled
-from webapi.models import Attack, AttackCandidate, AttackSeed, Job, JobState, Policy, Snippet
+from webapi.models import Attack, AttackCandidate, AttackSeed, Classifier, Job, JobState, Policy, Snippet
 from webapi.services.attacks import attack_cancel, attack_create
 from workers import attack as shard_job
 from workers.attack import shards, total
@@ -138,6 +138,11 @@ def test_run_twice_or_killed_in_its_middle_it_finds_the_same(
     assert Snippet.objects.count() == snippets
 
 
+def test_shards_of_one_process_share_the_sentence_encoder(target: Victim) -> None:
+    first, second = (shard_job.target_of(begun(target, name="filler")).encoder() for _ in range(2))
+    assert first is second
+
+
 def test_named_seeds_are_taken_as_they_are(target: Victim) -> None:
     named = [str(one.pk) for one in target.failures[:3]]
     row = work(begun(target, name="paraphrase", config={"max_draws": 4, "batch": 4}, seeds={"snippets": named}))
@@ -161,16 +166,20 @@ def test_a_shard_that_fails_ends_the_attack_and_its_other_jobs(target: Victim, m
     monkeypatch.setattr(shard_job, "SHARD", 2)
     monkeypatch.delenv("NO_SUCH_API_KEY", raising=False)
     config = {"paraphraser": {"name": "openai", "config": {"model": "m", "key_variable": "NO_SUCH_API_KEY"}}}
-    row = begun(target, name="paraphrase", config=config, seeds={"limit": 6})
+    row = begun(target, name="paraphrase", config=config, seeds={"limit": 8})
     execute(row.jobs.get().pk)
-    execute(row.jobs.filter(kind="attack_shard").order_by("shard")[0].pk)
+    first, second, *_ = row.jobs.filter(kind="attack_shard").order_by("pk")
+    beside = Job.claim(second.pk, worker="w")
+    execute(first.pk)
     row.refresh_from_db()
     assert (row.state, "NO_SUCH_API_KEY is not set" in row.error) == ("failed", True)
-    assert sorted(row.jobs.filter(kind="attack_shard").values_list("state", flat=True)) == [
-        "cancelled",
-        "cancelled",
-        "failed",
-    ]
+    states = row.jobs.filter(kind="attack_shard").order_by("pk").values_list("state", flat=True)
+    assert list(states) == ["failed", "running", "cancelled", "cancelled"]
+    assert beside is not None
+    run = shard_job.JobRun(beside)
+    run.beat()
+    with pytest.raises(JobEnded):
+        run.look()
 
 
 def test_cancelled_it_stops_and_keeps_what_it_found(target: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +219,15 @@ def test_a_second_opinion_ranks_what_is_found(target: Victim, policy: Policy, ga
     assert [one.strength for one in candidates] == pytest.approx(expected.tolist(), abs=1e-3)
     by_score = sorted(candidates, key=lambda one: one.logit)
     assert [one.pk for one in by_score] != [one.pk for one in candidates], "another order than by the score"
+
+
+def test_a_second_opinion_without_weights_fails_before_anything_is_asked(
+    target: Victim, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Classifier.objects.create(policy=policy, name="gone", condition="x", encoder="e", threshold=0.5)
+    monkeypatch.setattr(shard_job, "make_attack", lambda *_: pytest.fail("the attack was made"))
+    row = work(begun(target, name="filler", seeds={"limit": 2}, second_opinion=other))
+    assert (row.state, "not in the store" in row.error) == ("failed", True)
 
 
 def test_a_find_that_another_split_has_is_left_out(target: Victim) -> None:
