@@ -5,10 +5,10 @@ BERT-Attack, gradient; beam), in an environment of its own that `make bench-peer
 run on the story world; seeds are injuries of another world that it rejects. Both sides have the same weights, the same
 list of words for a word (MiniLM's nearest), and the same constraints: MiniLM's cosine of the completions, share of
 edited words, rules and words of the policy, no word twice, closed classes and the prompt untouched. One process, one
-thread each; neither loading nor making the lists is counted. Ours scores and takes gradients in bf16 where the
-processor multiplies it (else it scores in int8); TextAttack in fp32, and ours in fp32 stands beside. What counts as a
-success, and how similar it is, fp32 decides for both. `words only` does what TextAttack does; `all moves` also inserts,
-deletes and turns clauses. TextAttack's queries count its cache's hits as it does, and its gradients.
+thread each; neither loading nor making the lists is counted. Ours scores and takes gradients in bf16 where the machine
+multiplies it (else it scores in int8); TextAttack in fp32, and ours in fp32 stands beside. What is a success, and how
+similar it is, fp32 decides for both. `words only` does what TextAttack does; `all moves` also inserts, deletes and
+turns clauses. TextAttack's queries count its cache's hits as it does, and its gradients.
 """
 
 from __future__ import annotations

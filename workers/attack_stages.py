@@ -35,10 +35,11 @@ def plan_before(stage: Stage) -> dict[str, dict[str, Any]]:
     wanted, round_ = round_settings(stage.round.config), stage.round
     baseline, held_out = classifier_of(round_, BASELINE), known_failures(round_, *HELD_OUT)
     planned: dict[str, dict[str, Any]] = {}
-    nearest = nearest_first(baseline, known_failures(round_, Pool.INITIAL), threshold_of(baseline))
+    known = known_failures(round_, Pool.INITIAL)
+    ordered = {"nearest": nearest_first(baseline, known, threshold_of(baseline)), "random": known}
     for one in wanted.attacks:
         if one.seeds:
-            planned |= _planned(round_, baseline, AttackRole.TRAINING, one, nearest[: one.seeds])
+            planned |= _planned(round_, baseline, AttackRole.TRAINING, one, ordered[one.start][: one.seeds])
     for one in wanted.attacks:
         planned |= _planned(round_, baseline, AttackRole.MEASURING, one, held_out[: wanted.measuring.seeds])
     for start in range(0, len(held_out), SHARD):
@@ -123,4 +124,7 @@ def _retell(run: JobRun) -> dict[str, Any]:
     rows = [snippet_from(seeds[one.seed_index], one.snippet, Source.PARAPHRASE) for one in found]
     details = {row.content_hash: {"from": str(row.parent_id)} for row in rows}
     kept = add_members(round_, rows, dict.fromkeys(details, Pool.ATTACK_TEST), details)
+    # An attack that is measured may have told the same; the set must hold it all the same, whoever accepts it.
+    mine = round_.members.filter(snippet__content_hash__in=list(details), pool=Pool.MEASURED)
+    mine.update(pool=Pool.ATTACK_TEST)
     return {"retold": len(seeds), "retellings": kept, **spent(account)}

@@ -9,9 +9,11 @@ import numpy as np
 from django.db.models import Count
 from scipy.special import expit, logit
 
+from engine.attacks import ATTACKS
 from engine.evaluation.report_data import Examples, ExampleText, LineageStep, StageTime
 from webapi.models import Batch, Classifier, Pool, Round, Snippet
 from workers.evaluate import Labelled, labelled, logits_in_order
+from workers.round_settings import round_settings
 from workers.scoring import logits_of, threshold_of
 
 EXAMPLES = 20
@@ -69,6 +71,13 @@ def caveats(round_: Round) -> list[str]:
         "Re-tellings of held-out failures are kept whichever classifier accepts them, so the set favours neither; "
         "it stands for this paraphraser only."
     ]
+    wanted = round_settings(round_.config)
+    rewritten = wanted.measuring.seeds and any(ATTACKS[one.name].source == "rewrite" for one in wanted.attacks)
+    if rewritten and wanted.labeling.adapter == "simulated" and rules.simulation.judge == "story_world":
+        caveats.append(
+            "Simulated annotators know the truth of the story world's own sentences. What a rewriting takes out of its "
+            "grammar they judge by a word list, so yields of rewritings say less than those of paraphrases."
+        )
     if sum(left_out.values()):
         caveats.append(
             f"Snippets whose consensus is neither {rules.failure} nor {rules.harmless} are left out of every rate: "

@@ -112,8 +112,10 @@ class AttackPlan(AttackSettings):
     """
 
     seeds: int = Field(0, ge=0)
-    """Failures of the training split to start from, nearest to the threshold first. What is found of them is labelled
-    and trained on; 0: the attack is only measured."""
+    """Failures of the training split to start from. What is found of them is labelled and trained on; 0: the attack is
+    only measured."""
+    start: Literal["nearest", "random"] = "nearest"
+    """Which of them: those that the baseline rejects, nearest to its threshold, or any, as in the paper."""
 
 
 class HeldOut(Part):
@@ -169,7 +171,7 @@ def _attacks(*, seeds: int, most: int, draws: int, queries: int) -> list[dict[st
     }
     others = [{"name": name, "config": {"wanted": 1}} for name in ("substitution", "rewrite", "filler")]
     measured = [{**other, "budget": {"queries": queries}} for other in others]
-    return [{"name": "paraphrase", "config": paraphrase, "seeds": seeds}, *measured]
+    return [{"name": "paraphrase", "config": paraphrase, "seeds": seeds, "start": "random"}, *measured]
 
 
 DEMO_ATTACKS = tuple(AttackPlan(**one) for one in _attacks(seeds=150, most=5, draws=32, queries=2000))

@@ -14,8 +14,23 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from engine.attacks.paraphrase import retell
+from engine.attacks.paraphrasers import make_paraphraser
 from tests.driving import WorkerKilled, drive, fingerprint, new_round
-from webapi.models import Artifact, Evaluation, Job, JobState, Label, Round, RoundState, Task
+from webapi.models import (
+    Artifact,
+    AttackCandidate,
+    Evaluation,
+    Job,
+    JobState,
+    Label,
+    Pool,
+    Round,
+    RoundState,
+    Snippet,
+    Task,
+)
+from webapi.selectors.rounds import known_failures
 from workers.artifacts import round_path
 from workers.execute import execute
 from workers.jobs import JobRun
@@ -101,6 +116,7 @@ def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(h
     assert list(round_.stages.values_list("name", "state", "runs")) == [(s.name, "succeeded", 1) for s in STAGES]
     _labels_are_what_tasks_wanted(round_)
     _nothing_leaks_between_splits(round_)
+    _the_held_out_set_is_whole(round_)
     _the_report_is_whole(round_)
     before, artifacts = fingerprint(round_), dict(Artifact.objects.values_list("path", "sha256"))
     evaluations = list(Evaluation.objects.order_by("pk").values_list("results", flat=True))
@@ -136,6 +152,18 @@ def _nothing_leaks_between_splits(round_: Round) -> None:
         ("attack_test", "test"),
         ("measured", "test"),
     }
+
+
+def _the_held_out_set_is_whole(round_: Round) -> None:
+    """An attack that is measured tells some of the same: they must not be taken out of the set that favours nobody."""
+    seeds = [Snippet.objects.get(pk=pk).text for pk in known_failures(round_, Pool.TEST, Pool.SEED)]
+    rules = round_.policy.rules
+    retold = retell(seeds, make_paraphraser("story_world", rules, {}), 4, rules=rules.snippet_rules, seed=round_.seed)
+    held_out = set(round_.members.filter(pool=Pool.ATTACK_TEST).values_list("snippet__content_hash", flat=True))
+    assert held_out == {one.snippet.content_hash for one in retold} != set()
+    measured = round_.attacks.filter(role="measuring", name="paraphrase")
+    found = set(AttackCandidate.objects.filter(attack__in=measured).values_list("snippet__content_hash", flat=True))
+    assert found & held_out, "else nothing is tested"
 
 
 def _the_report_is_whole(round_: Round) -> None:

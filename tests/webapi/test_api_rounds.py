@@ -363,3 +363,18 @@ def test_only_labels_that_stand_are_counted_and_annotators_see_all_of_theirs(
 
 def test_agreement_without_labels_is_404(rita: User, api: Api, policy: Policy) -> None:
     assert api(rita).get("/api/v1/metrics/agreement").status_code == 404
+
+
+def test_a_round_tells_what_it_paid_to_endpoints(launch: Any, rita: User, api: Api) -> None:
+    launch()
+    round_ = Round.objects.get()
+    path = f"/api/v1/rounds/{round_.pk}"
+    assert api(rita).get(path).json()["spending"] is None
+    paid = {"requests": 2, "reused": 1, "estimated": 0, "prompt_tokens": 10, "completion_tokens": 5, "money": 0.25}
+    for name in ("generate", "attack"):
+        round_.stages.filter(name=name).update(result={"kept": 1, "spending": {"m": paid}})
+    assert api(rita).get(path).json()["spending"] == {
+        "m": {
+            "requests": 4, "reused": 2, "estimated": 0, "prompt_tokens": 20, "completion_tokens": 10, "money": 0.5
+        }
+    }  # fmt: skip

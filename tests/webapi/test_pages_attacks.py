@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import uuid
@@ -63,6 +65,7 @@ def titles_in(client: Client, address: str) -> list[str]:
     ("page", "seen", "forbidden"),
     [
         ("", {"rita", "vera", "ada"}, set()),
+        ("yields.csv", {"rita", "vera", "ada"}, set()),
         ("new/", {"rita", "ada"}, {"vera"}),
         ("{attack}/", {"rita", "vera", "ada"}, set()),
         ("{attack}/progress", {"rita", "vera", "ada"}, set()),
@@ -201,6 +204,8 @@ def test_attacks_on_one_classifier_are_compared_and_sorted(reader: Client, class
     page = reader.get(f"{on}&sort=-seeds_broken").content.decode()
     assert 'aria-sort="descending"' in page
     assert f"?classifier={classifier.pk}&amp;sort=seeds_broken" in page
+    assert f"?classifier={classifier.pk}&amp;sort=-per_minute" in page
+    assert f"?classifier={classifier.pk}&amp;sort=title" in page
     assert "sort=" not in reader.get(AT).content.decode()
 
 
@@ -220,6 +225,20 @@ def test_the_chart_has_intervals_limits_and_nothing_that_is_not_known(reader: Cl
     by_query = reader.get(f"{AT}?classifier={classifier.pk}&sort=-per_1000_queries").content.decode()
     drawn = json.loads(re.search(r'<script id="yield-data"[^>]*>(.*?)</script>', by_query).group(1))
     assert [(row["label"], row["estimate"]) for row in drawn["rows"]] == [("half", 50.0), ("none, training", 0.0)]
+
+
+def test_the_yields_as_csv(reader: Client, classifier: Classifier) -> None:
+    attack_of(classifier, "YN", "N", ".", "")
+    attack_of(classifier_of(classifier.policy, "=another"), ".", title="open")
+    at = f"/attacks/yields.csv?classifier={classifier.pk}"
+    assert f'href="{at}"' in reader.get(f"{AT}?classifier={classifier.pk}&sort=title").content.decode()
+    lines = list(csv.DictReader(io.StringIO(reader.get(at).content.decode())))
+    assert [line["yield"] for line in lines] == ["seeds_broken", "per_candidate", "per_1000_queries", "per_minute"]
+    counts = ("title", "classifier", "seeds", "candidates", "labelled", "queries")
+    assert [lines[0][name] for name in counts] == ["substitution", "baseline", "4", "4", "3", "40"]
+    assert (float(lines[0]["estimate"]), lines[0]["failures"]) == (pytest.approx(1 / 3), "1")
+    both = list(csv.DictReader(io.StringIO(reader.get("/attacks/yields.csv").content.decode())))
+    assert [line["estimate"] for line in both[:4]] == ["", "", "", ""]
 
 
 def test_what_is_simulated_is_called_so(reader: Client, classifier: Classifier) -> None:
@@ -297,7 +316,7 @@ def test_the_headline(
 
 def test_candidates_come_strongest_first_a_page_at_a_time(reader: Client, classifier: Classifier) -> None:
     row = attack_of(classifier, "." * 23)
-    row.candidates.filter(strength__in=(10, 11)).update(strength=10.5)
+    row.candidates.filter(strength__in=(13, 14)).update(strength=13.5)  # on two pages
     strongest = [str(key) for key in row.candidates.order_by("-strength", "pk").values_list("snippet", flat=True)]
     shown: list[str] = []
     address, pages = f"{AT}{row.pk}/", []
@@ -344,16 +363,17 @@ def test_a_find_told_anew_is_not_marked(reader: Client, classifier: Classifier) 
 def test_hostile_text_is_text(reader: Client, policy: Policy) -> None:
     """Markup is escaped, marked or not; what hides is shown; a name cannot close the script that holds chart data."""
     hostile = classifier_of(policy, "</script><script>alert(1)</script>", condition="</script><i>")
-    row = attack_of(hostile, "Y", config={"<b>": "<img src=x>"}, error="<script>alert(2)</script>", state="failed")
+    row = attack_of(hostile, "Y", config={"<u>So": "<img src=x>"}, error="<script>alert(2)</script>", state="failed")
     seed = seed_of(row, "He <b>fell</b> down the stairs.", prompt="<u>So</u> it began.")
     found = snippet_of(
         policy, "He <b>\u202efell</b> down <script>alert(3)</script> the stairs.", prompt="<u>So</u> it began."
     )
     candidate(row, seed, found)
+    candidate(row, seed_of(row, "She fell <q>hard</q> on the step."), snippet_of(policy, "She fell on the step."))
     addresses = (AT, f"{AT}?classifier={hostile.pk}", f"{AT}{row.pk}/", f"{AT}{row.pk}/label/", f"{AT}new/")
     pages = {address: reader.get(address).content.decode() for address in addresses}
     for address, page in pages.items():
-        for raw in ("<script>alert", "</script><i>", "<img src=x>", "<b>fell", "<u>So"):
+        for raw in ("<script>alert", "</script><i>", "<img src=x>", "<b>fell", "<u>So", "<q>"):
             assert raw not in page, (address, raw)
     assert "[U+202E]" in pages[f"{AT}{row.pk}/"]
     assert "\u202e" not in pages[f"{AT}{row.pk}/"]
@@ -595,6 +615,15 @@ def test_a_classifiers_page_lists_its_attacks(reader: Client, rita: User, vera: 
     assert "Attack it" in text_of(reader.get(at))
     Classifier.objects.update(threshold=None)
     assert "Attack it" not in text_of(reader.get(at))
+
+
+def test_a_snippets_page_leads_to_the_attack_that_found_it(reader: Client, classifier: Classifier) -> None:
+    row = attack_of(classifier, ".", title="My own")
+    found = row.candidates.get()
+    page = reader.get(f"/snippets/{found.snippet_id}/")
+    assert "found by My own on baseline" in text_of(page)
+    assert f'href="{AT}{row.pk}/"' in page.content.decode()
+    assert "found by" not in text_of(reader.get(f"/snippets/{found.seed_id}/"))
 
 
 def test_a_rounds_page_leads_to_its_attacks(reader: Client, policy: Policy, classifier: Classifier) -> None:

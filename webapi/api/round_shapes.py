@@ -10,6 +10,7 @@ from rest_framework import serializers
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME
 from webapi.models import Round
 from webapi.selectors.round_progress import round_funnel, round_progress
+from webapi.selectors.rounds import round_spending
 from workers.round_settings import RoundSettings
 
 
@@ -94,10 +95,13 @@ class RoundDetailSerializer(RoundSerializer):
     settings = serializers.DictField(source="config", read_only=True)
     progress = RoundProgressSerializer(read_only=True)
     funnel = FunnelSerializer(many=True, read_only=True)
+    spending = serializers.DictField(
+        read_only=True, allow_null=True, help_text="Paid to endpoints by the finished stages, by model; money in USD."
+    )
     summary = serializers.DictField(read_only=True, help_text="Before and after, once the report is written.")
 
     class Meta(RoundSerializer.Meta):
-        fields = [*RoundSerializer.Meta.fields, "settings", "progress", "funnel", "summary"]
+        fields = [*RoundSerializer.Meta.fields, "settings", "progress", "funnel", "spending", "summary"]
         read_only_fields = fields
 
 
@@ -109,12 +113,13 @@ class RoundReportSerializer(serializers.Serializer[Any]):
 
 
 def round_detail(round_: Round) -> dict[str, Any]:
-    """One round as plain data. Six queries, whatever its size."""
+    """One round as plain data. Seven queries, whatever its size."""
     return {
         **RoundSerializer(round_).data,
         "settings": round_.config,
         "progress": RoundProgressSerializer(round_progress(round_)).data,
         "funnel": FunnelSerializer(round_funnel(round_), many=True).data,
+        "spending": round_spending(round_),
         "summary": round_.summary,
     }
 
@@ -166,5 +171,6 @@ DETAIL: dict[str, Any] = {
     "settings": {"target_kl": 0.5},
     "progress": EVENT,
     "funnel": [{"key": "corpus", "label": "Drawn from the corpus", "count": 6000}],
+    "spending": {"my-model": {"requests": 40, "prompt_tokens": 9000, "completion_tokens": 4100, "money": 0.004}},
     "summary": {},
 }

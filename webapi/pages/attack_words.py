@@ -51,6 +51,11 @@ class YieldWords(NamedTuple):
     note: str
     rate: Rate | None
 
+    @property
+    def details(self) -> list[str]:
+        """Interval and count, each to stand on one line."""
+        return self.detail.split("; ")
+
 
 def attack_choices() -> list[tuple[str, str, str]]:
     """Name, title and a sentence on each attack in the registry."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 from engine.attacks import ATTACKS
 from engine.evaluation.report_data import AttackSpending
 from engine.evaluation.yields import Yield
+from webapi.api.csv_answers import RATE_CELLS, csv_answer, rate_cells
 from webapi.models import Attack, AttackRole, AttackState, Classifier, Policy, Round
 from webapi.models.attacks import UNFINISHED
 from webapi.pages.access import PageRequest, is_open_to, page
@@ -89,10 +90,32 @@ def attacks(request: PageRequest) -> HttpResponse:
         "with_money": any(row.spending for row in rows),
         "simulated": sum(row.simulated for row in rows),
         "same": urlencode({name: query[name] for name in (*BY_KEY, *BY_WORD) if name in query}),
+        "same_page": urlencode({name: value for name, value in query.items() if name != "sort"}),
         "may_attack": is_open_to(request.user, "attacks", "create"),
         "chosen_classifier": query.get("classifier", ""),
     }
     return render(request, "pages/attacks.html", context)
+
+
+@page("attacks")
+@require_GET
+def yields_csv(request: PageRequest) -> HttpResponse:
+    """The yields of the attacks on the same page of the list, a line a yield; where there is none, an empty one."""
+    query = {name: value for name, value in request.GET.dict().items() if value}
+    found = page_of(attacks_listed().filter(**_conditions(query)), query, size=PAGE_SIZE)
+    about = ("id", "name", "title", "classifier", "round", "role", "state")
+    counts = ("seeds", "candidates", "labelled", "queries")
+    return csv_answer("attacks", (*about, *counts, "yield", *RATE_CELLS), _csv_lines(found.rows, counts))
+
+
+def _csv_lines(rows: Sequence[Attack], counts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        found = yield_of(row)
+        round_name = row.round.name if row.round else ""
+        about = (str(row.pk), row.name, row.title, row.classifier.name, round_name, row.role, row.state)
+        counted = tuple(str(getattr(found, name)) for name in counts)
+        for one in yields_in_words(found):
+            yield (*about, *counted, one.name, *rate_cells({} if one.rate is None else {**one.rate.as_dict()}))
 
 
 def _conditions(query: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from django.shortcuts import get_object_or_404, render
 
 from webapi.models import Classifier, Snippet
 from webapi.pages.access import PageRequest, page
-from webapi.selectors.snippets import ancestors, children, labels_of, places_of, scores_of
+from webapi.selectors.attacks import attack_title
+from webapi.selectors.snippets import ancestors, children, finders, labels_of, places_of, scores_of
 
 SHOWN = 50
 
@@ -38,6 +39,7 @@ def snippet(request: PageRequest, key: UUID) -> HttpResponse:
         "ancestors": lineage,
         "root": lineage[-1] if lineage else row,
         "children": children(row),
+        "finders": [(one, attack_title(one)) for one in finders(row)],
     }
     return render(request, "pages/snippet.html", context)
 

@@ -53,6 +53,7 @@ urlpatterns: list[URLPattern] = [
     path("compare/", compare.compare, name="compare"),
     path("me/", my_figures.my_figures, name="my-figures"),
     path("attacks/", attacks.attacks, name="attacks"),
+    path("attacks/yields.csv", attacks.yields_csv, name="attacks-csv"),
     path("attacks/new/", attack_form.new, name="attack-new"),
     path("attacks/<uuid:key>/", attack_page.attack, name="attack"),
     path("attacks/<uuid:key>/progress", attack_page.progress_fragment, name="attack-progress"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from webapi.models import Label, RoundSnippet, Score, Snippet
+from webapi.models import Attack, Label, RoundSnippet, Score, Snippet
 
 MAX_ANCESTORS = 50
 MAX_CHILDREN = 100
@@ -43,3 +43,9 @@ def scores_of(snippet: Snippet) -> QuerySet[Score]:
 def places_of(snippet: Snippet) -> QuerySet[RoundSnippet]:
     """Its places in rounds."""
     return snippet.memberships.select_related("round").order_by("pk")
+
+
+def finders(snippet: Snippet) -> list[Attack]:
+    """The attacks that found it, the oldest first, up to `MAX_CHILDREN`."""
+    found = Attack.objects.filter(candidates__snippet=snippet).select_related("classifier")
+    return list(found.order_by("pk")[:MAX_CHILDREN])

@@ -61,7 +61,7 @@ def attack_cancel(*, attack: Attack) -> Attack:
             cancel_jobs(attack)
     attack.refresh_from_db()
     if not moved:
-        raise DomainError("attack_finished", f"The attack has {attack.state}.")
+        raise DomainError("attack_finished", f"The attack has ended before: {attack.state}.")
     return attack
 
 
