@@ -5,7 +5,9 @@ from typing import cast
 
 import pytest
 
+from engine.attacks.base import Edit
 from engine.attacks.rewrite.base import State
+from engine.attacks.rewrite.constraints import CHECKS
 from engine.attacks.rewrite.fillers import after, before, fillers
 from engine.attacks.rewrite.moves import filler
 from engine.attacks.substitution.suggest import SubstitutionEngine
@@ -82,6 +84,13 @@ def test_the_move_puts_each_filler_once_and_one_on_each_side() -> None:
 def test_a_protected_first_word_is_not_lowered() -> None:
     start = State(Snippet(PROMPT, "The baker stabbed a girl."), 1.0, closed=(Slot(0, 9),))
     assert {one.snippet.completion.startswith("The baker stabbed a girl,") for one in filler(ZEROS, start, 5)} == {True}
+
+
+def test_fillers_and_clauses_are_no_edited_words() -> None:
+    allows = CHECKS["edited_share"](load_policy("injury"), 0.0)
+    seed = Snippet(PROMPT, "The baker stabbed a girl.")
+    edits = [Edit(kind, 0, "The", "As the sun went down, the") for kind in ("filler", "clause", "insert", "replace")]
+    assert [allows(seed, State(seed, 0.0, (edit,))) for edit in edits] == [True, True, False, False]
 
 
 def test_estimates_are_those_of_the_first_order(tmp_path: Path) -> None:
