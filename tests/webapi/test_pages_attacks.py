@@ -30,6 +30,7 @@ from webapi.models import (
     Task,
     User,
 )
+from webapi.selectors.attacks import attacked
 
 pytestmark = pytest.mark.django_db
 AT = "/attacks/"
@@ -648,3 +649,21 @@ def test_the_funnel_calls_finds_what_they_are(
     corpus = Corpus.objects.create(name="books")
     round_ = Round.objects.create(name="Round 1", policy=policy, corpus=corpus, config={"attacks": attacks})
     assert f"Accepted {word}: 0" in text_of(reader.get(f"/rounds/{round_.pk}/"))
+
+
+def test_a_shard_that_ends_while_its_attack_is_read_is_seen_in_part(policy: Policy) -> None:
+    row, reads = attack_of(classifier_of(policy), "Y"), 0
+
+    def end_a_shard(execute: Any, sql: str, *rest: Any) -> Any:
+        nonlocal reads
+        reads += "webapi_attack" in sql
+        if reads == 2:
+            reads += 1
+            seed = seed_of(row, "Another fell down the stairs.")
+            candidate(row, seed, snippet_of(row.policy, "Another fell down the ladder.", parent=seed))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(end_a_shard):
+        seen = attacked(row)
+    assert (len(seen.queries), len(seen.failure)) == (2, 1)
+    assert (len(attacked(row).queries), len(attacked(row).failure)) == (2, 2)

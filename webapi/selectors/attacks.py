@@ -60,13 +60,14 @@ def attacked(row: Attack) -> Attacked:
     """
     cutoff = logit_cutoff(row.threshold)
     columns = ("snippet_id", "queries", "logit", "snippet__root_hash")
-    seeds = list(row.started_from.order_by("snippet_id").values_list(*columns))
-    place = {pk: i for i, (pk, *_) in enumerate(seeds)}
+    # Finds first: a shard that ends between the two reads writes its seeds before them.
     found = list(
         row.candidates.order_by("snippet_id").values_list(
             "seed_id", "snippet_id", "snippet__consensus__choice", "similarity", "edits"
         )
     )
+    seeds = list(row.started_from.order_by("snippet_id").values_list(*columns))
+    place = {pk: i for i, (pk, *_) in enumerate(seeds)}
     given = _labels(row)
     rewrites = ATTACKS[row.name].source == "rewrite" if row.name in ATTACKS else False
     return Attacked(
