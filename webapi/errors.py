@@ -48,6 +48,7 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "internal_error": Meaning(500, "Internal error", "A fault of this server; its log knows the `instance`."),
     "engine_error": Meaning(500, "Engine error", "The engine could not do it; the detail says why."),
     "generator_error": Meaning(502, "Generator error", "A generator or paraphraser did not answer as it should."),
+    "budget_spent": Meaning(409, "Budget spent", "A request would cost more than is left of an attack's budget."),
     "missing_model": Meaning(503, "Missing model", "Weights are not on this machine; the detail says how to get them."),
     "unavailable": Meaning(503, "Unavailable", "The database or broker cannot be reached; try again soon."),
     "storage_full": Meaning(507, "Storage full", "The disk is full. Nothing was half-written."),

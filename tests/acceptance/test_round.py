@@ -105,6 +105,7 @@ def test_killing_every_job_changes_nothing(home: Path, monkeypatch: pytest.Monke
     assert set(killed) == {f"stage {spec.name}" for spec in STAGES} | {
         "collect_labels label_first",
         "collect_labels label",
+        "collect_labels label_after",
         "follow_labels None",
     }
     assert set(round_.stages.values_list("runs", flat=True)) == {1}, "no stage was repeated"

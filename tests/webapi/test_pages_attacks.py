@@ -423,7 +423,7 @@ def test_cancelling_asks_first(reader: Client, classifier: Classifier) -> None:
     assert "Cancelled. What it had found stays." in text_of(page)
     assert (Attack.objects.get().state, Job.objects.get().state) == ("cancelled", "cancelled")
     again = text_of(reader.post(f"{AT}{row.pk}/cancel/", follow=True))
-    assert "Nothing was changed: The attack has cancelled." in again
+    assert "Nothing was changed: The attack has ended before: cancelled." in again
 
 
 def test_an_attack_of_a_round_is_not_cancelled_by_itself(
