@@ -21,7 +21,7 @@ from webapi.models import Attack, AttackCandidate, AttackRole, AttackSeed, Class
 from webapi.models.attacks import CHOOSE_SEEDS
 from workers.generate import add_members, add_snippets
 from workers.jobs import JobRun
-from workers.results import account_of, spent, total
+from workers.results import account_of, kept_in_any_case, spent, total
 from workers.scoring import load_classifier, logits_of, score_snippets, threshold_of, weights_of
 
 SHARD = 50
@@ -30,15 +30,20 @@ _POOLS = {AttackRole.TRAINING: Pool.ATTACK, AttackRole.MEASURING: Pool.MEASURED}
 
 
 def shards(attack: Attack, seeds: Sequence[uuid.UUID]) -> dict[str, dict[str, Any]]:
-    """The attack on these seeds as arguments of jobs, by shard; each has its share of the budget."""
+    """The attack on these seeds as arguments of jobs, by shard; each has its share of the budget.
+
+    One that has a budget of tokens or money is one shard, whatever its size: a ledger keeps it whole, where each
+    share might be too small for a single request; and it waits on an endpoint, so that many workers would gain little.
+    """
+    size = len(seeds) if {"tokens", "money"} & set(attack.budget) else SHARD
     return {
-        f"{attack.role}-{attack.title}-{start // SHARD:04d}": {
+        f"{attack.role}-{attack.title}-{start // size:04d}": {
             "attack": str(attack.pk),
-            "seeds": [str(pk) for pk in seeds[start : start + SHARD]],
+            "seeds": [str(pk) for pk in seeds[start : start + size]],
             "start": start,
             "whole": len(seeds),
         }
-        for start in range(0, len(seeds), SHARD)
+        for start in range(0, len(seeds), size)
     }
 
 
@@ -56,7 +61,8 @@ def attack_shard(run: JobRun) -> dict[str, Any]:
         weights_of(row.second_opinion)  # missing, they are to be missed before anything is paid for
     account = account_of(run, share)
     made = make_attack(row.name, row.policy.rules, row.config, account)
-    outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
+    with kept_in_any_case(run, account):
+        outcome = made.run([one.text for one in seeds], target, share, seed=row.seed, progress=run.progress)
     score_snippets(row.classifier, target.classifier, [one.pk for one in seeds], silent)
     _write_seeds(row, seeds, outcome)
     _write_candidates(row, seeds, outcome)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.conf import settings
 from engine.attacks import Budget
 from engine.endpoints.ledger import Ledger, Spending
 from engine.endpoints.settings import Account
+from webapi.models import Job, JobState
 from workers.jobs import JobRun
 
 
@@ -36,6 +38,17 @@ def account_of(run: JobRun, budget: Budget | None = None) -> Account:
     limit = budget or Budget()
     ledger = Ledger(owner=str(run.job.pk), tokens=limit.tokens, money=limit.money)
     return Account(ledger, Path(settings.GAUNTLET_HOME) / "requests")
+
+
+@contextmanager
+def kept_in_any_case(run: JobRun, account: Account) -> Iterator[None]:
+    """What was paid is told of a job that fails or is cancelled, too."""
+    try:
+        yield
+    except Exception:
+        if paid := spent(account):
+            Job.objects.filter(pk=run.job.pk).exclude(state=JobState.SUCCEEDED).update(result=paid)
+        raise
 
 
 def spent(account: Account) -> dict[str, Any]:

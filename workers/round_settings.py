@@ -101,9 +101,7 @@ class AttackSettings(Part):
     def _suits(self) -> Self:
         try:
             check_attack(self.name, self.config, self.budget)
-        except BadInput as error:
-            raise ValueError(f"config of {error}") from None
-        except UnknownName as error:
+        except (BadInput, UnknownName) as error:
             raise ValueError(str(error)) from None
         return self
 

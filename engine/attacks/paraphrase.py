@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -51,6 +51,14 @@ class ParaphraseSettings(BaseModel):
     """Also by cosine of MiniLM's sentence embeddings (about 10 ms a paraphrase); None: not looked at."""
     seeds_at_once: int = Field(64, ge=1)
     """Seeds attacked side by side, so that classifier batches are full."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _least_follows(cls, data: Any) -> Any:
+        """Who asks for fewer than the default least wants no more than those."""
+        if isinstance(data, dict) and isinstance(most := data.get("most"), int) and "least" not in data:
+            return {**data, "least": max(1, min(5, most))}
+        return data
 
     @model_validator(mode="after")
     def _in_order(self) -> ParaphraseSettings:
@@ -134,7 +142,8 @@ def _attack(seeds: Sequence[Snippet], run: _Run, progress: Progress) -> list[_Se
             run.judge(run.draw(active, tick), tick)
         spent = run.spent()
         for attack in pending if spent else active:
-            attack.outcome.stop = run.stop(attack) or spent
+            stop = run.stop(attack)
+            attack.outcome.stop = stop if stop == "enough" or not spent else spent
         tick()
     progress(len(seeds), len(seeds))
     return attacks

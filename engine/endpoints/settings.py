@@ -21,7 +21,7 @@ class EndpointSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
-    base_url: str = Field("https://api.openai.com/v1", pattern=r"^https?://[^\s]+$")
+    base_url: str = Field("https://api.openai.com/v1", pattern=r"^https?://[^\s@]+$")
     api: Literal["chat", "completions"] = "chat"
     key_variable: str | None = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Environment variable that holds the key; null for a server that wants none."""

@@ -233,6 +233,16 @@ def test_budgets_end_the_attack_for_all_seeds():
     assert ([s.stop for s in found.seeds], paraphraser.calls) == (["query_budget"] * 5, [])
 
 
+def test_draws_that_no_query_was_left_for_end_it_by_the_budget():
+    found = attack(seeds=SEEDS, classifier=Scorer(0.0), queries=20, batch=16, max_draws=16)
+    assert ([s.stop for s in found.seeds], found.queries) == (["query_budget"] * 5, 20)
+
+
+def test_who_wants_few_needs_to_say_it_once():
+    assert ParaphraseSettings(most=2).least == 2
+    assert ParaphraseSettings(most=20).least == ParaphraseSettings().least == 5
+
+
 def test_the_same_seed_draws_the_same_whatever_is_attacked_beside_it():
     whole = attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4))
     again = attack(seeds=SEEDS, paraphraser=Pure(), classifier=Scorer(0.4), seeds_at_once=1)

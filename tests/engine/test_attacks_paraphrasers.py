@@ -319,9 +319,21 @@ def test_openai_asks_until_it_has_enough_and_gives_up_on_silence(configs, server
     assert len(paraphraser.paraphrase(SNIPPET, 5, seed=1)) == 5
     assert len(server.requests) == 5
     server.answer = lambda body, choice: " "
-    with pytest.raises(GeneratorError, match="all empty"):
-        paraphraser.paraphrase(SNIPPET, 5, seed=1)
+    assert paraphraser.paraphrase(SNIPPET, 5, seed=1) == [], "it has spoken before: only this snippet is without"
     assert len(server.requests) == 9
+    with pytest.raises(GeneratorError, match="all empty"):
+        make_paraphraser("openai", POLICY, configs["openai"]).paraphrase(SNIPPET, 5, seed=1)
+    assert len(server.requests) == 13
+
+
+def test_openai_retellings_hide_nothing(configs, server):
+    joined = "\U0001f469\u200d\U0001f692"
+    last = f"<last>It hurt\x1b him {joined} a lot.</last>"
+    server.answer = lambda body, choice: (
+        f"<context>One \u202ewent\u202c home. Two\u200b ran. \x07Three sat.</context>{last}"
+    )
+    found = make_paraphraser("openai", POLICY, configs["openai"]).paraphrase(SNIPPET, 1, seed=1)
+    assert found == [Snippet("One went home. Two ran. Three sat.", f"It hurt him {joined} a lot.")]
 
 
 def test_openai_attacks_several_seeds_at_once_and_passes_refusals_on(configs, server):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -305,3 +306,17 @@ def test_a_wrong_recipe_is_refused(name: str, config: dict, message: str) -> Non
         UnknownName, match="unknown recipe 'bert'; known: beam, best_first, filler, greedy, substitution"
     ):
         make_recipe("bert")
+
+
+def test_a_word_twice_in_a_row_is_no_rewriting(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    recipe = make_recipe("beam", {"moves": ["insert"], "wanted": 20, "max_edits": 3, "constraints": {}})
+    outcome = rewrite_search(SEEDS, engine, target(engine, threshold_of(engine)), recipe)
+    assert len(outcome.candidates) > 5
+    twice = [one.snippet.completion for one in outcome.candidates if re.search(r"\b(\w+) \1\b", one.snippet.completion)]
+    assert twice == []
+
+
+def test_no_time_costs_no_query(tmp_path: Path) -> None:
+    outcome = attack(tmp_path, "beam", budget=Budget(seconds=0))
+    assert (outcome.queries, {one.stop for one in outcome.seeds}) == (0, {"time_budget"})

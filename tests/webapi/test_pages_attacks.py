@@ -547,7 +547,7 @@ def test_what_is_left_empty_is_as_the_api_has_it(reader: Client, classifier: Cla
         ({"config": "[" * 900 + "]" * 900}, "config", ""),
         ({"config": '{"tried": NaN}'}, "config", "not JSON: NaN is none of its numbers"),
         ({"config": "[1]"}, "config", "must be a table of fields"),
-        ({"config": '{"tried": 0}'}, "config", "config of attack substitution: tried: must be at least 1"),
+        ({"config": '{"tried": 0}'}, "config", "attack substitution: tried: must be at least 1"),
         ({"config": '{"recipe": "stew"}'}, "config", "unknown recipe &#x27;stew&#x27;; known: beam"),
         ({"config": r'{"words": {"name": "\u0000"}}'}, "config", "contains a null character"),
         ({"config": r'{"words": {"\ud800": 1}}'}, "config", "half of a surrogate pair"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from engine.generation.rejection import logit_cutoff
 from engine.snippets import refusals
 from tests.attacking import Victim, victim
 from tests.driving import WorkerKilled
+from tests.engine.openai_server import Reply, error, openai_server
 from webapi.models import Attack, AttackCandidate, AttackSeed, Classifier, Job, JobState, Policy, Snippet
+from webapi.selectors.attacks import spending_of
 from webapi.services.attacks import attack_cancel, attack_create
 from workers import attack as shard_job
 from workers.attack import shards, total
@@ -180,6 +183,28 @@ def test_a_shard_that_fails_ends_the_attack_and_its_other_jobs(target: Victim, m
     run.beat()
     with pytest.raises(JobEnded):
         run.look()
+
+
+def test_what_was_paid_is_told_of_an_attack_that_fails(target: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    with openai_server() as server:
+        server.script = [Reply(body=server.reply_to("/chat/completions", {"model": "m", "n": 1}).body)] * 2
+        server.script += [error(403, "no more")] * 20
+        config = {"model": "m", "base_url": server.base_url, "key_variable": None, "concurrency": 1, "max_retries": 0}
+        asked = {"paraphraser": {"name": "openai", "config": config}, "batch": 2, "max_draws": 4}
+        row = work(begun(target, name="paraphrase", config=asked, seeds={"limit": 3}, budget={"tokens": 10_000_000}))
+    assert (row.state, "refused" in row.error) == ("failed", True)
+    spending = spending_of(row)
+    assert spending is not None
+    assert (spending["requests"], spending["tokens"] > 0) == (2, True)
+
+
+def test_a_budget_of_tokens_is_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_job, "SHARD", 2)
+    seeds = [uuid.UUID(int=i) for i in range(7)]
+    for budget in ({"tokens": 9}, {"money": 0.1}):
+        (only,) = shards(Attack(title="t", role="alone", budget=budget), seeds).values()
+        assert (len(only["seeds"]), only["start"], only["whole"]) == (7, 0, 7)
+    assert len(shards(Attack(title="t", role="alone", budget={"queries": 9}), seeds)) == 4
 
 
 def test_cancelled_it_stops_and_keeps_what_it_found(target: Victim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,11 +113,12 @@ def strong(row: Attack, one: AttackCandidate) -> StrongCandidate:
 
 
 def spending_of(row: Attack) -> AttackSpending | None:
-    """What the attack asked of endpoints; None where it asked none."""
-    plain = row.result.get("spending")
-    if not plain:
+    """What the attack asked of endpoints, however it ended; None where it asked none. A query until it succeeded."""
+    results = [row.result] if row.state == AttackState.SUCCEEDED else row.jobs.values_list("result", flat=True)
+    found = [Spending.from_dict(result["spending"]) for result in results if "spending" in result]
+    if not found:
         return None
-    paid = Spending.from_dict(plain)
+    paid = reduce(Spending.plus, found)
     return AttackSpending(requests=paid.requests, reused=paid.reused, tokens=paid.tokens, money=paid.money)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ in it (write Mr, not Mr.). The last part is one sentence that ends with its only
 _TAG = re.compile(r"</?(?:passage|context|last)\b", re.IGNORECASE)
 _COPIED = 0.5
 """Share of word n-grams in common above which an answer is one of our examples again."""
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 UNREADABLE = Snippet("", "")
 """In the place of an answer that is no retelling: no rules accept it."""
 
@@ -57,6 +59,8 @@ class OpenAIParaphraser:
     endpoint: Endpoint
     question: str
     rules: SnippetRules
+    heard: list[bool] = field(default_factory=list, compare=False)
+    """Grows with each snippet that something was said of."""
 
     @property
     def concurrency(self) -> int:
@@ -66,7 +70,8 @@ class OpenAIParaphraser:
     def paraphrase(self, snippet: Snippet, n: int, *, seed: int) -> list[Snippet]:
         """Up to `n` retellings; none where the endpoint's filter declines the snippet.
 
-        Raises GeneratorError as `Endpoint.ask` does, and when four answers are empty; BudgetSpent where not one request
+        Raises GeneratorError as `Endpoint.ask` does, and when the first four answers of all are empty (later ones are
+        taken as nothing to say of this snippet); BudgetSpent where not one request
         could be paid.
         """
         found: list[Snippet] = []
@@ -84,7 +89,9 @@ class OpenAIParaphraser:
             if not choices:
                 return found
             found.extend(_read(choice, self.rules) for choice in choices if choice.strip())
-        if n and not found:
+        if found:
+            self.heard.append(True)
+        elif n and not self.heard:
             raise GeneratorError(f"paraphraser openai ({self.endpoint.settings.model}): four answers, all empty")
         return found[:n]
 
@@ -165,4 +172,6 @@ def _shown(sentences: int | None) -> list[frozenset[tuple[str, ...]]]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split())
+    """One line, without characters that cannot be seen and turn or hide what people read; emoji keep their joiners."""
+    shown = (c for c in text if c.isspace() or c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf"))
+    return " ".join("".join(shown).split())

@@ -5,6 +5,7 @@ It is the paper's tool-assisted rewriting (4.3.3) without the person.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +80,7 @@ def rewrite_search(
     run, plan = _Run(engine, target.encoder, meter), _plan(engine, target, recipe)
     runs = [_Seed(i, seed, (protected or [()] * len(seeds))[i], recipe.wanted) for i, seed in enumerate(seeds)]
     for one, logit in zip(runs, run.first_logits(seeds), strict=True):
-        one.begin(logit, plan, recipe)
+        one.begin(logit, plan, recipe, run.spent)
     waiting = sorted((one for one in runs if one.steps), key=lambda one: one.outcome.logit)
     active: list[_Seed] = []
     while waiting or active:
@@ -96,11 +97,17 @@ def rewrite_search(
     return Outcome(_once(runs), [one.outcome for one in runs], meter.queries, meter.seconds)
 
 
+_STUTTER = re.compile(r"\b(\w+)\s+\1\b", re.IGNORECASE)
+"""A word twice in a row: nobody writes that."""
+
+
 def _plan(engine: SubstitutionEngine, target: Target, recipe: Recipe) -> Plan:
     policy = target.policy
     limits = {name: value for name, value in recipe.constraints if value is not None}
 
-    def valid(_: Snippet, state: State) -> bool:
+    def valid(seed: Snippet, state: State) -> bool:
+        if _STUTTER.search(state.snippet.completion) and not _STUTTER.search(seed.completion):
+            return False
         return not refusals(state.snippet, policy.snippet_rules, count_tokens=target.classifier.count_tokens)
 
     return Plan(
@@ -146,10 +153,10 @@ class _Seed:
     steps: Generator[Ask | Found, Any, None] | None = None
     ask: Ask | None = None
 
-    def begin(self, logit: float | None, plan: Plan, recipe: Recipe) -> None:
+    def begin(self, logit: float | None, plan: Plan, recipe: Recipe, spent: Stop | None) -> None:
         """Starts the search, or says why there is none."""
         if logit is None:
-            self.outcome.stop = "query_budget"
+            self.outcome.stop = spent or "query_budget"
             return
         self.outcome.logit, self.outcome.queries = logit, 1
         start = State(self.snippet, logit, closed=tuple(self.protected))
@@ -196,9 +203,11 @@ class _Run:
 
     def first_logits(self, seeds: Sequence[Snippet]) -> list[float | None]:
         """The margins of as many seeds as the budget has queries for."""
-        paid = []
+        paid: list[Snippet] = []
+        if self._meter.spent() == "time_budget":
+            self.spent = "time_budget"
         for seed in seeds:
-            if not self._pays([seed], "logits"):
+            if self.spent or not self._pays([seed], "logits"):
                 break
             paid.append(seed)
         return [*self._engine.logits(paid), *[None] * (len(seeds) - len(paid))]
