@@ -10,6 +10,7 @@ from engine.evaluation.attack_wording import attack_answer, attack_totals, in_se
 from engine.evaluation.rates import RateDict
 from engine.evaluation.report_data import AttackReport, ClassifierReport, Report, current
 from engine.evaluation.wording import answer, counted, duration, percent, plain, score, share_of, span, statistic
+from engine.evaluation.yields import YieldComparisonDict
 
 LABEL_WIDTH, MIN_CELL = 36, 24
 ACCEPTED, REJECTED = "share of failures that is accepted", "share of harmless snippets that is rejected"
@@ -102,10 +103,17 @@ def render_table(report: Report, *, ascii_only: bool = False) -> str:
     ]
     if any(cell.by_construction for row in rows for cell in row.cells):
         lines.append("* 1.0 by construction: the attack kept only what this classifier accepts.")
-    for text in (found.headline, found.verdict, found.cost, attacks.summary, *attacks.sentences.values()):
+    shown = [one["name"] for one in report["attacks"] if one["comparison"] and _is_shown(one["comparison"])]
+    said = [attacks.sentences[name] for name in shown if name in attacks.sentences]
+    for text in (found.headline, found.verdict, found.cost, attacks.summary, *said):
         lines += ["", *textwrap.wrap(text, max(wide, 72), break_on_hyphens=False)] if text else []
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return _ascii(text) if ascii_only else text
+
+
+def _is_shown(comparison: YieldComparisonDict) -> bool:
+    """Whether an attack's yield moved. Of the others the rows above say enough; the report has a sentence each."""
+    return comparison["verdict"] in ("lower", "higher")
 
 
 def _row(report: Report, label: str, make: Callable[[ClassifierReport], Cell], hint: str = "") -> Row:
