@@ -13,8 +13,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from webapi.models import Batch, Job
+from webapi.models import Batch, Job, Round
 from workers.audits import batches_follow
+from workers.round_settings import round_settings
 
 LONG_AGO = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -70,3 +71,30 @@ def test_what_ended_since_on_a_database_that_follows_batches_is_left_to_the_swee
     assert followed() == {"before": applied - timedelta(seconds=1), "just ended": None}
     assert batches_follow() == 1
     assert Job.objects.filter(kind="draw_audits").count() == 1
+
+
+def test_rounds_that_had_one_attack_have_it_in_their_list(migrated: Any) -> None:
+    old = migrated("0008_indexes_that_others_cover")
+    policy = old.get_model("webapi", "Policy").objects.create(name="harm", spec={"name": "harm", "question": "?"})
+    corpus = old.get_model("webapi", "Corpus").objects.create(name="c", path="/nowhere")
+    asked = {"model": "m", "cache_dir": "/somewhere"}
+    config = {
+        "attack": {
+            "name": "paraphrase",
+            "paraphraser": {"name": "openai", "config": asked},
+            "seeds": 20,
+            "wanted": 3,
+            "max_draws": 8,
+            "test_draws": 4,
+        },
+        "target_kl": 0.25,
+    }
+    old.get_model("webapi", "Round").objects.create(name="r", policy=policy, corpus=corpus, config=config)
+    call_command("migrate", verbosity=0)
+    found = round_settings(Round.objects.get().config)
+    (attack,) = found.attacks
+    assert (attack.name, attack.title, attack.seeds, attack.start) == ("paraphrase", "paraphrase", 20, "random")
+    assert attack.config["paraphraser"] == {"name": "openai", "config": {"model": "m"}}
+    assert (attack.config["most"], attack.config["least"], attack.config["max_draws"]) == (3, 3, 8)
+    assert (found.held_out.draws, found.held_out.paraphraser.name, found.measuring.seeds) == (4, "openai", 0)
+    assert (found.target_kl, found.retrained) == (0.25, "+paraphrases")
