@@ -90,14 +90,23 @@ def main() -> None:
 def measure(parts: Parts, *, clicks: int, quick: bool) -> None:
     """Everything, and the report."""
     few = max(clicks // 5, 10)
+    tell(f"{clicks} clicks")
     see(parts, texts(parts, TOKENS, 5, seed=9), 64)  # loads what is loaded once
     seen = see(parts, texts(parts, TOKENS, clicks), 64)
+    tell("growth with length and candidates")
     sweep = {length: see(parts, texts(parts, length, few, seed=3), 64) for length in LENGTHS}
     counts = {k: see(parts, texts(parts, TOKENS, few, candidates=k, seed=4), k) for k in CANDIDATES}
+    tell("all positions at once")
     together, apart = all_positions(parts, texts(parts, TOKENS, few, seed=5))
+    tell("first order beside exact")
     one_place = [one_slot(parts, click) for click in texts(parts, TOKENS, few, candidates=256, seed=6)]
     everywhere = [all_slots(parts, click) for click in texts(parts, TOKENS, max(few // 4, 5), seed=7)]
     report(seen, sweep, counts, (together, apart), one_place, everywhere, quick=quick)
+
+
+def tell(what: str) -> None:
+    """What is measured now: the full sizes take minutes."""
+    print(f"measuring {what} ...", file=sys.stderr, flush=True)
 
 
 def texts(parts: Parts, tokens: int, n: int, *, candidates: int = 64, seed: int = 2) -> list[Click]:
