@@ -119,7 +119,7 @@ _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "policies": {
-        Role.RESEARCHER: _rights("create"),
+        Role.RESEARCHER: _rights("create", "rollback"),
         Role.VIEWER: _READS,
         Role.STAFF_LABELER: _READS,
         Role.CONTRACTOR: _READS,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.classifiers import Example, train
+from engine.environment import environment
 from engine.errors import BadInput
 from engine.policies import Policy
 from engine.snippets import Snippet
@@ -91,6 +92,7 @@ def _train(run: JobRun, condition: str, rows: list[Row], parent: Classifier | No
             "encoder": recipe.encoder,
             "recipe": recipe.model_dump(),
             "precision": wanted.precision,
+            "environment": environment(),
             "metrics": {"training": {**trained._asdict(), "path": None}},
         },
     )

@@ -8,7 +8,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from webapi.models import Attack, Classifier
+from webapi.models import Attack, Classifier, Promotion
 from webapi.pages.access import PageRequest, is_open_to, page
 from webapi.pages.figures import rows_of
 from webapi.pages.outcomes import calibration_lines, evaluation_lines, headline_rates
@@ -24,12 +24,11 @@ def classifiers(request: PageRequest) -> HttpResponse:
     """Classifiers, newest first."""
     listed = Classifier.objects.select_related(*RELATED).prefetch_related("evaluations")
     found = page_of(listed, request.GET.dict())
-    serving = Classifier.objects.exclude(promoted_at=None).select_related("policy").order_by("-promoted_at")
-    latest = {row.policy_id: row for row in reversed(serving)}
+    serving = Promotion.objects.filter(serving=True).select_related("classifier__policy").order_by("policy")
     context = {
         "classifiers": [(row, headline_rates(row)) for row in found.rows],
         "pager": found.pager,
-        "serving": list(latest.values()),
+        "serving": [row.classifier for row in serving],
     }
     return render(request, "pages/classifiers.html", context)
 

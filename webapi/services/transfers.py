@@ -20,7 +20,7 @@ from engine.errors import BadInput
 from webapi.errors import DomainError
 from webapi.models import Job, JobState, Policy, User
 from webapi.services.corpora import server_path
-from workers.artifacts import writing
+from workers.artifacts import at_hand, shared, writing
 from workers.export_tables import export_of
 from workers.jobs import enqueue
 
@@ -71,7 +71,7 @@ def export_file(job: Job) -> Path:
     """The finished file of an export. Raises DomainError `export_not_ready` or `export_gone`."""
     if job.state != JobState.SUCCEEDED:
         raise DomainError("export_not_ready", f"The export is {job.state}.")
-    path = Path(settings.GAUNTLET_HOME) / str(job.result["path"])
+    path = at_hand(Path(settings.GAUNTLET_HOME) / str(job.result["path"]))
     if not path.is_file():
         raise DomainError("export_gone", "The file is no longer in the store.")
     return path
@@ -104,8 +104,10 @@ def _plain(value: Any) -> Any:
 
 def _store(upload: IO[bytes], file_format: str) -> str:
     name = f"imports/{uuid.uuid4().hex}.{file_format}"
-    with writing(Path(settings.GAUNTLET_HOME) / name) as temporary, temporary.open("wb") as stream:
+    path = Path(settings.GAUNTLET_HOME) / name
+    with writing(path) as temporary, temporary.open("wb") as stream:
         shutil.copyfileobj(upload, stream, 1 << 20)
+    shared(path, "import")
     return name
 
 
