@@ -45,3 +45,15 @@ class Recipe(BaseModel):
     export_int8: bool = True
     """Write the int8 graph as well; a model that is only scored on GPUs does without."""
     seed: int = Field(0, ge=0)
+
+    def identity(self) -> str:
+        """What decides the weights, as text; of the later fields only those that are not at their defaults.
+
+        So a training that was done before this project had them is still known by its fingerprint.
+        """
+        unused = {name for name in LATER if getattr(self, name) == Recipe.model_fields[name].default}
+        return self.model_dump_json(exclude=unused)
+
+
+LATER: frozenset[str] = frozenset()
+"""Fields that recipes did not have at first; each one's default leaves everything as it was without it."""

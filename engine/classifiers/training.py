@@ -47,7 +47,16 @@ class _Trained(NamedTuple):
     fitted: Fitted
 
 
-def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progress: Progress = silent) -> TrainingResult:
+def train(
+    examples: Sequence[Example],
+    recipe: Recipe,
+    *,
+    out_dir: Path,
+    validation: Sequence[Example] = (),
+    checkpoints: Path | None = None,
+    logs: Path | None = None,
+    progress: Progress = silent,
+) -> TrainingResult:
     """Fine-tune `recipe.encoder` on `examples` and put the classifier into `out_dir`, all at once at the end.
 
     Deterministic on the CPU of one machine with one number of threads. If `out_dir` already holds the result of the
@@ -60,7 +69,7 @@ def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progres
         raise BadInput("no examples to train on", where="examples")
     if positives in (0, len(examples)):
         raise BadInput(f"all {len(examples)} examples are of one class; training needs both", where="examples")
-    identity = artifact.fingerprint(examples, recipe)
+    identity = artifact.fingerprint(examples, recipe, validation)
     if (done := artifact.finished(out_dir, identity)) is not None:
         return done
     started = time.monotonic()

@@ -30,7 +30,7 @@ def rows_of_promotions(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapi', '0010_rounds_that_had_one_attack'),
+        ('webapi', '0011_snapshots'),
     ]
 
     operations = [

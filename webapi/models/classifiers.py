@@ -7,9 +7,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.artifacts import Artifact
 from webapi.models.base import Row
 from webapi.models.policies import Policy
+from webapi.models.snapshots import DatasetSnapshot
 
 
 class Classifier(Row):
