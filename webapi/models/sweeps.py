@@ -7,10 +7,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.artifacts import Artifact
 from webapi.models.base import Row
 from webapi.models.classifiers import Classifier
 from webapi.models.policies import Policy
+from webapi.models.snapshots import DatasetSnapshot
 
 
 class SweepState(models.TextChoices):
