@@ -17,6 +17,7 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.sweeps import PREPARE_SWEEP, TRAINING_RUN
 from workers import (
     aggregate,
     attack,
@@ -28,6 +29,7 @@ from workers import (
     import_hatemoji,
     import_judgements,
     rounds,
+    training_sweeps,
     transfer,
     vendors,
     webhooks,
@@ -52,6 +54,9 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
+    PREPARE_SWEEP: training_sweeps.prepare_sweep,
+    TRAINING_RUN: training_sweeps.training_run,
+    training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,
     "deliver_webhook": webhooks.deliver_webhook,
 }
 
@@ -61,6 +66,8 @@ AFTER: dict[str, Callable[[Job], None]] = {
     "deliver_webhook": webhooks.delivery_ended,
     CHOOSE_SEEDS: attack_alone.job_ended,
     ATTACK_SHARD: attack_alone.job_ended,
+    PREPARE_SWEEP: training_sweeps.job_ended,
+    TRAINING_RUN: training_sweeps.job_ended,
 }
 """What follows the end of a job, by kind, in the transaction that ends it."""
 

@@ -87,14 +87,20 @@ def alternate_logits(
     path = at_hand(round_path(round_, f"logits/{name}-{split.value}.npy"))
     if path.exists():
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    logits = score_alternates(round_, scorer, split, progress)
+    with writing(path) as temporary:
+        np.save(temporary, logits)
+    register(path, "logits")
+    return logits
+
+
+def score_alternates(round_: Round, scorer: Scorer, split: SplitName, progress: Progress) -> NDArray[np.float32]:
+    """As `alternate_logits`, by a classifier that may have no row, and kept nowhere."""
     table = pq.read_table(at_hand(alternates_path(round_, split)), columns=["prompt", "completion"]).to_pydict()
     texts = [SnippetText(p, c) for p, c in zip(table["prompt"], table["completion"], strict=True)]
     spoken = np.array([bool(text.completion) for text in texts])
     logits = np.full(len(texts), REJECTED, dtype=np.float32)
     logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=progress)
-    with writing(path) as temporary:
-        np.save(temporary, logits)
-    register(path, "logits")
     return logits
 
 

@@ -103,6 +103,7 @@ class Migration(migrations.Migration):
                 ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='sweeps', to='webapi.policy')),
                 ('round', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sweeps', to='webapi.round')),
                 ('snapshot', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='sweeps', to='webapi.datasetsnapshot')),
+                ('swept_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='sweeps_from', to='webapi.classifier')),
             ],
             options={
                 'ordering': ['id'],

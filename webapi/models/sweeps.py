@@ -48,6 +48,10 @@ class Sweep(Row):
     """What every run trains on."""
     round = models.ForeignKey("Round", on_delete=models.CASCADE, related_name="sweeps")
     """Whose validation prompts set the thresholds."""
+    swept_from = models.ForeignKey(
+        Classifier, null=True, blank=True, on_delete=models.SET_NULL, related_name="sweeps_from"
+    )
+    """The classifier whose snapshot and recipe it takes: the parent of the one that is picked."""
     name = models.CharField(max_length=64)
     """Condition of the classifier that is picked."""
     config = models.JSONField(default=dict)
