@@ -1,4 +1,4 @@
-"""A round as far as a sweep needs one, by hand: labelled snippets of two splits, a snapshot, alternates, tiny encoders."""
+"""A round as far as a sweep needs one, by hand: labelled snippets, a snapshot, alternates, a tiny encoder."""
 
 from __future__ import annotations
 

@@ -158,6 +158,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     },
     "rounds": {Role.RESEARCHER: _rights(*_ROUND_MOVES), Role.VIEWER: _READS},
     "classifiers": {Role.RESEARCHER: _rights("score", "promote"), Role.VIEWER: _READS},
+    "sweeps": {Role.RESEARCHER: _rights("create", "cancel", "retry"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},

@@ -265,6 +265,7 @@ SPECTACULAR_SETTINGS = {
         "AttackRoleEnum": "webapi.models.AttackRole",
         "AttackStateEnum": "webapi.models.AttackState",
         "RoundStateEnum": "webapi.models.RoundState",
+        "ScoringPrecisionEnum": ["int8", "fp32", "bf16"],
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
         "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",

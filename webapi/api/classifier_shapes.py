@@ -82,7 +82,7 @@ class SideSerializer(serializers.Serializer[Any]):
     precision = serializers.CharField()
 
 
-class ComparedSerializer(serializers.Serializer[Any]):
+class ClassifiersComparedSerializer(serializers.Serializer[Any]):
     """Two classifiers side by side; `recipe` and `environment` hold what differs."""
 
     a = SideSerializer()

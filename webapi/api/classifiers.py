@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from engine.snippets import Snippet as SnippetText
 from webapi.api.base import Resource, StrictSerializer
-from webapi.api.classifier_shapes import COMPARED, PROMOTION, ComparedSerializer, Pair, PromotionSerializer
+from webapi.api.classifier_shapes import COMPARED, PROMOTION, ClassifiersComparedSerializer, Pair, PromotionSerializer
 from webapi.api.filters import Filters
 from webapi.api.pagination import ByCursor
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
@@ -201,11 +201,11 @@ class Classifiers(Resource[Classifier]):
         page = pages.paginate_queryset(promotions_listed().filter(classifier=self.get_object()), request, view=self)
         return pages.get_paginated_response(PromotionSerializer(page or [], many=True).data)
 
-    @extend_schema(parameters=[Pair], responses=ComparedSerializer, examples=example(COMPARED, status=200))
+    @extend_schema(parameters=[Pair], responses=ClassifiersComparedSerializer, examples=example(COMPARED, status=200))
     @action(detail=False, filter_backends=[], pagination_class=None)
     def compare(self, request: Request) -> Response:
         """Two classifiers of a policy: what differs in recipe, environment and rows trained on, rates on the same
         held-out sets, thresholds, and how often they decide alike where both have scores.
         """
         asked = self.input(Pair, request.query_params)
-        return Response(ComparedSerializer(classifiers_compare(a=asked["a"], b=asked["b"])).data)
+        return Response(ClassifiersComparedSerializer(classifiers_compare(a=asked["a"], b=asked["b"])).data)
