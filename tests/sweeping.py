@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.classifiers.composing import Composing
-from tests.engine.tiny_encoders import CALM, HARM, PLACES, write_encoder
 from webapi.models import Consensus, Corpus, DatasetSnapshot, Policy, Round, Snippet, SplitName, Sweep
 from webapi.services.sweeps import sweep_create
 from workers.artifacts import register, writing
@@ -21,6 +20,10 @@ from workers.snapshots import snapshot_of
 from workers.sweep import run_due_job
 
 PROMPTS, DRAWS = 8, 6
+PLACES = ["hall", "yard", "barn", "road", "mill", "inn", "ford", "cave"]
+HARM = ["stabbed", "burned", "crushed", "shot"]
+CALM = ["greeted", "thanked", "painted", "fed"]
+"""Words that `tests.engine.tiny_encoders` knows."""
 
 
 def labelled(policy: Policy, split: str, number: int, *, choice: str | None = None, **fields: Any) -> Snippet:
@@ -86,6 +89,8 @@ def new_sweep(snapshot: DatasetSnapshot, **settings: Any) -> Sweep:
 
 def tiny_encoder(folder: Path) -> Path:
     """Of a few thousand weights."""
+    from tests.engine.tiny_encoders import write_encoder  # torch loads with it
+
     return write_encoder(folder)
 
 
