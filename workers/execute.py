@@ -26,6 +26,7 @@ from workers import (
     condition_data,
     condition_training,
     deepen,
+    export_classifier,
     import_hatemoji,
     import_judgements,
     rounds,
@@ -51,6 +52,7 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "write_examples": condition_data.write_examples,
     "train_condition": condition_training.train_condition,
     "export_rows": transfer.export_rows,
+    "export_classifier": export_classifier.export_classifier,
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
@@ -63,6 +65,7 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
 
 AFTER: dict[str, Callable[[Job], None]] = {
     "export_rows": transfer.export_ended,
+    "export_classifier": transfer.export_ended,
     "deliver_webhook": webhooks.delivery_ended,
     CHOOSE_SEEDS: attack_alone.job_ended,
     ATTACK_SHARD: attack_alone.job_ended,

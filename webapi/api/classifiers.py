@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from engine.snippets import Snippet as SnippetText
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.classifier_shapes import COMPARED, PROMOTION, ClassifiersComparedSerializer, Pair, PromotionSerializer
+from webapi.api.exports import QUEUED, ExportSerializer
 from webapi.api.filters import Filters
 from webapi.api.pagination import ByCursor
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
@@ -23,6 +24,8 @@ from webapi.selectors.classifiers import promotions_listed
 from webapi.services.classifier_compare import classifiers_compare
 from webapi.services.classifiers import MAX_SCORED, classifier_score
 from webapi.services.promotions import classifier_promote
+from webapi.services.transfers import classifier_export
+from workers.export_classifier import LEAST_EQUAL
 
 
 class SnapshotSerializer(serializers.ModelSerializer[DatasetSnapshot]):
@@ -73,6 +76,17 @@ class PromoteInput(StrictSerializer):
     """Why, for those who come later."""
 
     note = serializers.CharField(default="", allow_blank=True, max_length=500)
+
+
+class ExportClassifierInput(StrictSerializer):
+    """What the export must hold up to."""
+
+    least_equal = serializers.FloatField(
+        default=LEAST_EQUAL,
+        min_value=0,
+        max_value=1,
+        help_text="Share of snippets that int8 must decide as full precision does; else the job fails.",
+    )
 
 
 class TextSerializer(StrictSerializer):
@@ -135,6 +149,7 @@ ROW: dict[str, Any] = {
     "promoted_at": None,
     "created_at": EXAMPLE_TIME,
 }
+EXPORT_QUEUED: dict[str, Any] = {**QUEUED, "kind": "export_classifier"}
 SCORES: dict[str, Any] = {
     "classifier": EXAMPLE_ID,
     "threshold": 0.31,
@@ -192,6 +207,20 @@ class Classifiers(Resource[Classifier]):
         """Makes it its policy's serving classifier. `POST /policies/{id}/rollback` takes that back."""
         classifier, note = self.get_object(), self.input(PromoteInput)["note"]
         return Response(self.get_serializer(classifier_promote(classifier=classifier, by=self.user, note=note)).data)
+
+    @extend_schema(
+        request=ExportClassifierInput,
+        responses={202: ExportSerializer},
+        examples=[*example({"least_equal": 0.98}), *example(EXPORT_QUEUED, status=202)],
+    )
+    @action(detail=True, methods=["post"])
+    def export(self, request: Request, pk: str) -> Response:
+        """A job that writes the int8 ONNX graph, tokenizer, recipe and threshold to one zip, once it is checked to
+        decide as full precision does. Fetch it as any export: `download_url` is there once the job has succeeded.
+        """
+        classifier, least = self.get_object(), self.input(ExportClassifierInput)["least_equal"]
+        job = classifier_export(classifier=classifier, least_equal=least, created_by=self.user)
+        return Response(ExportSerializer(job, context=self.get_serializer_context()).data, status=202)
 
     @extend_schema(responses=PromotionSerializer(many=True), examples=example(PROMOTION, status=200))
     @action(detail=True, filter_backends=[])

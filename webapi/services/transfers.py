@@ -18,14 +18,16 @@ from django.shortcuts import get_object_or_404
 
 from engine.errors import BadInput
 from webapi.errors import DomainError
-from webapi.models import Job, JobState, Policy, User
+from webapi.models import Classifier, Job, JobState, Policy, User
 from webapi.services.corpora import server_path
 from workers.artifacts import at_hand, shared, writing
 from workers.export_tables import export_of
 from workers.jobs import enqueue
 
-IMPORT, EXPORT = "import_snippets", "export_rows"
+IMPORT, EXPORT, EXPORT_CLASSIFIER = "import_snippets", "export_rows", "export_classifier"
 """Kinds of job."""
+EXPORTED = (EXPORT, EXPORT_CLASSIFIER)
+"""Those that leave a file to be fetched."""
 _SIGNER = TimestampSigner(salt="export")
 
 
@@ -67,6 +69,20 @@ def export_create(
     return _enqueue(EXPORT, args, created_by)
 
 
+def classifier_export(*, classifier: Classifier, least_equal: float, created_by: User) -> Job:
+    """A job that writes a classifier's int8 graph and what belongs to it to one file.
+
+    Raises DomainError `classifier_not_trained` or `classifier_not_calibrated`.
+    """
+    if classifier.artifact_id is None:
+        raise DomainError("classifier_not_trained", f"{classifier.name} has no weights yet.")
+    if classifier.threshold is None:
+        raise DomainError("classifier_not_calibrated", f"{classifier.name} has no threshold yet.")
+    args = {"what": "classifier", "format": "zip", "classifier": str(classifier.pk), "least_equal": least_equal}
+    with transaction.atomic():
+        return enqueue(EXPORT_CLASSIFIER, args, queue="scoring", created_by=created_by)
+
+
 def export_file(job: Job) -> Path:
     """The finished file of an export. Raises DomainError `export_not_ready` or `export_gone`."""
     if job.state != JobState.SUCCEEDED:
@@ -90,7 +106,7 @@ def export_signed(*, key: uuid.UUID, signature: str) -> Job:
         raise DomainError("link_expired", "The link has expired; read the export again for a new one.") from error
     except BadSignature as error:
         raise Http404 from error
-    return get_object_or_404(Job, pk=key, kind=EXPORT)
+    return get_object_or_404(Job, pk=key, kind__in=EXPORTED)
 
 
 def _plain(value: Any) -> Any:
