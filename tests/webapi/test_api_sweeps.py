@@ -13,11 +13,11 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from tests.page_text import text_of
-from tests.sweeping import new_sweep, sweepable
+from tests.sweeping import ended, new_sweep, sweepable
 from tests.webapi.attack_rows import classifier_of
 from webapi.models import Artifact, DatasetSnapshot, Job, JobState, Policy, Sweep, User
 from workers.execute import execute
-from workers.training_sweeps import conclude, queue_runs
+from workers.training_sweeps import queue_runs
 
 Api = Callable[..., APIClient]
 
@@ -25,41 +25,6 @@ Api = Callable[..., APIClient]
 @pytest.fixture
 def snapshot(policy: Policy, gauntlet_home: Path) -> DatasetSnapshot:
     return sweepable(policy, gauntlet_home, gauntlet_home / "no encoder")
-
-
-def rate(failures: int, n: int) -> dict[str, Any]:
-    share = failures / n
-    return {
-        "estimate": share,
-        "low": max(0.0, share - 0.1),
-        "high": share + 0.1,
-        "level": 0.95,
-        "method": "Fay-Feuer gamma",
-        "failures": failures,
-        "n": n,
-    }
-
-
-def ended(sweep: Sweep, *missed: tuple[int, int] | None) -> Sweep:
-    """Its runs with so many of 10 failures missed by each half; None: one that failed."""
-    artifact = Artifact.objects.create(kind="validation_mix", path=f"mix {sweep.pk}", sha256="0" * 64, size=1)
-    assert sweep.start(artifact)
-    for run, found in zip(sweep.runs.all(), missed, strict=False):
-        run.start()
-        if found is None:
-            run.fail("training diverged at 0.01; use less")
-            continue
-        halves = {
-            name: {"fnr": rate(count, 10), "by_source": {"paraphrase": rate(count, 10)}, "log_loss": 0.5, "n": 20}
-            for name, count in zip(("choosing", "confirming"), found, strict=True)
-        }
-        curve = [{"step": n, "examples": 16 * n, "training_loss": 1 / n, "validation_loss": 1.5 / n} for n in (1, 2, 3)]
-        metrics = {**halves, "training": {"seconds": 1.0}, "calibration": {"logit": 0.0}}
-        run.succeed(fnr=found[0] / 10, log_loss=0.5, threshold=0.5, metrics=metrics, curve=curve)
-    sweep.refresh_from_db()
-    conclude(sweep)
-    sweep.refresh_from_db()
-    return sweep
 
 
 def test_a_sweep_is_launched_and_answered_with_what_it_will_do(

@@ -121,7 +121,7 @@ class ScoresSerializer(serializers.Serializer[Any]):
 class ClassifierFilter(Filters):
     """Filters of the list."""
 
-    promoted = filters.BooleanFilter(method="_promoted", label="Ever promoted, or never.")
+    promoted = filters.BooleanFilter(method="_promoted", label="Promoted, and that not rolled back; or not so.")
 
     class Meta:
         model = Classifier

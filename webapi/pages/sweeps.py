@@ -33,9 +33,10 @@ class RunRow(NamedTuple):
     """A run as the table has it."""
 
     run: TrainingRun
+    rate: str
+    """The learning rate as people write it."""
     choosing: Mapping[str, Any] | None
     confirming: Mapping[str, Any] | None
-    by_source: list[tuple[str, Mapping[str, Any]]]
     picked: bool
 
 
@@ -129,9 +130,8 @@ def _list_headline(rows: list[Sweep]) -> str:
 
 def _row(run: TrainingRun) -> RunRow:
     halves = {name: run.metrics.get(name) or {} for name in ("choosing", "confirming")}
-    by_source = list((halves["choosing"].get("by_source") or {}).items())
     choosing, confirming = halves["choosing"].get("fnr"), halves["confirming"].get("fnr")
-    return RunRow(run, choosing, confirming, by_source, run.classifier_id is not None)
+    return RunRow(run, f"{run.learning_rate:.3g}", choosing, confirming, run.classifier_id is not None)
 
 
 def _label(run: TrainingRun) -> str:
