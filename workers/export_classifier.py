@@ -27,7 +27,7 @@ CHECKED = 300
 """Snippets that it was trained on, scored both ways, at most."""
 LEAST_EQUAL = 0.95
 WRITTEN = (1980, 1, 1, 0, 0, 0)
-"""The time of each member: the same classifier gives the same file."""
+"""The time of each member, which has none of its own."""
 
 
 def export_classifier(run: JobRun) -> dict[str, Any]:

@@ -38,7 +38,9 @@ def row(policy: Policy, gauntlet_home: Path, tmp_path: Path, settings: Any) -> C
     return classifier_of(policy, snapshot=snapshot, artifact=register(folder, "classifier"), precision="fp32")
 
 
-def test_the_file_holds_a_classifier_that_decides_alike(row: Classifier, rita: User, api: Api, tmp_path: Path) -> None:
+def test_the_file_holds_a_classifier_that_decides_alike(
+    row: Classifier, rita: User, api: Api, tmp_path: Path, gauntlet_home: Path
+) -> None:
     client = api(rita)
     asked = client.post(f"/api/v1/classifiers/{row.pk}/export", {"least_equal": 0.5})
     assert (asked.status_code, asked.json()["state"], asked.json()["download_url"]) == (202, "queued", None)
@@ -63,7 +65,8 @@ def test_the_file_holds_a_classifier_that_decides_alike(row: Classifier, rita: U
     Job.objects.filter(pk=export["id"]).update(state="queued")
     work()
     again = client.get(f"/api/v1/exports/{export['id']}").json()
-    assert again["result"]["sha256"] == export["result"]["sha256"], "run twice it is the same file"
+    assert again["result"]["equal_decisions"] == export["result"]["equal_decisions"]
+    assert [file.name for file in (gauntlet_home / "exports").iterdir()] == [f"{export['id']}.zip"]
 
 
 def test_other_decisions_are_no_export(
