@@ -13,7 +13,7 @@ BLOCK: Final = 1 << 15
 
 
 class Vectors:
-    """(n, d) vectors, fp32 or fp16, in memory or mapped; perhaps each times its own of `lengths` (n,). Rows come fp32."""
+    """(n, d) vectors, fp32 or fp16, in memory or mapped; perhaps each times one of `lengths` (n,). Rows come fp32."""
 
     def __init__(self, array: NDArray[np.floating], lengths: NDArray[np.float32] | None = None) -> None:
         self._array = array
