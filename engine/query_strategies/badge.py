@@ -23,11 +23,13 @@ def badge(
 ) -> NDArray[np.int64]:
     """(min(k, n),) indices by k-means++ over gradient embeddings, the longest first (Ash et al., 1906.03671).
 
-    With two classes the gradient of features h and the likelier label is (p - yhat) h, up to a sign and a copy: h times
-    |p - yhat|. That length is read off the value. Where values are negative they are distances of logits, as `margin`
-    and `near_threshold` give: |p - yhat| = 1 / (1 + e^-value), with `margin` the paper's own, with `near_threshold` the
-    one of a classifier recentred at its threshold. Where none is negative (`expected_change`, `entropy`) they are
-    lengths as they stand. As in the paper, `labelled` decides nothing: its gradients are small. O(k n d) at worst.
+    With two classes the gradient of features h and the likelier label is (p - yhat) h, once a class with opposite
+    signs. Its length, |p - yhat| |h|, is read off the value. Where values are negative they are distances of logits, as
+    `margin` and `near_threshold` give: |p - yhat| = 1 / (1 + e^-value), with `margin` the paper's own, with
+    `near_threshold` that of a classifier recentred at its threshold. Where none is negative (`expected_change`,
+    `entropy`) they are lengths as they stand. Two departures: the embeddings serve as features, and the sign is not
+    known, so that like snippets on two sides of the boundary count as alike. As in the paper, `labelled` decides
+    nothing: gradients there are small. O(k n d) at worst.
     """
     pool = checked_pool(embeddings, values, labelled, k)
     if pool.k == 0:

@@ -96,7 +96,7 @@ def _squared(
     apart = points @ centres.T
     apart *= -2
     apart += centre_squares
-    return np.maximum(apart.min(axis=1) + squares, 0).astype(np.float64)
+    return np.asarray(np.maximum(apart.min(axis=1) + squares, 0), dtype=np.float64)
 
 
 def _all_pairs(labelled: NDArray[np.float32]) -> faiss.IndexFlatL2:

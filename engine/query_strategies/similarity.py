@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import faiss
 import numpy as np
@@ -59,13 +59,12 @@ def best_similarity(points: Vectors, labelled: NDArray[np.float32], alive: Calla
     return best
 
 
-def _index(points: Vectors, alive: Callable[[], None]) -> faiss.Index:
+def _index(points: Vectors, alive: Callable[[], None]) -> Any:
     n = len(points)
-    if n <= _EXACT:
-        index = faiss.IndexFlatIP(points.dimension)
-    else:
-        lists = int(4 * n**0.5)
-        index = faiss.index_factory(points.dimension, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    lists = int(4 * n**0.5)
+    kind = "Flat" if n <= _EXACT else f"IVF{lists},SQfp16"
+    index: Any = faiss.index_factory(points.dimension, kind, faiss.METRIC_INNER_PRODUCT)
+    if n > _EXACT:
         index.nprobe = _PROBES
         sample = np.random.default_rng(0).choice(n, size=min(n, _TRAINED_ON * lists), replace=False)
         index.train(unit_rows(points[np.sort(sample)]))
