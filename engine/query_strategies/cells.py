@@ -25,7 +25,7 @@ class Cells:
         m, dimension = labelled.shape
         means = faiss.Kmeans(dimension, max(1, m // _POINTS_A_CELL), niter=5, max_points_per_centroid=_TRAINED_ON)
         means.train(labelled)
-        self._centres: NDArray[np.float32] = means.centroids
+        self._centres: NDArray[np.float32] = np.asarray(means.centroids, dtype=np.float32)
         _, cells = faiss.knn(labelled, self._centres, 1)
         order = np.argsort(cells[:, 0], kind="stable")
         self._starts = np.searchsorted(cells[order, 0], np.arange(len(self._centres) + 1))
