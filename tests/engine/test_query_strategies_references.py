@@ -166,6 +166,15 @@ def test_facility_location_is_the_greedy_that_computes_every_gain(n, labelled):
     assert facility_location(points, values, known, 12).tolist() == expected
 
 
+def test_facility_location_lets_everything_stand_for_itself():
+    # A vector of zeros is like nothing else; once one of the equal ones is chosen, it alone still gains.
+    points = np.array([[0, 0], [1, 0], [1, 0], [1, 0], [1, 0]], np.float32)
+    for seed in range(6):
+        first, second = facility_location(points, np.zeros(5), NONE[:, :2], 2, seed=seed).tolist()
+        assert first > 0
+        assert second == 0
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_facility_location_reaches_its_guarantee(seed):
     points, values = pool(11, seed=seed, d=3)
