@@ -32,8 +32,8 @@ def k_center_batched(
     among the 2,048 farthest each choice is felt at once, so no batch holds two that are alike.
 
     Reads the pool by blocks, fp32 or fp16, mapped or in memory, and never copies it: one pass for 256 choices, sooner
-    where one outside the 2,048 might win, and one for the labelled, which with more than 2e8 pairs are searched by cells
-    and looked through in full only for the farthest. State is 33 bytes a row. Project the embeddings first
+    where one outside the 2,048 might win, and one for the labelled, which with more than 2e8 pairs are searched by
+    cells and looked through in full only for the farthest. State is 33 bytes a row. Project the embeddings first
     (`engine.embeddings.Projection`) where a pass is still too long.
     """
     pool = checked_pool(embeddings, values, labelled, k)
