@@ -1,7 +1,8 @@
 """`python -m engine.classifiers.run FOLDER`: the training that a folder asks for, in a process of its own.
 
 The folder is as `request.write_request` made it. Progress and errors are left there as JSON; the classifier goes where
-the request says. `accelerate launch -m engine.classifiers.run FOLDER` does it on several GPUs and nodes that share a disk.
+the request says. `accelerate launch -m engine.classifiers.run FOLDER` does it on several GPUs, and on nodes that share
+a disk.
 """
 
 from __future__ import annotations
