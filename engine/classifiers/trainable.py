@@ -43,10 +43,7 @@ def checked(
     both = [name for name, seen in labels.items() if len(seen) == 2]
     shared = {example.snippet.content_hash for example in validation} & labels.keys()
     return [
-        f"{len(found)} {what}: {', '.join(name[:12] for name in found[:NAMED])}{', ...' * (len(found) > NAMED)}"
-        for found, what in (
-            (both, "texts have both labels"),
-            (sorted(shared), "validation texts are trained on as well"),
-        )
+        f"{what}: {len(found)} ({', '.join(name[:12] for name in found[:NAMED])}{', ...' * (len(found) > NAMED)})"
+        for what, found in (("texts with both labels", both), ("validation texts trained on as well", sorted(shared)))
         if found
     ]
