@@ -162,21 +162,23 @@ def test_a_caller_who_gives_up_takes_the_process_with_it(
 CALLER = """
 import sys
 from pathlib import Path
-import pytest
-from engine.classifiers.apart import train_apart
-from tests.engine.test_classifiers_apart import AT_A_STEP, in_the_other_process, recipe
-from tests.engine.tiny_encoders import examples
-folder = Path(sys.argv[2])
-note = f"open({str(folder / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-with pytest.MonkeyPatch.context() as patch:
-    in_the_other_process(patch, folder, AT_A_STEP.format(fault=note))
-    train_apart(examples(64), recipe(sys.argv[1]), out_dir=folder / "model")
+from engine.classifiers import apart
+from engine.classifiers.request import read_examples, read_request
+folder = Path(sys.argv[1])
+asked = read_request(folder)
+apart._launcher = lambda processes: [sys.executable, str(folder / "launch.py")]
+apart.train_apart(read_examples(folder / "examples.jsonl"), asked.recipe, out_dir=asked.out_dir)
 """
 
 
 @pytest.mark.slow
-def test_the_process_ends_when_its_caller_is_killed(encoder: str, tmp_path: Path) -> None:
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, encoder, str(tmp_path)], cwd=ROOT)
+def test_the_process_ends_when_its_caller_is_killed(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    in_the_other_process(monkeypatch, tmp_path, AT_A_STEP.format(fault=f"{note}; time.sleep(60)"))
+    write_request(tmp_path, Request(recipe=recipe(encoder), out_dir=tmp_path / "model"), examples(64))
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], cwd=ROOT)
     pid = _eventually(lambda: int((tmp_path / "pid").read_text() or 0) if (tmp_path / "pid").exists() else 0)
     os.kill(pid, 0)
     caller.send_signal(signal.SIGKILL)
