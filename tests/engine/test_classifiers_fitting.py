@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,18 @@ def test_memory_that_runs_out_elsewhere_is_said_as_well(
     monkeypatch.setattr("engine.classifiers.training._write", full)
     with pytest.raises(OutOfMemory, match="memory ran out"):
         train(examples(24), recipe(encoder), out_dir=tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_no_half_classifier(encoder: str, tmp_path: Path) -> None:
+    """With a real limit on the size of files, below that of the weights."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="the weights could not be written"):
+            train(examples(24), recipe(encoder), out_dir=tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 
