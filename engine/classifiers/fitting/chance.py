@@ -15,7 +15,8 @@ from engine.classifiers.threads import threads
 def reproducible(seed: int) -> Iterator[None]:
     """Torch's chance seeded and its threads set for a while; both are put back as they were."""
     before = torch.get_num_threads()
-    with torch.random.fork_rng():
+    cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []  # others are other processes' own
+    with torch.random.fork_rng(cards):
         torch.manual_seed(seed)
         torch.set_num_threads(threads())
         try:
