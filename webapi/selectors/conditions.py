@@ -32,5 +32,6 @@ def _found(name: str, keys: Mapping[str, str]) -> dict[str, Any]:
             }
             for dataset, counts in snapshot.datasets.items()
         },
-        "results": evaluation.results,
+        # What is the classifier's own stands with it, once.
+        "results": {**evaluation.classifier.metrics, **evaluation.results},
     }
