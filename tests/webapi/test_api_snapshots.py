@@ -72,6 +72,7 @@ def test_lists_are_filtered(rita: User, api: Api, snapshot: DatasetSnapshot, pol
     assert listed(f"content_hash={snapshot.content_hash}") == both
     assert listed("without_round=false") == set()
     assert client.get("/api/v1/snapshots?colour=red").status_code == 400
+    assert not {"dropped", "settings"} & client.get("/api/v1/snapshots").json()["results"][0].keys()
 
 
 def test_a_list_costs_the_same_whatever_its_length(

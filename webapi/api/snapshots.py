@@ -76,6 +76,14 @@ class WholeSnapshotSerializer(SnapshotSerializer):
         return f"{address}?{urlencode({'signature': snapshot_signature(row)})}"
 
 
+class ListedSnapshotSerializer(WholeSnapshotSerializer):
+    """A snapshot as lists show it: what was left out, and by which settings, its own page says."""
+
+    class Meta(WholeSnapshotSerializer.Meta):
+        fields = [name for name in WholeSnapshotSerializer.Meta.fields if name not in ("settings", "dropped")]
+        read_only_fields = fields
+
+
 class LedSerializer(serializers.Serializer[Led]):
     """A row of the manifest and the labels that were there when it was made."""
 
@@ -144,6 +152,7 @@ ROW: dict[str, Any] = {
     "download_url": f"https://…/api/v1/snapshots/{EXAMPLE_ID}/file?signature=1w9yAb:Zk3…",
     "created_at": EXAMPLE_TIME,
 }
+LISTED = {name: value for name, value in ROW.items() if name not in ("settings", "dropped")}
 LED: dict[str, Any] = {
     "next": f"https://…/api/v1/snapshots/{EXAMPLE_ID}/labels?start=50",
     "results": [{"number": 0, "snippet": EXAMPLE_ID, "dataset": "initial", "choice": "No", "labels": []}],
@@ -152,7 +161,7 @@ _FILE = OpenApiParameter("file", str, enum=FORMATS, description="`parquet` unles
 
 
 @extend_schema_view(
-    list=extend_schema(examples=example(ROW, status=200)), retrieve=extend_schema(examples=example(ROW, status=200))
+    list=extend_schema(examples=example(LISTED, status=200)), retrieve=extend_schema(examples=example(ROW, status=200))
 )
 class Snapshots(Resource[DatasetSnapshot]):
     """Dataset snapshots."""
@@ -162,9 +171,13 @@ class Snapshots(Resource[DatasetSnapshot]):
     filterset_class = SnapshotFilter
     serializer_class = WholeSnapshotSerializer
 
+    def get_serializer_class(self) -> type[WholeSnapshotSerializer]:
+        """Lists leave out what may be long."""
+        return ListedSnapshotSerializer if self.action == "list" else WholeSnapshotSerializer
+
     def list(self, request: Request) -> Response:
         """Dataset snapshots, a page at a time."""
-        return self.listed(self.get_queryset())
+        return self.listed(self.get_queryset().defer("settings", "dropped"))
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """One dataset snapshot."""
