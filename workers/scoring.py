@@ -18,7 +18,7 @@ from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Round, Score, Snippet, SplitName
 from workers.artifacts import register, round_path, writing
 from workers.generate import alternates_path
-from workers.jobs import JobRun, chunked
+from workers.jobs import chunked
 
 CHUNK = 256
 REJECTED = 1e4
@@ -68,19 +68,22 @@ def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, floa
     return known
 
 
-def alternate_logits(run: JobRun, row: Classifier, scorer: Scorer, split: SplitName) -> NDArray[np.float32]:
+def alternate_logits(
+    round_: Round, row: Classifier, scorer: Scorer, split: SplitName, progress: Progress
+) -> NDArray[np.float32]:
     """Logits of a split's alternates, in the file's order, float32 (n,). An empty completion counts as rejected.
 
     Kept in the store, so that a job run again does not score again.
     """
-    path = round_path(run.round, f"logits/{row.condition}-{split.value}.npy")
+    name = row.condition if row.round_id == round_.pk else str(row.pk)
+    path = round_path(round_, f"logits/{name}-{split.value}.npy")
     if path.exists():
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
-    table = pq.read_table(alternates_path(run.round, split), columns=["prompt", "completion"]).to_pydict()
+    table = pq.read_table(alternates_path(round_, split), columns=["prompt", "completion"]).to_pydict()
     texts = [SnippetText(p, c) for p, c in zip(table["prompt"], table["completion"], strict=True)]
     spoken = np.array([bool(text.completion) for text in texts])
     logits = np.full(len(texts), REJECTED, dtype=np.float32)
-    logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=run.progress)
+    logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=progress)
     with writing(path) as temporary:
         np.save(temporary, logits)
     register(path, "logits")

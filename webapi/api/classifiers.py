@@ -16,20 +16,9 @@ from engine.snippets import Snippet as SnippetText
 from webapi.api.base import Resource, StrictSerializer
 from webapi.api.filters import Filters
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
-from webapi.models import Classifier, DatasetSnapshot
+from webapi.api.snapshots import BRIEF, SnapshotSerializer
+from webapi.models import Classifier
 from webapi.services.classifiers import MAX_SCORED, classifier_promote, classifier_score
-
-
-class SnapshotSerializer(serializers.ModelSerializer[DatasetSnapshot]):
-    """What a classifier was trained on."""
-
-    sha256 = serializers.CharField(source="artifact.sha256", read_only=True)
-    counts = serializers.DictField(read_only=True)
-
-    class Meta:
-        model = DatasetSnapshot
-        fields = ["id", "condition", "size", "counts", "sha256"]
-        read_only_fields = fields
 
 
 class ClassifierSerializer(serializers.ModelSerializer[Classifier]):
@@ -109,7 +98,7 @@ ROW: dict[str, Any] = {
     "round": EXAMPLE_ID,
     "condition": "paraphrases",
     "parent": EXAMPLE_ID,
-    "snapshot": {"id": EXAMPLE_ID, "condition": "paraphrases", "size": 1200, "counts": {}, "sha256": "9f2c…"},
+    "snapshot": BRIEF,
     "encoder": "minilm",
     "recipe": {"epochs": 3},
     "precision": "int8",

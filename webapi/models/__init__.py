@@ -1,7 +1,7 @@
 """The tables, one tight family a file, and their state moves."""
 
 from webapi.models.accounts import Annotator, ApiToken, IssuedToken, Role, User
-from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.artifacts import Artifact
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
@@ -12,6 +12,7 @@ from webapi.models.quality import Gold, Standing, StandingState
 from webapi.models.queue import Batch, BatchKind, BatchState, Lease, LeaseState, Task, TaskState
 from webapi.models.requests import IdempotentRequest
 from webapi.models.rounds import Round, RoundState, Stage, StageState
+from webapi.models.snapshots import DatasetSnapshot
 from webapi.models.snippets import Pool, RoundSnippet, Score, Snippet, Source, SplitName
 from webapi.models.webhooks import DeliveryState, WebhookDelivery, WebhookEndpoint
 

@@ -1,4 +1,4 @@
-"""Artifacts and dataset snapshots: files in the store, known by their hash, and what they hold."""
+"""Artifacts: files in the store, known by their hash."""
 
 from __future__ import annotations
 
@@ -25,20 +25,3 @@ class Artifact(Row):
     def file(self) -> Path:
         """Where it lies on this machine."""
         return Path(settings.GAUNTLET_HOME) / self.path
-
-
-class DatasetSnapshot(Row):
-    """An immutable manifest of snippet ids and the consensus they had, with its hash."""
-
-    round = models.ForeignKey("Round", on_delete=models.CASCADE, related_name="snapshots")
-    condition = models.CharField(max_length=64)
-    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT)
-    size = models.PositiveIntegerField()
-    counts = models.JSONField(default=dict)
-    """Snippets by source and choice."""
-
-    class Meta(Row.Meta):
-        constraints = [models.UniqueConstraint(fields=["round", "condition"], name="snapshot_once_per_condition")]
-
-    def __str__(self) -> str:
-        return f"{self.condition}: {self.size} snippets"

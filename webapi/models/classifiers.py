@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.artifacts import Artifact
 from webapi.models.base import Row
 from webapi.models.policies import Policy
+from webapi.models.snapshots import DatasetSnapshot
 
 
 class Classifier(Row):
