@@ -86,6 +86,7 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "nothing_before": Meaning(409, "Nothing before", "No classifier was promoted before the one that serves."),
     "policy_is_blind": Meaning(403, "Policy is blind", "Labelers may not see what a classifier says."),
     "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
+    "artifact_gone": Meaning(404, "Artifact gone", "The file is no longer in the store."),
     "snapshot_immutable": Meaning(409, "Snapshot immutable", "Make another snapshot instead."),
     "job_finished": Meaning(409, "Job finished", "The job has ended; it cannot be cancelled."),
     "job_of_a_round": Meaning(409, "Job of a round", "Cancel or pause the round instead."),

@@ -160,6 +160,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "classifiers": {Role.RESEARCHER: _rights("score", "promote", "export"), Role.VIEWER: _READS},
     "sweeps": {Role.RESEARCHER: _rights("create", "cancel", "retry"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},

@@ -22,7 +22,7 @@ _CONTENT = ("policy_id", "condition", "content_hash", "split", "trains", "seed",
 _NO_SUCH_PARENT = f"""NEW.parent_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM {SNIPPETS} parent
     WHERE parent.id = NEW.parent_id AND parent.split = NEW.split AND parent.root_hash = NEW.root_hash)"""  # noqa: S608
-_ROOT_IS_PARTED = f"""EXISTS (
+_ROOT_IS_PARTED = f"""NEW.root_hash <> '' AND EXISTS (
     SELECT 1 FROM {SNIPPETS} kin
     WHERE kin.root_hash = NEW.root_hash AND kin.policy_id = NEW.policy_id AND kin.split <> NEW.split
     AND kin.id <> NEW.id)"""  # noqa: S608

@@ -39,8 +39,6 @@ def measured_on_round(run: JobRun, row: Classifier, round_: Round, wanted: Condi
     score_snippets(row, scorer, ids, run.progress)
     alternates = alternate_logits(round_, row, scorer, SplitName.TEST, run.progress)
     return {
-        "calibration": row.metrics["calibration"],
-        "training": row.metrics["training"],
         "random_rejected": _random_rejected(round_, row),
         **_sampled(run, round_, scorer, threshold_of(row), wanted),
         "assessment": assess_on(round_, row, alternates),
@@ -131,8 +129,6 @@ def measured_on_sets(run: JobRun, row: Classifier, wanted: ConditionSettings, se
         found = error_rates(scored(logits[mine], test.failures[mine], roots[mine]), at)
         by_round[str(number)] = {"fnr": found.fnr.as_dict(), "fpr": found.fpr.as_dict()}
     return {
-        "acceptance": row.metrics["acceptance"],
-        "training": row.metrics["training"],
         "random_rejected": dict(clustered(logits >= np.float32(at), roots).as_dict()),
         "fnr": rates.fnr.as_dict(),
         "fpr": rates.fpr.as_dict(),

@@ -40,7 +40,7 @@ def train_condition(run: JobRun) -> dict[str, Any]:
     seed = int(run.args["seed"])
     snapshot = snapshot_of(policy, condition, wanted.composing, seed=seed)
     if empty := [name for name, counts in snapshot.datasets.items() if not counts]:
-        raise BadInput(f"no labelled snippets in {', '.join(empty)}", where=condition.name)
+        raise BadInput(f"no rows of {', '.join(empty)}: none are labelled, or all gave way", where=condition.name)
     classifier = _classifier(run, snapshot, _recipe(wanted, round_, seed), round_)
     evaluation = _evaluation(run, classifier, round_, wanted, seed)
     return {"snapshot": str(snapshot.pk), "classifier": str(classifier.pk), "evaluation": str(evaluation.pk)}

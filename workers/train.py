@@ -35,7 +35,7 @@ def train_retrained(run: JobRun) -> dict[str, Any]:
 
 def _train(run: JobRun, condition: Condition, parent: Classifier | None) -> dict[str, Any]:
     round_, wanted = run.round, round_settings(run.round.config)
-    composing = Composing(equal_sizes=wanted.equal_sizes)
+    composing = Composing(equal_sizes=wanted.equal_sizes, oversample=wanted.oversample)
     snapshot = snapshot_of(round_.policy, condition, composing, seed=round_.seed, round_=round_)
     recipe = wanted.training.model_copy(update={"seed": round_.seed})
     folder = round_path(round_, f"classifiers/{condition.name}")

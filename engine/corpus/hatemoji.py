@@ -115,6 +115,6 @@ def _roots(lines: Sequence[_Line], place: dict[int, int]) -> list[str]:
     joined += [(i, first.setdefault(digest, i)) for i, digest in enumerate(hashes)]
     ends = np.array(joined, dtype=np.int64).reshape(-1, 2).T
     graph = coo_matrix((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(lines), len(lines)))
-    groups = connected_components(graph, directed=False)[1] if lines else np.empty(0, dtype=np.int64)
+    groups: list[int] = connected_components(graph, directed=False)[1].tolist() if lines else []
     leader: dict[int, str] = {}
-    return [leader.setdefault(int(group), digest) for group, digest in zip(groups, hashes, strict=True)]
+    return [leader.setdefault(group, digest) for group, digest in zip(groups, hashes, strict=True)]

@@ -19,25 +19,14 @@ from webapi.api.exports import QUEUED, ExportSerializer
 from webapi.api.filters import Filters
 from webapi.api.pagination import ByCursor
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
-from webapi.models import Classifier, DatasetSnapshot
+from webapi.api.snapshots import BRIEF, SnapshotSerializer
+from webapi.models import Classifier
 from webapi.selectors.classifiers import promotions_listed
 from webapi.services.classifier_compare import classifiers_compare
 from webapi.services.classifiers import MAX_SCORED, classifier_score
 from webapi.services.promotions import classifier_promote
 from webapi.services.transfers import classifier_export
 from workers.export_classifier import LEAST_EQUAL
-
-
-class SnapshotSerializer(serializers.ModelSerializer[DatasetSnapshot]):
-    """What a classifier was trained on."""
-
-    sha256 = serializers.CharField(source="artifact.sha256", read_only=True)
-    counts = serializers.DictField(read_only=True)
-
-    class Meta:
-        model = DatasetSnapshot
-        fields = ["id", "condition", "size", "counts", "sha256"]
-        read_only_fields = fields
 
 
 class ClassifierSerializer(serializers.ModelSerializer[Classifier]):
@@ -138,7 +127,7 @@ ROW: dict[str, Any] = {
     "round": EXAMPLE_ID,
     "condition": "paraphrases",
     "parent": EXAMPLE_ID,
-    "snapshot": {"id": EXAMPLE_ID, "condition": "paraphrases", "size": 1200, "counts": {}, "sha256": "9f2c…"},
+    "snapshot": BRIEF,
     "encoder": "minilm",
     "recipe": {"epochs": 3},
     "precision": "int8",
