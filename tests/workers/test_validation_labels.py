@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def round_(tmp_path: Path, gauntlet_home: Path, settings: Any, monkeypatch: pyte
     """A round that has its first labels and is paused before it trains."""
     settings.JOB_LEASE_SECONDS = 3600
     monkeypatch.setattr(training_sweeps, "queue_runs", lambda sweep: None)
-    monkeypatch.setattr(validation_labels, "SOON", 0.0)
+    # Not 0: the worker takes the oldest due job, and a job that is always due lets no other run.
+    monkeypatch.setattr(validation_labels, "SOON", 0.2)
     round_ = drive(new_round(tmp_path), until="train_baseline")
     assert round_.pause()
     return round_
@@ -37,14 +39,16 @@ def sweep_of(round_: Round) -> Sweep:
     return sweep_create(snapshot=snapshot, settings={"label": WANTED, "learning_rates": [1e-3], "seeds": [0]})
 
 
-def prepared(sweep: Sweep, most: int = 200) -> Sweep:
+def prepared(sweep: Sweep, seconds: float = 300) -> Sweep:
     """Runs what is due until the sweep has its mix, or has ended."""
-    for _ in range(most):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         sweep.refresh_from_db()
         if sweep.state != "pending":
             return sweep
         look()
-        run_due_job()
+        if not run_due_job():
+            time.sleep(0.05)
     raise AssertionError("the sweep is not prepared")
 
 
