@@ -1,0 +1,169 @@
+"""What is a label worth that a strategy chose? Learning curves of every strategy on real judged text, against random.
+
+Tasks: comments of toxic_spans with the consensus of their crowd, the same with failures drawn down to 5 %, and
+hatemoji_build in its own order: labels from round 5 tried on round 6, from rounds 5 and 6 on round 7. Peers: random
+choice, and small-text 1.4.1's strategies. All share MiniLM's sentence embeddings, one logistic head, the pool and the
+initial labels of their seed: 25 labels, then 20 batches of 25. Measured on held-out text after each batch: the area
+under the ROC curve; the failures accepted at the threshold that accepts 61 % of harmless text (KL divergence 0.5, were
+all prompts alike); failures found. A curve's figure is its mean height. Intervals are over seeds, differences from
+random are paired by seed; "holm" marks what holds for all strategies of a task together. Greedy coreset, contrastive
+and discriminative of small-text see 1,000 texts of the pool, drawn anew each batch, by its own wrapper: else they take
+most of the time.
+
+Needs ../shared/data (or --data DIR) with judgements/toxic_spans and rounds/hatemoji_build; exits where it is absent.
+Curves (JSON), figures (CSV) and charts (SVG) go into var/benchmarks/label_efficiency, or --out DIR; embeddings are kept
+beside. `--redraw` makes figures and charts of the curves that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import numpy as np  # noqa: E402
+from _common import finish, machine  # noqa: E402
+from _judged_text import ROUNDS, Text, embedded, hatemoji, toxic_spans  # noqa: E402
+from _label_figures import Found, Results, read_runs, summarise, tables, write_csv, write_runs  # noqa: E402
+from _label_pictures import curves_chart, differences_chart  # noqa: E402
+from _learning import STEPS, Points, Task, learn  # noqa: E402
+from _pictures import save  # noqa: E402
+from _strategies import strategies  # noqa: E402
+
+DATA = ROOT.parent / "shared" / "data"
+WORK = ROOT / "var" / "benchmarks"
+SEEDS, QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS = 10, 2, 3, 700
+RARE = 0.05
+RUNS = "runs.json"
+
+
+class Size(NamedTuple):
+    """How much is run."""
+
+    seeds: int
+    steps: int
+    texts: int | None
+    """Comments, and texts of a round, that are read; None for all."""
+
+
+def main() -> None:
+    """Runs every strategy on every task and seed, prints the tables, writes what is asked for."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="2 seeds, 3 batches, 700 texts of each source")
+    options.add_argument("--seeds", type=int, default=SEEDS)
+    options.add_argument("--data", type=Path, default=DATA)
+    options.add_argument("--out", type=Path, default=WORK / "label_efficiency")
+    options.add_argument("--redraw", action="store_true")
+    chosen = options.parse_args()
+    if chosen.redraw:
+        write(read_runs(chosen.out / RUNS), chosen.out)
+        return
+    if not (chosen.data / "judgements" / "toxic_spans").is_dir():
+        sys.exit(f"no real data in {chosen.data}: nothing measured")
+    size = Size(QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS) if chosen.quick else Size(chosen.seeds, STEPS, None)
+    began = time.monotonic()
+    names = list(tasks(chosen.data, size.texts))
+    print(f"embeddings are there after {time.monotonic() - began:.0f} s", file=sys.stderr)
+    found = run(names, chosen.data, size)
+    results = write(found, chosen.out)
+    report(results, size, time.monotonic() - began, quick=chosen.quick)
+
+
+def write(found: Sequence[Found], out: Path) -> Results:
+    """Prints the tables; curves, figures and charts go into the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    results = summarise(found)
+    for line in tables(results):
+        print(line)
+    write_runs(found, out / RUNS)
+    write_csv(results, out / "label-efficiency.csv")
+    save(curves_chart(results), out / "label-efficiency-curves.svg")
+    save(differences_chart(results), out / "label-efficiency-differences.svg")
+    return results
+
+
+@cache
+def tasks(data: Path, texts: int | None) -> dict[str, Task]:
+    """The tasks by name. Every process makes its own; embeddings are read from `WORK`."""
+    comments, rounds = toxic_spans(data)[:texts], hatemoji(data)
+    by_round = [[one for one in rounds if one.round == number][:texts] for number in ROUNDS]
+    x = embedded([one.text for one in comments], WORK)
+    made = [_split("toxic_spans", comments, x), _split("toxic_spans, 5 % failures", comments, x, RARE)]
+    vectors = [embedded([one.text for one in part], WORK) for part in by_round]
+    for at in range(1, len(ROUNDS)):
+        before = [one for part in by_round[:at] for one in part]
+        pool = _split("", before, np.concatenate(vectors[:at]), held_out=False)
+        name = f"hatemoji {' + '.join(map(str, ROUNDS[:at]))} → {ROUNDS[at]}"
+        made.append(pool._replace(name=name, test=_points(by_round[at], vectors[at])))
+    return {task.name: task for task in made}
+
+
+def _split(name: str, texts: list[Text], x: np.ndarray, share: float | None = None, *, held_out: bool = True) -> Task:  # type: ignore[type-arg]
+    """Pool: train (and test, where the next round is the test); harmless text for the threshold: validation."""
+    split, y = np.array([one.split for one in texts]), np.array([one.positive for one in texts])
+    pool = split == "train" if held_out else split != "validation"
+    test = split == "test"
+    return Task(name, Points(x[pool], y[pool]), x[(split == "validation") & ~y], Points(x[test], y[test]), share)
+
+
+def _points(texts: list[Text], x: np.ndarray) -> Points:  # type: ignore[type-arg]
+    return Points(x, np.array([one.positive for one in texts]))
+
+
+def run(names: list[str], data: Path, size: Size) -> list[Found]:
+    """Every strategy on every task and seed, on all cores."""
+    jobs = [(task, name, seed) for seed in range(size.seeds) for task in names for name in strategies()]
+    cores = int(str(machine()["cores"]))
+    found: list[Found] = []
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(one, *job, data, size) for job in jobs]
+        for done in as_completed(futures):
+            found.append(done.result())
+            if len(found) % 50 == 0:
+                print(f"{len(found)} of {len(jobs)} curves", file=sys.stderr, flush=True)
+    return sorted(found, key=lambda one: jobs.index((one.task, one.strategy, one.seed)))
+
+
+def one(task: str, strategy: str, seed: int, data: Path, size: Size) -> Found:
+    """One curve, in a process of its own."""
+    began = time.process_time()
+    curve = learn(tasks(data, size.texts)[task], strategies()[strategy], seed, steps=size.steps)
+    return Found(task, strategy, seed, curve, time.process_time() - began)
+
+
+def report(results: Results, size: Size, seconds: float, *, quick: bool) -> None:
+    """The last line: of each task the best of ours, the best of small-text's, and random, by area under the curve."""
+    ours, peer, chance = (dict(_best(results, kind)) for kind in ("ours", "peer", "random"))
+    finish(
+        "label_efficiency",
+        ours=ours,
+        peer={"small-text": peer, "random": chance},
+        ratio=None,
+        target=None,
+        quick=quick,
+        seeds=size.seeds,
+        labels=size.steps,
+        seconds=round(seconds),
+    )
+
+
+def _best(results: Results, kind: str) -> Iterator[tuple[str, dict[str, object]]]:
+    for task, rows in results.items():
+        mine = [(row.area["auc"].mean, name) for name, row in rows.items() if row.kind == kind]
+        height, name = max(mine)
+        yield task, {"strategy": name, "auc_area": round(height, 4), "found": round(rows[name].last["found"].mean, 1)}
+
+
+if __name__ == "__main__":
+    main()
