@@ -80,7 +80,7 @@ def save(figure: go.Figure, path: Path) -> None:
         page.set_content(figure.to_html(include_plotlyjs=True))
         drawn = page.evaluate(
             DRAW,
-            [figure.layout.width, figure.layout.height],
+            {"width": figure.layout.width, "height": figure.layout.height},
         )
         browser.close()
     path.write_text(unquote(drawn.partition(",")[2]) + "\n", encoding="utf-8")

@@ -96,8 +96,8 @@ def write(found: Sequence[Found], out: Path) -> Results:
 @cache
 def tasks(data: Path, texts: int | None) -> dict[str, Task]:
     """The tasks by name. Every process makes its own; embeddings are read from `WORK`."""
-    comments, rounds = toxic_spans(data)[:texts], hatemoji(data)
-    by_round = [[one for one in rounds if one.round == number][:texts] for number in ROUNDS]
+    comments, rounds = some(toxic_spans(data), texts), hatemoji(data)
+    by_round = [some([one for one in rounds if one.round == number], texts) for number in ROUNDS]
     x = embedded([one.text for one in comments], WORK)
     made = [_split("toxic_spans", comments, x), _split("toxic_spans, 5 % failures", comments, x, RARE)]
     vectors = [embedded([one.text for one in part], WORK) for part in by_round]
@@ -107,6 +107,13 @@ def tasks(data: Path, texts: int | None) -> dict[str, Task]:
         name = f"hatemoji {' + '.join(map(str, ROUNDS[:at]))} → {ROUNDS[at]}"
         made.append(pool._replace(name=name, test=_points(by_round[at], vectors[at])))
     return {task.name: task for task in made}
+
+
+def some(texts: list[Text], n: int | None) -> list[Text]:
+    """`n` of them by chance, always the same; None gives them all, in their order."""
+    if n is None:
+        return texts
+    return [texts[at] for at in np.random.default_rng(0).permutation(len(texts))[:n]]
 
 
 def _split(name: str, texts: list[Text], x: np.ndarray, share: float | None = None, *, held_out: bool = True) -> Task:  # type: ignore[type-arg]
@@ -128,10 +135,14 @@ def run(names: list[str], data: Path, size: Size) -> list[Found]:
     found: list[Found] = []
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(one, *job, data, size) for job in jobs]
-        for done in as_completed(futures):
-            found.append(done.result())
-            if len(found) % 50 == 0:
-                print(f"{len(found)} of {len(jobs)} curves", file=sys.stderr, flush=True)
+        try:
+            for done in as_completed(futures):
+                found.append(done.result())
+                if len(found) % 50 == 0:
+                    print(f"{len(found)} of {len(jobs)} curves", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return sorted(found, key=lambda one: jobs.index((one.task, one.strategy, one.seed)))
 
 

@@ -91,9 +91,9 @@ def test_strategies_share_pool_and_initial_labels_of_a_seed() -> None:
         seen.append(now)
         return first(now)
 
-    learn(task(), note, 3, steps=1)
-    learn(task(), last, 3, steps=1)
-    learn(task(), note, 4, steps=1)
+    here = task()
+    for choose, seed in ((note, 3), (last, 3), (note, 4)):
+        learn(here, choose, seed, steps=1)
     one, same, other = seen
     np.testing.assert_array_equal(one.labelled, same.labelled)
     np.testing.assert_array_equal(one.x, same.x)
