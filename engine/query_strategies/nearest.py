@@ -1,0 +1,117 @@
+"""How far every point is from its nearest centre, known as closely as it must be and no closer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.query_strategies.vectors import Vectors
+
+_ALL_PAIRS: Final = 2 * 10**8
+"""As many distances are computed outright; above that an index finds a near centre, and the nearest on demand."""
+_POINTS_A_LIST: Final = 200
+_PROBES: Final = 4
+
+
+class NearestCentre:
+    """Upper bounds of squared Euclidean distances to the nearest of a growing set of centres, tightened on demand.
+
+    Two things keep a bound above the distance. Centres added since the last `settle` wait, to go through the points
+    many at a time in one matrix product. And where there are very many labelled points, the start is the distance to
+    a labelled one that an inverted file (FAISS) finds in the nearest 4 of its lists; `tighten` looks through all.
+    """
+
+    def __init__(self, points: Vectors, labelled: NDArray[np.float32], *, alive: Callable[[], None]) -> None:
+        self._points = points
+        self._labelled = labelled
+        self._squares = points.squares()
+        self._waiting: list[int] = []
+        self._alive = alive
+        self.bounds: NDArray[np.float64] = np.full(len(points), np.inf)
+        """(n,) upper bounds of the squared distances; infinite while there is no centre."""
+        searched = len(points) * len(labelled) > _ALL_PAIRS
+        self._tight = np.full(len(points), not searched)
+        if len(labelled):
+            search = _inverted_file(labelled) if searched else _all_pairs(labelled)
+            for rows in points.blocks():
+                squared, at = search.search(points[rows], 1)
+                self.bounds[rows] = np.maximum(squared[:, 0], 0)
+                # Nothing lies in the lists that were searched.
+                self.tighten(rows.start + np.flatnonzero(at[:, 0] < 0))
+                alive()
+
+    @property
+    def waiting(self) -> int:
+        """Centres that the bounds do not know of yet."""
+        return len(self._waiting)
+
+    def add(self, centre: int) -> None:
+        """The point of that row becomes a centre."""
+        self._waiting.append(centre)
+
+    def settle(self) -> None:
+        """Lets all bounds know of all centres. O(n d) for each that waited."""
+        if self._waiting:
+            centres, squares = self._points[np.array(self._waiting)], self._squares[self._waiting]
+            for rows in self._points.blocks():
+                apart = _squared(self._points[rows], self._squares[rows], centres, squares)
+                self.bounds[rows] = np.minimum(self.bounds[rows], apart)
+                self._alive()
+            self._waiting = []
+
+    def tighten(self, rows: NDArray[np.int64]) -> None:
+        """Makes the bounds of these rows the distances themselves, but for centres that wait. O(m d) a row, once."""
+        loose = rows[~self._tight[rows]]
+        if loose.size:
+            squared, _ = faiss.knn(self._points[loose], self._labelled, 1)
+            self.bounds[loose] = np.minimum(self.bounds[loose], np.maximum(squared[:, 0], 0))
+            self._tight[loose] = True
+
+    def exact(self, row: int) -> float:
+        """The squared distance of one point to its nearest centre, those that wait among them."""
+        one = np.array([row])
+        self.tighten(one)
+        if not self._waiting:
+            return float(self.bounds[row])
+        centres, squares = self._points[np.array(self._waiting)], self._squares[self._waiting]
+        return min(float(self.bounds[row]), float(_squared(self._points[one], self._squares[one], centres, squares)[0]))
+
+    def between(self, points: NDArray[np.float32], rows: NDArray[np.int64], centre: int) -> NDArray[np.float64]:
+        """(b,) squared distances from one point to those of `rows`, whose vectors are `points` (b, d)."""
+        one = np.array([centre])
+        return _squared(points, self._squares[rows], self._points[one], self._squares[one])
+
+
+def _squared(
+    points: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    centre_squares: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """(b,) squared distance of each point to the nearest of the centres."""
+    apart = points @ centres.T
+    apart *= -2
+    apart += centre_squares
+    return np.asarray(np.maximum(apart.min(axis=1) + squares, 0), dtype=np.float64)
+
+
+def _all_pairs(labelled: NDArray[np.float32]) -> faiss.IndexFlatL2:
+    index = faiss.IndexFlatL2(labelled.shape[1])
+    index.add(labelled)
+    return index
+
+
+def _inverted_file(labelled: NDArray[np.float32]) -> faiss.IndexIVFFlat:
+    lists = max(1, len(labelled) // _POINTS_A_LIST)
+    quantizer = faiss.IndexFlatL2(labelled.shape[1])
+    index = faiss.IndexIVFFlat(quantizer, labelled.shape[1], lists)
+    index.cp.niter = 5
+    index.cp.max_points_per_centroid = 64
+    index.train(labelled)
+    index.add(labelled)
+    index.nprobe = _PROBES
+    return index
