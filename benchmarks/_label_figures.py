@@ -142,13 +142,15 @@ def write_csv(results: Results, path: Path) -> None:
                 writer.writerow([task, name, row.kind, *numbers, *adjusted, f"{row.seconds:.2f}"])
 
 
-def write_runs(found: Sequence[Found], path: Path) -> None:
-    """Every curve, so that charts can be drawn again without running anything."""
-    rows = [{**one._asdict(), "curve": [list(map(float, line)) for line in one.curve]} for one in found]
-    path.write_text(json.dumps(rows), encoding="utf-8")
+def append_run(one: Found, path: Path) -> None:
+    """Adds a curve, a line of JSON, so that a run goes on after a kill and charts are drawn again without running."""
+    row = {**one._asdict(), "curve": [list(map(float, line)) for line in one.curve]}
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
 
 
 def read_runs(path: Path) -> list[Found]:
-    """What `write_runs` wrote."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    """What `append_run` wrote; a last line that a kill cut off is left out. None where there is no file."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    rows = [json.loads(line) for line in lines]
     return [Found(**{**row, "curve": Curve(*(np.array(line) for line in row["curve"]))}) for row in rows]

@@ -18,7 +18,7 @@ COLOURS = {
     "small-text greedy coreset": "#c2417c",
 }
 """The strategies whose curves are drawn, chosen before there were results; each has its colour in every chart."""
-SHORT = {"k_center_greedy · near_threshold": "k-center", "hybrid · near_threshold": "hybrid", "margin": "margin*"}
+SHORT = {"k_center_greedy · near_threshold": "k-center", "hybrid · near_threshold": "hybrid"}
 OTHER = "#9aa0a8"
 TITLES = {"auc": "area under the ROC curve, %", "fnr": "failures accepted, %", "found": "failures found"}
 ROW = 21

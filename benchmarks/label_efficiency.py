@@ -1,6 +1,7 @@
 """What is a label worth that a strategy chose? Learning curves of every strategy on real judged text, against random.
 
-Tasks: comments of toxic_spans with the consensus of their crowd, the same with failures drawn down to 5 %, and
+Tasks: comments of toxic_spans, a failure being what its crowd agrees is toxic and harmless what it cannot agree on (it
+calls next to nothing harmless); the same with failures drawn down to 5 %; and
 hatemoji_build in its own order: labels from round 5 tried on round 6, from rounds 5 and 6 on round 7. Peers: random
 choice, and small-text 1.4.1's strategies. All share MiniLM's sentence embeddings, one logistic head, the pool and the
 initial labels of their seed: 25 labels, then 20 batches of 25. Measured on held-out text after each batch: the area
@@ -12,7 +13,7 @@ most of the time.
 
 Needs ../shared/data (or --data DIR) with judgements/toxic_spans and rounds/hatemoji_build; exits where it is absent.
 Curves (JSON), figures (CSV) and charts (SVG) go into var/benchmarks/label_efficiency, or --out DIR; embeddings are kept
-beside. `--redraw` makes figures and charts of the curves that are there.
+beside. `--resume` runs only what has no curve there, `--redraw` nothing: it makes figures and charts again.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import numpy as np  # noqa: E402
 from _common import finish, machine  # noqa: E402
 from _judged_text import ROUNDS, Text, embedded, hatemoji, toxic_spans  # noqa: E402
-from _label_figures import Found, Results, read_runs, summarise, tables, write_csv, write_runs  # noqa: E402
+from _label_figures import Found, Results, append_run, read_runs, summarise, tables, write_csv  # noqa: E402
 from _label_pictures import curves_chart, differences_chart  # noqa: E402
 from _learning import STEPS, Points, Task, learn  # noqa: E402
 from _pictures import save  # noqa: E402
-from _strategies import strategies  # noqa: E402
+from _strategies import ALIKE, strategies  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 WORK = ROOT / "var" / "benchmarks"
 SEEDS, QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS = 10, 2, 3, 700
 RARE = 0.05
-RUNS = "runs.json"
+RUNS = "runs.jsonl"
 
 
 class Size(NamedTuple):
@@ -64,7 +65,8 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=SEEDS)
     options.add_argument("--data", type=Path, default=DATA)
     options.add_argument("--out", type=Path, default=WORK / "label_efficiency")
-    options.add_argument("--redraw", action="store_true")
+    options.add_argument("--resume", action="store_true", help="keep the curves that an earlier run left there")
+    options.add_argument("--redraw", action="store_true", help="figures and charts of the curves there")
     chosen = options.parse_args()
     if chosen.redraw:
         write(read_runs(chosen.out / RUNS), chosen.out)
@@ -75,18 +77,21 @@ def main() -> None:
     began = time.monotonic()
     names = list(tasks(chosen.data, size.texts))
     print(f"embeddings are there after {time.monotonic() - began:.0f} s", file=sys.stderr)
-    found = run(names, chosen.data, size)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if not chosen.resume:
+        (chosen.out / RUNS).unlink(missing_ok=True)
+    found = run(names, chosen.data, size, chosen.out / RUNS)
     results = write(found, chosen.out)
     report(results, size, time.monotonic() - began, quick=chosen.quick)
 
 
 def write(found: Sequence[Found], out: Path) -> Results:
-    """Prints the tables; curves, figures and charts go into the folder."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Prints the tables; figures and charts go into the folder."""
     results = summarise(found)
     for line in tables(results):
         print(line)
-    write_runs(found, out / RUNS)
+    for name, others in ALIKE.items():
+        print(f"{' and '.join(others)} choose what {name} does")
     write_csv(results, out / "label-efficiency.csv")
     save(curves_chart(results), out / "label-efficiency-curves.svg")
     save(differences_chart(results), out / "label-efficiency-differences.svg")
@@ -128,16 +133,21 @@ def _points(texts: list[Text], x: np.ndarray) -> Points:  # type: ignore[type-ar
     return Points(x, np.array([one.positive for one in texts]))
 
 
-def run(names: list[str], data: Path, size: Size) -> list[Found]:
-    """Every strategy on every task and seed, on all cores."""
+def run(names: list[str], data: Path, size: Size, runs: Path) -> list[Found]:
+    """Every strategy on every task and seed that has no curve in the file yet, on all cores. All curves, in order."""
     jobs = [(task, name, seed) for seed in range(size.seeds) for task in names for name in strategies()]
+    found = [one for one in read_runs(runs) if one[:3] in jobs]
+    runs.write_text("")  # a line that a kill cut off goes
+    for one in found:
+        append_run(one, runs)
+    there = {one[:3] for one in found}
     cores = int(str(machine()["cores"]))
-    found: list[Found] = []
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(one, *job, data, size) for job in jobs]
+        futures = [pool.submit(curve_of, *job, data, size) for job in jobs if job not in there]
         try:
             for done in as_completed(futures):
                 found.append(done.result())
+                append_run(found[-1], runs)
                 if len(found) % 50 == 0:
                     print(f"{len(found)} of {len(jobs)} curves", file=sys.stderr, flush=True)
         except BaseException:
@@ -146,7 +156,7 @@ def run(names: list[str], data: Path, size: Size) -> list[Found]:
     return sorted(found, key=lambda one: jobs.index((one.task, one.strategy, one.seed)))
 
 
-def one(task: str, strategy: str, seed: int, data: Path, size: Size) -> Found:
+def curve_of(task: str, strategy: str, seed: int, data: Path, size: Size) -> Found:
     """One curve, in a process of its own."""
     began = time.process_time()
     curve = learn(tasks(data, size.texts)[task], strategies()[strategy], seed, steps=size.steps)

@@ -1,7 +1,7 @@
 """Does training on each round of real attacks help against the next? The false-negative matrix of hatemoji_build.
 
-Four classifiers, the default recipe on MiniLM, as in the paper's figure 5: a baseline of toxic_spans comments, then
-with round 5 in the training data, with 5 and 6, with 5, 6 and 7. All train on as many texts: as many comments leave as
+Four classifiers, the default recipe on MiniLM, as in the paper's figure 5: a baseline of toxic_spans comments (a
+failure is what its crowd agrees is toxic, harmless what it cannot agree on), then with round 5 in the training data, with 5 and 6, with 5, 6 and 7. All train on as many texts: as many comments leave as
 adversarial texts come (A.1). Each is held against the hate of each round, written by people to fool the model of the
 round before. Original and matched perturbation are in one split, by the original; training sees the split train,
 measurement test and validation, so cells of a round whose other texts were trained on are honest, and marked. The
@@ -41,7 +41,7 @@ from engine.snippets import Snippet  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 WORK = ROOT / "var" / "benchmarks" / "rounds_on_hatemoji"
-TOTAL, QUICK_TOTAL = 6000, 600
+TOTAL, QUICK_TOTAL = 5000, 400
 """Texts in every training set."""
 QUICK_ROUND = 100
 
@@ -49,7 +49,7 @@ QUICK_ROUND = 100
 def main() -> None:
     """Trains, measures, prints the tables, draws."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--quick", action="store_true", help="600 training texts instead of 6,000, 100 of a round")
+    options.add_argument("--quick", action="store_true", help="400 training texts instead of 5,000, 100 of a round")
     options.add_argument("--data", type=Path, default=DATA)
     options.add_argument("--out", type=Path, default=WORK)
     options.add_argument("--seed", type=int, default=0)

@@ -25,7 +25,7 @@ def crowd(tmp_path: Path) -> Path:
     judged = (
         "1,a,True,False", "1,b,False,True", "1,c,False,True",  # two of three: No
         "2,a,False,False", "2,b,False,True",  # a tie goes to the more severe: Yes
-        "3,a,True,True",  # Unsure counts as a failure
+        "3,a,True,True",  # Unsure is not Yes
         "4,a,True,False", "4,a,False,True",  # the last answer counts: No
     )  # fmt: skip
     write(folder / "annotations.csv", "comment_id,worker,all toxic,not toxic", *judged)
@@ -34,7 +34,7 @@ def crowd(tmp_path: Path) -> Path:
 
 def test_comments_have_the_consensus_of_the_policys_rule(crowd: Path) -> None:
     found = {one.text: one.positive for one in toxic_spans(crowd)}
-    assert found == {"one": False, "two": True, "three": True, "four": False}
+    assert found == {"one": False, "two": True, "three": False, "four": False}
 
 
 HEAD = "entry_id,text,set,round.base,label_gold,matched_id"

@@ -11,13 +11,13 @@ from _label_figures import (
     AGAIN,
     BASELINE,
     Found,
+    append_run,
     labels_at,
     ranked,
     read_runs,
     summarise,
     tables,
     write_csv,
-    write_runs,
 )
 from _label_pictures import curves_chart, differences_chart
 from _learning import Curve, area, paired
@@ -65,8 +65,13 @@ def test_a_strategy_without_a_seed_that_random_has_is_refused() -> None:
 
 
 def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
-    write_runs(ALL, tmp_path / "runs.json")
-    again = read_runs(tmp_path / "runs.json")
+    path = tmp_path / "runs.jsonl"
+    assert read_runs(path) == []
+    for one in ALL:
+        append_run(one, path)
+    with path.open("a") as stream:
+        stream.write('{"task": "a kill cut this o')
+    again = read_runs(path)
     assert summarise(again) == summarise(ALL)
     write_csv(summarise(again), tmp_path / "figures.csv")
     rows = list(csv.DictReader((tmp_path / "figures.csv").open(newline="")))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from _learning import BATCH, Head, Points, Situation, Task, fit, learn
-from _strategies import PLAIN, SUBPOOL, THEIRS, _Asked, strategies, wants_others
+from _strategies import ALIKE, PLAIN, SUBPOOL, THEIRS, _Asked, _GreedyCoreset, _ours, _theirs, strategies, wants_others
+from small_text import query_strategies as small_text
 from small_text.data.datasets import SklearnDataset
 
 from engine.acquisition import ACQUISITION
@@ -34,9 +37,10 @@ def situation(k: int = BATCH) -> Situation:
 def test_all_of_ours_and_of_small_texts_are_there() -> None:
     names = set(strategies())
     assert next(iter(strategies())) == "random"
-    assert {name for name in ACQUISITION if name != "random"} <= names
-    assert {name.split(" · ")[0] for name in names if " · " in name} == set(QUERY_STRATEGIES) - PLAIN
-    assert {f"small-text {name}" for name in THEIRS} <= names
+    names |= {also for others in ALIKE.values() for also in others}
+    assert ACQUISITION.keys() <= names
+    assert QUERY_STRATEGIES.keys() - PLAIN <= {name.split(" · ")[0] for name in names}
+    assert {name for name in THEIRS if f"small-text {name}" not in names} == set(ALIKE["small-text breaking ties"])
 
 
 @pytest.mark.parametrize("name", list(strategies()))
@@ -46,13 +50,24 @@ def test_a_strategy_learns_a_curve_and_twice_the_same(name: str) -> None:
     np.testing.assert_array_equal(first.auc, again.auc)
 
 
-def test_in_two_classes_five_strategies_are_one() -> None:
+def test_in_two_classes_six_strategies_are_one() -> None:
     now = situation()
-    alike = ("margin", "entropy", *(f"small-text {name}" for name in ("breaking ties", "least confidence")))
-    chosen = [set(strategies()[name](now).tolist()) for name in (*alike, "small-text prediction entropy")]
+    ours = [_ours("top", name, now) for name in ("margin", *ALIKE["margin"])]
+    theirs = [_theirs(THEIRS[name], now) for name in ("breaking ties", *ALIKE["small-text breaking ties"])]
+    chosen = [set(rows.tolist()) for rows in (*ours, *theirs)]
+    assert len(chosen) == 6
     assert all(one == chosen[0] for one in chosen)
     logits = now.head.logits(now.x[now.unlabelled])
     assert chosen[0] == set(now.unlabelled[np.argsort(np.abs(logits))[:BATCH]].tolist())
+
+
+def test_greedy_coreset_in_one_call_chooses_what_small_texts_does() -> None:
+    now = situation()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = _theirs(lambda: small_text.GreedyCoreset(distance_metric="euclidean", normalize=False), now)
+        ours = _theirs(lambda: _GreedyCoreset("euclidean"), now)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_small_text_is_given_our_heads_scores() -> None:
