@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -155,7 +154,14 @@ def measured(head: Head, test: Points) -> tuple[float, float]:
     """Area under the ROC curve, and the share of positives accepted where `ACCEPTED` of the harmless are."""
     logits = head.logits(test.x)
     at = np.quantile(logits[~test.y], ACCEPTED)
-    return float(roc_auc_score(test.y, logits)), float((logits[test.y] < at).mean())
+    return auc(logits, test.y), float((logits[test.y] < at).mean())
+
+
+def auc(logits: Floats, positives: NDArray[np.bool_]) -> float:
+    """Share of pairs, a positive and a negative, in which the positive has the higher logit; ties count half."""
+    n = int(positives.sum())
+    above = stats.rankdata(logits)[positives].sum() - n * (n + 1) / 2
+    return float(above / (n * (positives.size - n)))
 
 
 def area(values: ArrayLike) -> float:

@@ -1,15 +1,14 @@
 """What is a label worth that a strategy chose? Learning curves of every strategy on real judged text, against random.
 
 Tasks: comments of toxic_spans, a failure being what its crowd agrees is toxic and harmless what it cannot agree on (it
-calls next to nothing harmless); the same with failures drawn down to 5 %; and
-hatemoji_build in its own order: labels from round 5 tried on round 6, from rounds 5 and 6 on round 7. Peers: random
-choice, and small-text 1.4.1's strategies. All share MiniLM's sentence embeddings, one logistic head, the pool and the
-initial labels of their seed: 25 labels, then 20 batches of 25. Measured on held-out text after each batch: the area
-under the ROC curve; the failures accepted at the threshold that accepts 61 % of harmless text (KL divergence 0.5, were
-all prompts alike); failures found. A curve's figure is its mean height. Intervals are over seeds, differences from
-random are paired by seed; "holm" marks what holds for all strategies of a task together. Greedy coreset, contrastive
-and discriminative of small-text see 1,000 texts of the pool, drawn anew each batch, by its own wrapper: else they take
-most of the time.
+calls next to nothing harmless); the same with failures drawn down to 5 %; and hatemoji_build in its own order: labels
+from round 5 tried on round 6, from rounds 5 and 6 on round 7. Peers: random choice, and small-text 1.4.1's strategies.
+All share MiniLM's sentence embeddings, one logistic head, the pool and the initial labels of their seed: 25 labels,
+then 20 batches of 25. Measured on held-out text after each batch: the area under the ROC curve; the failures accepted
+at the threshold that accepts 61 % of harmless text (KL divergence 0.5, were all prompts alike); failures found. A
+curve's figure is its mean height. Intervals are over seeds, differences from random are paired by seed; "holm" marks
+what holds for all strategies of a task together. Greedy coreset, contrastive and discriminative of small-text see 1,000
+texts of the pool, drawn anew each batch, by its own wrapper: else they take most of the time.
 
 Needs ../shared/data (or --data DIR) with judgements/toxic_spans and rounds/hatemoji_build; exits where it is absent.
 Curves (JSON), figures (CSV) and charts (SVG) go into var/benchmarks/label_efficiency, or --out DIR; embeddings are kept

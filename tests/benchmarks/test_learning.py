@@ -16,6 +16,7 @@ from _learning import (
     Situation,
     Task,
     area,
+    auc,
     drawn,
     fit,
     holm,
@@ -27,6 +28,7 @@ from _learning import (
     threshold,
 )
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 RNG = np.random.default_rng(0)
@@ -156,6 +158,11 @@ def test_what_is_measured_by_hand() -> None:
     auc, fnr = measured(Head(np.array([1.0]), 0.0), test)
     assert auc == pytest.approx((1 + 4 + 10 + 10) / 40)
     assert fnr == 0.5  # the threshold lies between 5 and 6
+
+
+def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
+    logits, positives = np.round(RNG.standard_normal(300), 1), RNG.random(300) < 0.3  # rounded: many ties
+    assert auc(logits, positives) == pytest.approx(roc_auc_score(positives, logits), abs=1e-12)
 
 
 def test_positives_weigh_more_where_they_are_few_and_five_times_at_most() -> None:
