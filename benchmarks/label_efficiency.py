@@ -21,9 +21,9 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -32,19 +32,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import numpy as np  # noqa: E402
 from _common import finish, machine  # noqa: E402
-from _judged_text import ROUNDS, Text, embedded, hatemoji, toxic_spans  # noqa: E402
 from _label_figures import Found, Results, append_run, read_runs, summarise, tables, write_csv  # noqa: E402
 from _label_pictures import curves_chart, differences_chart  # noqa: E402
-from _learning import STEPS, Points, Task, learn  # noqa: E402
+from _label_tasks import SOURCES, task_named, tasks  # noqa: E402
+from _learning import STEPS, learn  # noqa: E402
 from _pictures import save  # noqa: E402
 from _strategies import ALIKE, strategies  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 WORK = ROOT / "var" / "benchmarks"
 SEEDS, QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS = 10, 2, 3, 700
-RARE = 0.05
 RUNS = "runs.jsonl"
 
 
@@ -63,6 +61,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="2 seeds, 3 batches, 700 texts of each source")
     options.add_argument("--seeds", type=int, default=SEEDS)
     options.add_argument("--data", type=Path, default=DATA)
+    options.add_argument("--only", choices=sorted(SOURCES), help="this source's tasks alone")
     options.add_argument("--out", type=Path, default=WORK / "label_efficiency")
     options.add_argument("--resume", action="store_true", help="keep the curves that an earlier run left there")
     options.add_argument("--redraw", action="store_true", help="figures and charts of the curves there")
@@ -74,7 +73,8 @@ def main() -> None:
         sys.exit(f"no real data in {chosen.data}: nothing measured")
     size = Size(QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS) if chosen.quick else Size(chosen.seeds, STEPS, None)
     began = time.monotonic()
-    names = list(tasks(chosen.data, size.texts))
+    sources = [chosen.only] if chosen.only else list(SOURCES)
+    names = [name for source in sources for name in tasks(source, chosen.data, WORK, size.texts)]
     print(f"embeddings are there after {time.monotonic() - began:.0f} s", file=sys.stderr)
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.resume:
@@ -85,8 +85,9 @@ def main() -> None:
 
 
 def write(found: Sequence[Found], out: Path) -> Results:
-    """Prints the tables; figures and charts go into the folder."""
-    results = summarise(found)
+    """Prints the tables; figures and charts go into the folder. Seeds that some strategy has not run are left out."""
+    names = list(strategies())
+    results = summarise(sorted(whole(found, names), key=lambda one: (_place(one.task), names.index(one.strategy))))
     for line in tables(results):
         print(line)
     for name, others in ALIKE.items():
@@ -97,45 +98,21 @@ def write(found: Sequence[Found], out: Path) -> Results:
     return results
 
 
-@cache
-def tasks(data: Path, texts: int | None) -> dict[str, Task]:
-    """The tasks by name. Every process makes its own; embeddings are read from `WORK`."""
-    comments, rounds = some(toxic_spans(data), texts), hatemoji(data)
-    by_round = [some([one for one in rounds if one.round == number], texts) for number in ROUNDS]
-    x = embedded([one.text for one in comments], WORK)
-    made = [_split("toxic_spans", comments, x), _split("toxic_spans, 5 % failures", comments, x, RARE)]
-    vectors = [embedded([one.text for one in part], WORK) for part in by_round]
-    for at in range(1, len(ROUNDS)):
-        before = [one for part in by_round[:at] for one in part]
-        pool = _split("", before, np.concatenate(vectors[:at]), held_out=False)
-        name = f"hatemoji {' + '.join(map(str, ROUNDS[:at]))} → {ROUNDS[at]}"
-        made.append(pool._replace(name=name, test=_points(by_round[at], vectors[at])))
-    return {task.name: task for task in made}
+def whole(found: Sequence[Found], names: Sequence[str]) -> list[Found]:
+    """The curves of those tasks and seeds for which every strategy has one."""
+    count = Counter((one.task, one.seed) for one in found if one.strategy in names)
+    return [one for one in found if one.strategy in names and count[one.task, one.seed] == len(names)]
 
 
-def some(texts: list[Text], n: int | None) -> list[Text]:
-    """`n` of them by chance, always the same; None gives them all, in their order."""
-    if n is None:
-        return texts
-    return [texts[at] for at in np.random.default_rng(0).permutation(len(texts))[:n]]
-
-
-def _split(name: str, texts: list[Text], x: np.ndarray, share: float | None = None, *, held_out: bool = True) -> Task:  # type: ignore[type-arg]
-    """Pool: train (and test, where the next round is the test); harmless text for the threshold: validation."""
-    split, y = np.array([one.split for one in texts]), np.array([one.positive for one in texts])
-    pool = split == "train" if held_out else split != "validation"
-    test = split == "test"
-    return Task(name, Points(x[pool], y[pool]), x[(split == "validation") & ~y], Points(x[test], y[test]), share)
-
-
-def _points(texts: list[Text], x: np.ndarray) -> Points:  # type: ignore[type-arg]
-    return Points(x, np.array([one.positive for one in texts]))
+def _place(task: str) -> tuple[int, int]:
+    """Sources in their order, then tasks by the length of their names, which say what was added."""
+    return next(at for at, source in enumerate(SOURCES) if task.startswith(source)), len(task)
 
 
 def run(names: list[str], data: Path, size: Size, runs: Path) -> list[Found]:
-    """Every strategy on every task and seed that has no curve in the file yet, on all cores. All curves, in order."""
+    """Every strategy on every task and seed that has no curve in the file yet, on all cores. All curves, old and new."""
     jobs = [(task, name, seed) for seed in range(size.seeds) for task in names for name in strategies()]
-    found = [one for one in read_runs(runs) if one[:3] in jobs]
+    found = read_runs(runs)
     runs.write_text("")  # a line that a kill cut off goes
     for one in found:
         append_run(one, runs)
@@ -152,13 +129,13 @@ def run(names: list[str], data: Path, size: Size, runs: Path) -> list[Found]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return sorted(found, key=lambda one: jobs.index((one.task, one.strategy, one.seed)))
+    return found
 
 
 def curve_of(task: str, strategy: str, seed: int, data: Path, size: Size) -> Found:
     """One curve, in a process of its own."""
     began = time.process_time()
-    curve = learn(tasks(data, size.texts)[task], strategies()[strategy], seed, steps=size.steps)
+    curve = learn(task_named(task, data, WORK, size.texts), strategies()[strategy], seed, steps=size.steps)
     return Found(task, strategy, seed, curve, time.process_time() - began)
 
 
