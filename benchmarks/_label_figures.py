@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from _learning import BATCH, INITIAL, Curve, Estimate, Floats, area, holm, mean_of, paired
+from _pages import table
 
 METRICS = Curve._fields
 BASELINE, AGAIN = "random", "random, other draws"
@@ -107,6 +108,29 @@ def tables(results: Results) -> Iterator[str]:
         for name, row in ranked(rows):
             cells = "".join(f"{_cell(row, metric):>33}" for metric in METRICS)
             yield f"{name:<34}{cells}  {row.seconds:5.1f} s"
+
+
+def page(results: Results) -> str:
+    """The tables in Markdown, for the documentation."""
+    head = [
+        "strategy",
+        "AUC area, %",
+        "less random's",
+        "failures accepted, %",
+        "less random's",
+        "found",
+        "less random's",
+    ]
+    parts = []
+    for task, rows in results.items():
+        lines = [[name, *(cell for metric in METRICS for cell in _two(row, metric))] for name, row in ranked(rows)]
+        parts.append(f"**{task}**\n\n{table(head, lines)}")
+    return "\n\n".join(parts)
+
+
+def _two(row: Row, metric: str) -> tuple[str, str]:
+    height, difference = _cell(row, metric).rstrip(" *").split("  ")
+    return height, f"**{difference}**" if row.holm[metric] < 0.05 else difference
 
 
 def ranked(rows: dict[str, Row]) -> list[tuple[str, Row]]:

@@ -33,10 +33,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from _common import finish, machine  # noqa: E402
-from _label_figures import Found, Results, append_run, read_runs, summarise, tables, write_csv  # noqa: E402
+from _label_figures import Found, Results, append_run, page, read_runs, summarise, tables, write_csv  # noqa: E402
 from _label_pictures import curves_chart, differences_chart  # noqa: E402
 from _label_tasks import SOURCES, task_named, tasks  # noqa: E402
 from _learning import STEPS, learn  # noqa: E402
+from _pages import PAGE, fill  # noqa: E402
 from _pictures import save  # noqa: E402
 from _strategies import ALIKE, strategies  # noqa: E402
 
@@ -65,9 +66,10 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=WORK / "label_efficiency")
     options.add_argument("--resume", action="store_true", help="keep the curves that an earlier run left there")
     options.add_argument("--redraw", action="store_true", help="figures and charts of the curves there")
+    options.add_argument("--docs", type=Path, help="also put tables and charts into this folder of documentation")
     chosen = options.parse_args()
     if chosen.redraw:
-        write(read_runs(chosen.out / RUNS), chosen.out)
+        write(read_runs(chosen.out / RUNS), chosen.out, chosen.docs)
         return
     if not (chosen.data / "judgements" / "toxic_spans").is_dir():
         sys.exit(f"no real data in {chosen.data}: nothing measured")
@@ -80,11 +82,11 @@ def main() -> None:
     if not chosen.resume:
         (chosen.out / RUNS).unlink(missing_ok=True)
     found = run(names, chosen.data, size, chosen.out / RUNS)
-    results = write(found, chosen.out)
+    results = write(found, chosen.out, chosen.docs)
     report(results, size, time.monotonic() - began, quick=chosen.quick)
 
 
-def write(found: Sequence[Found], out: Path) -> Results:
+def write(found: Sequence[Found], out: Path, docs: Path | None) -> Results:
     """Prints the tables; figures and charts go into the folder. Seeds that some strategy has not run are left out."""
     names = list(strategies())
     results = summarise(sorted(whole(found, names), key=lambda one: (_place(one.task), names.index(one.strategy))))
@@ -93,8 +95,11 @@ def write(found: Sequence[Found], out: Path) -> Results:
     for name, others in ALIKE.items():
         print(f"{' and '.join(others)} choose what {name} does")
     write_csv(results, out / "label-efficiency.csv")
-    save(curves_chart(results), out / "label-efficiency-curves.svg")
-    save(differences_chart(results), out / "label-efficiency-differences.svg")
+    if docs:
+        fill(docs / PAGE, "label_efficiency", page(results))
+    for folder in (out, docs / "images") if docs else (out,):
+        save(curves_chart(results), folder / "label-efficiency-curves.svg")
+        save(differences_chart(results), folder / "label-efficiency-differences.svg")
     return results
 
 
@@ -110,7 +115,7 @@ def _place(task: str) -> tuple[int, int]:
 
 
 def run(names: list[str], data: Path, size: Size, runs: Path) -> list[Found]:
-    """Every strategy on every task and seed that has no curve in the file yet, on all cores. All curves, old and new."""
+    """Every strategy on every task and seed that has no curve in the file, on all cores. All curves, old and new."""
     jobs = [(task, name, seed) for seed in range(size.seeds) for task in names for name in strategies()]
     found = read_runs(runs)
     runs.write_text("")  # a line that a kill cut off goes

@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 from _common import finish  # noqa: E402
 from _judged_text import ROUNDS, Text, hatemoji, toxic_spans  # noqa: E402
 from _learning import ACCEPTED, auc  # noqa: E402
+from _pages import PAGE, fill, table  # noqa: E402
 from _pictures import save  # noqa: E402
 from _rounds_picture import Cell, matrix_chart  # noqa: E402
 
@@ -44,6 +45,7 @@ WORK = ROOT / "var" / "benchmarks" / "rounds_on_hatemoji"
 TOTAL, QUICK_TOTAL = 4000, 400
 """Texts in every training set."""
 QUICK_ROUND = 100
+TITLES = {"fnr": "Hate accepted", "fpr": "Harmless text rejected"}
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="400 training texts instead of 4,000, 100 of a round")
     options.add_argument("--data", type=Path, default=DATA)
     options.add_argument("--out", type=Path, default=WORK)
+    options.add_argument("--docs", type=Path, help="also put the table and the chart into this folder of documentation")
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     if not (chosen.data / "rounds" / "hatemoji_build").is_dir():
@@ -63,7 +66,10 @@ def main() -> None:
     show(cells)
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "rounds-on-hatemoji.json").write_text(json.dumps([plain(one) for one in cells], indent=1) + "\n")
-    save(matrix_chart(cells), chosen.out / "rounds-on-hatemoji.svg")
+    if chosen.docs:
+        fill(chosen.docs / PAGE, "rounds_on_hatemoji", page(cells))
+    for folder in (chosen.out, chosen.docs / "images") if chosen.docs else (chosen.out,):
+        save(matrix_chart(cells), folder / "rounds-on-hatemoji.svg")
     finish(
         "rounds_on_hatemoji",
         ours=[plain(one) for one in cells],
@@ -138,8 +144,7 @@ def logits(classifier: Classifier, texts: Sequence[Text]) -> np.ndarray:  # type
 
 def show(cells: Sequence[Cell]) -> None:
     """The tables: failures accepted, harmless texts rejected, area under the ROC curve."""
-    titles = {"fnr": "hate accepted", "fpr": "harmless text rejected"}
-    for field, title in titles.items():
+    for field, title in TITLES.items():
         print(f"\n{title}, k/n, % [95 %]; (held out of a round that was trained on)")
         print(f"{'trained up to':<16}" + "".join(f"{f'round {number}':>36}" for number in ROUNDS))
         for upto in dict.fromkeys(one.upto for one in cells):
@@ -148,6 +153,22 @@ def show(cells: Sequence[Cell]) -> None:
     print("\narea under the ROC curve within the round")
     for upto in dict.fromkeys(one.upto for one in cells):
         print(f"{upto or 'baseline':<16}" + "".join(f"{one.auc:>36.3f}" for one in cells if one.upto == upto))
+
+
+def page(cells: Sequence[Cell]) -> str:
+    """The tables in Markdown, for the documentation."""
+    head = ["trained up to", *(f"round {number}" for number in ROUNDS)]
+    parts = []
+    for field, title in TITLES.items():
+        rows = [
+            [
+                str(upto or "baseline"),
+                *(_cell(getattr(one, field), trained=one.trained) for one in cells if one.upto == upto),
+            ]
+            for upto in dict.fromkeys(one.upto for one in cells)
+        ]
+        parts.append(f"{title}:\n\n{table(head, rows)}")
+    return "\n\n".join(parts)
 
 
 def _cell(rate: Rate, *, trained: bool) -> str:

@@ -13,6 +13,7 @@ from _label_figures import (
     Found,
     append_run,
     labels_at,
+    page,
     ranked,
     read_runs,
     summarise,
@@ -21,6 +22,7 @@ from _label_figures import (
 )
 from _label_pictures import curves_chart, differences_chart
 from _learning import Curve, area, paired
+from _pages import fill, table
 from _pictures import apart
 
 
@@ -103,3 +105,25 @@ def test_labels_stand_apart_in_their_order_and_move_no_more_than_they_must() -> 
         placed = np.array(apart(list(heights), 0.5))
         assert (np.diff(np.sort(placed)) >= 0.5 - 1e-9).all()
         assert (np.argsort(placed) == np.argsort(heights)).all()
+
+
+def test_a_pages_tables_are_replaced_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow <!-- b --><!-- /b -->\n")
+    fill(path, "a", table(["x", "y"], [["1", "2"]]))
+    fill(path, "a", table(["x", "y"], [["3", "4"]]))
+    assert path.read_text() == (
+        "above\n<!-- a -->\n\n| x | y |\n| --- | ---: |\n| 3 | 4 |\n\n<!-- /a -->\nbelow <!-- b --><!-- /b -->\n"
+    )
+    with pytest.raises(ValueError, match="does not hold"):
+        fill(path, "c", "text")
+
+
+def test_the_pages_table_has_a_line_a_strategy_and_marks_what_holds() -> None:
+    lines = page(summarise(ALL)).splitlines()
+    assert len(lines) == 2 + 2 + 4
+    assert lines[4].startswith("| margin | ")
+    assert lines[4].count("|") == 8
+    certain = {"task": {"margin": summarise(ALL)["task"]["margin"]._replace(holm={"auc": 0.01, "fnr": 1, "found": 1})}}
+    cells = page(certain).splitlines()[4].split(" | ")
+    assert [cell.startswith("**") for cell in cells[1:]] == [False, True, False, False, False, False]
