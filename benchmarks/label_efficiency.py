@@ -45,6 +45,8 @@ DATA = ROOT.parent / "shared" / "data"
 WORK = ROOT / "var" / "benchmarks"
 SEEDS, QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS = 10, 2, 3, 700
 RUNS = "runs.jsonl"
+FORK = get_context("fork")
+"""Importing small-text takes seconds: once is enough."""
 
 
 class Size(NamedTuple):
@@ -76,7 +78,8 @@ def main() -> None:
     size = Size(QUICK_SEEDS, QUICK_STEPS, QUICK_TEXTS) if chosen.quick else Size(chosen.seeds, STEPS, None)
     began = time.monotonic()
     sources = [chosen.only] if chosen.only else list(SOURCES)
-    names = [name for source in sources for name in tasks(source, chosen.data, WORK, size.texts)]
+    with ProcessPoolExecutor(1, mp_context=FORK) as apart:  # torch's threads do not survive the forks to come
+        names = apart.submit(names_of, sources, chosen.data, size).result()
     print(f"embeddings are there after {time.monotonic() - began:.0f} s", file=sys.stderr)
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.resume:
@@ -84,6 +87,11 @@ def main() -> None:
     found = run(names, chosen.data, size, chosen.out / RUNS)
     results = write(found, chosen.out, chosen.docs)
     report(results, size, time.monotonic() - began, quick=chosen.quick)
+
+
+def names_of(sources: Sequence[str], data: Path, size: Size) -> list[str]:
+    """The names of the sources' tasks; embeds what is not embedded yet."""
+    return [name for source in sources for name in tasks(source, data, WORK, size.texts)]
 
 
 def write(found: Sequence[Found], out: Path, docs: Path | None) -> Results:
@@ -123,7 +131,7 @@ def run(names: list[str], data: Path, size: Size, runs: Path) -> list[Found]:
         append_run(one, runs)
     there = {one[:3] for one in found}
     cores = int(str(machine()["cores"]))
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, mp_context=FORK) as pool:
         futures = [pool.submit(curve_of, *job, data, size) for job in jobs if job not in there]
         try:
             for done in as_completed(futures):
