@@ -24,6 +24,7 @@ from webapi.api.policies import Policies
 from webapi.api.rounds import Rounds
 from webapi.api.snapshots import SnapshotFile, Snapshots
 from webapi.api.snippets import Snippets
+from webapi.api.sweeps import Sweeps
 from webapi.api.tasks import Tasks
 from webapi.api.tokens import Tokens
 from webapi.api.webhooks import Webhooks
@@ -42,6 +43,7 @@ router.register("rounds", Rounds, "rounds")
 router.register("classifiers", Classifiers, "classifiers")
 router.register("evaluations", Evaluations, "evaluations")
 router.register("snapshots", Snapshots, "snapshots")
+router.register("sweeps", Sweeps, "sweeps")
 router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")
