@@ -5,6 +5,7 @@ from webapi.models.artifacts import Artifact, DatasetSnapshot
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
+from webapi.models.embeddings import EmbeddingIndex, EmbeddingShard, IndexState, ScoreShard, ShardState
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
 from webapi.models.policies import Policy
@@ -34,9 +35,12 @@ __all__ = [
     "Corpus",
     "DatasetSnapshot",
     "DeliveryState",
+    "EmbeddingIndex",
+    "EmbeddingShard",
     "Evaluation",
     "Gold",
     "IdempotentRequest",
+    "IndexState",
     "IssuedToken",
     "Job",
     "JobState",
@@ -52,6 +56,8 @@ __all__ = [
     "RoundSnippet",
     "RoundState",
     "Score",
+    "ScoreShard",
+    "ShardState",
     "Snippet",
     "Source",
     "SplitName",
