@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.errors import UnknownName
-from engine.progress import Progress, silent
+from engine.query_strategies.base import QueryStrategy
+from engine.query_strategies.choosing import Choice, choose
 from engine.query_strategies.k_center_greedy import k_center_greedy
 from engine.query_strategies.random_choice import random_choice
 from engine.query_strategies.top import top
 
-
-class QueryStrategy(Protocol):
-    """Embeddings (n, d), values (n,), labelled (m, d), k -> (min(k, n),) distinct indices; chance by `seed` alone."""
-
-    def __call__(
-        self,
-        embeddings: NDArray[np.floating],
-        values: NDArray[np.floating],
-        labelled: NDArray[np.floating],
-        k: int,
-        *,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> NDArray[np.int64]: ...
-
+__all__ = ["QUERY_STRATEGIES", "Choice", "QueryStrategy", "choose", "query_strategy"]
 
 QUERY_STRATEGIES: dict[str, QueryStrategy] = {
     "k_center_greedy": k_center_greedy,
