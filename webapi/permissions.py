@@ -159,6 +159,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "rounds": {Role.RESEARCHER: _rights(*_ROUND_MOVES), Role.VIEWER: _READS},
     "classifiers": {Role.RESEARCHER: _rights("score", "promote"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},

@@ -20,8 +20,8 @@ from workers.score import choosable
 STAGE_SHARD = 1024
 """Snippets a job: small enough for several workers to share a round's."""
 MOST_LABELLED = 1000
-"""Labelled or in flight, of those not embedded yet, that a round embeds: those in flight, then the newest labelled. What
-rounds choose is embedded before it is labelled, so after a round or two none is left over."""
+"""Labelled or in flight, of those not embedded yet, that a round embeds: those in flight, then the newest labelled.
+What rounds choose is embedded before it is labelled, so after a round or two none is left over."""
 
 
 def plan(stage: Stage) -> dict[str, dict[str, Any]]:

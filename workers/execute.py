@@ -24,6 +24,8 @@ from workers import (
     audits,
     deepen,
     import_judgements,
+    index_refresh,
+    index_shards,
     rounds,
     transfer,
     vendors,
@@ -47,6 +49,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
     "deliver_webhook": webhooks.deliver_webhook,
+    index_refresh.REFRESH: index_refresh.refresh_index,
+    index_refresh.EMBED: index_shards.embed_shard,
 }
 
 

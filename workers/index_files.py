@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from django.conf import settings
-from django.db.models import Sum
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from webapi.models import Artifact, EmbeddingIndex, EmbeddingShard, ShardState
+from webapi.models import Artifact, EmbeddingShard, ShardState
 from webapi.selectors.label_rows import Keys
 from workers.artifacts import _digest, register, writing
 
@@ -33,7 +32,7 @@ class CorruptShard(EngineError):
         self.shard = shard
         super().__init__(
             f"{shard} ({shard.count:,} snippets) cannot be read: {what}; "
-            f"`manage.py index {shard.index.policy} --verify` makes it again"
+            f'`manage.py index "{shard.index.policy}" --verify` makes it again'
         )
 
 
@@ -134,9 +133,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def size_of(index: EmbeddingIndex) -> int:
-    """Bytes of the index's artifacts. Two sums in the database."""
-    found = index.shards.aggregate(files=Sum("artifact__size"), groups=Sum("groups__size"))
-    return (found["files"] or 0) + (found["groups"] or 0)

@@ -37,7 +37,9 @@ def _groups(shard: EmbeddingShard, progress: Progress) -> Keys:
     alone = np.ones(len(vectors), dtype=bool)
     earlier = shard.index.shards.filter(state=ShardState.GROUPED).order_by("number")
     total = earlier.count()
-    for done, other in enumerate(earlier.select_related("artifact", "groups", "index__policy").iterator(chunk_size=100)):
+    for done, other in enumerate(
+        earlier.select_related("artifact", "groups", "index__policy").iterator(chunk_size=100)
+    ):
         progress(done, total)
         _join(groups, alone, search, open_shard(other))
     return groups

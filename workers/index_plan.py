@@ -1,8 +1,8 @@
 """Which snippets are in which shard of an index, and which in none yet.
 
 A snippet is planned into a shard once: who plans holds the index's row, and looks again what is in no shard before
-writing. Late commits are not lost: what is missing is told by counts, and looked for backwards from the newest key until
-the counts fit, at last among all keys.
+writing. Late commits are not lost: what is missing is told by counts, and looked for backwards from the newest key
+until the counts fit, at last among all keys.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def lacking(index: EmbeddingIndex, wanted: Keys) -> Keys:
     return wanted[absent]
 
 
-def plan_shards(
-    index: EmbeddingIndex, keys: Keys, *, stream: str = "", size: int = SHARD
-) -> list[EmbeddingShard]:
+def plan_shards(index: EmbeddingIndex, keys: Keys, *, stream: str = "", size: int = SHARD) -> list[EmbeddingShard]:
     """New shards for those of the keys (in order) that are in none. Any number of workers may plan at once."""
     with transaction.atomic():
         if not list(locked(EmbeddingIndex.objects.filter(pk=index.pk)).values_list("pk")):

@@ -33,7 +33,7 @@ class Vectors(NamedTuple):
 def vectors_of(index: EmbeddingIndex, ids: Iterable[uuid.UUID]) -> Vectors:
     """Of these snippets those that are embedded. Raises CorruptShard.
 
-    Only the rows asked for are read from the mapped files: O(shards + n (d + log shard)), 4 d bytes a snippet asked for.
+    Only the rows asked for are read from the mapped files: O(shards + n (d + log shard)), 4 d bytes a snippet.
     """
     wanted = ordered(ids)
     rows = np.zeros((wanted.size, index.dimension), dtype=np.float32)

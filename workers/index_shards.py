@@ -35,7 +35,7 @@ class Loaded(NamedTuple):
 def embed_shard(run: JobRun) -> dict[str, Any]:
     """Job `embed_shard`: makes the shard `args["shard"]`, unless it is made. A shard that is no more needs nothing."""
     found = EmbeddingShard.objects.select_related("index__policy", "artifact", "groups")
-    row = found.filter(pk=run.args["shard"]).first()
+    row = found.filter(pk=run.args.get("shard")).first()
     if row is None:
         return {"embedded": 0}
     made = make_shard(row, run.progress)
@@ -72,7 +72,7 @@ def encoder_for(index: EmbeddingIndex) -> Loaded:
     if loaded.version != index.version:
         raise BadInput(
             f"on this machine is of version {loaded.version[:8]}, and the vectors of {index.policy} are of version "
-            f"{index.version[:8]}: weights, settings or tokenizer differ. `manage.py index {index.policy} --rebuild` "
+            f'{index.version[:8]}: weights, settings or tokenizer differ. `manage.py index "{index.policy}" --rebuild` '
             "embeds anew with this one; or give this machine the encoder that the others have",
             where=f"sentence encoder {index.encoder!r}",
         )

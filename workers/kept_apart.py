@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 from webapi.models import Consensus, Pool, Round, Snippet, SplitName, Task, TaskState
 
 MOST = 50_000
-"""Snippets kept apart from: at 384 numbers each the nearest of them are found for 50,000 candidates in under a minute."""
+"""Snippets kept apart from: the nearest of them are found for 50,000 candidates in under a minute."""
 
 
 def kept_apart(round_: Round) -> list[uuid.UUID]:

@@ -1,10 +1,10 @@
 """Near-duplicate vectors among millions, shard by shard: random hyperplanes find candidates, cosines decide.
 
-Charikar 2002: two vectors at an angle a lie on one side of a random hyperplane with probability 1 - a / pi. A code is the
-sides of 24 planes as a number, and each vector has 48 codes; a pair of cosine 0.95 shares one of them with probability
-0.979, one of 0.97 with 0.999, one of 0.3 with 0.0002, so that of ten million vectors some two thousand are looked at
-and not all. Within a shard every pair is looked at. A near-duplicate joins the group of the first vector that it is
-like and that leads a group: so a group is as wide as the threshold, and never a chain.
+Charikar 2002: two vectors at an angle a lie on one side of a random hyperplane with probability 1 - a / pi. A code is
+the sides of 24 planes as a number, and each vector has 48 codes; a pair of cosine 0.95 shares one of them with
+probability 0.979, one of 0.97 with 0.999, one of 0.3 with 0.0002, so that of ten million vectors some two thousand are
+looked at and not all. Within a shard every pair is looked at. A near-duplicate joins the group of the first vector that
+it is like and that leads a group: so a group is as wide as the threshold, and never a chain.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class AlikeSearch:
         self._low = np.zeros((TABLES, _LOW + 1), dtype=bool)
         self._low[np.arange(TABLES), codes & _LOW] = True
 
-    def matches(
-        self, vectors: NDArray[np.floating], codes: Codes, leads: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
+    def matches(self, vectors: NDArray[np.floating], codes: Codes, leads: NDArray[np.bool_]) -> NDArray[np.int64]:
         """(n,) for each row of the new shard the first leader of the earlier one that it is like; -1 where none is.
 
         `vectors` (m, d), memory-mapped or not, `codes` (m, 48) and `leads` (m,) are the earlier shard's. O(48 m), and

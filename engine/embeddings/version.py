@@ -12,7 +12,7 @@ from engine.classifiers.encoders import resolve
 from engine.errors import MissingModel
 
 READ: Final = ("*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model")
-"""What decides an encoder's vectors: its weights, settings and tokenizer, in its folder and the folders of its parts."""
+"""What decides an encoder's vectors: weights, settings and tokenizer, in its folder and the folders of its parts."""
 
 
 def encoder_version(name: str, precision: str) -> str:

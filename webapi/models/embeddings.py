@@ -6,10 +6,7 @@ million snippets are some 2,500 rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from django.db import models, transaction
-from django.db.models import Q
 
 from webapi.models.artifacts import Artifact
 from webapi.models.base import Row
@@ -85,6 +82,8 @@ class EmbeddingShard(Row):
     keys = models.BinaryField(default=bytes, blank=True)
     """Its snippets' keys in order, 16 bytes each, until the artifact holds them."""
     state = models.CharField(max_length=16, choices=ShardState, default=ShardState.PLANNED)
+    job = models.ForeignKey("Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    """The latest job that was to make it; none where a round's stage does."""
     artifact = models.ForeignKey(Artifact, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     groups = models.ForeignKey(Artifact, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
 
@@ -122,13 +121,3 @@ class ScoreShard(Row):
 
     def __str__(self) -> str:
         return f"{self.count} scores of {self.classifier_id}"
-
-
-def spanning(first: object, last: object) -> Q:
-    """Shards that may hold keys from `first` to `last`."""
-    return Q(first__lte=last, last__gte=first)
-
-
-def shards_for(keys: Sequence[object]) -> Q:
-    """Shards that may hold one of these keys, of which there is at least one."""
-    return spanning(min(keys), max(keys))  # type: ignore[type-var]
