@@ -23,8 +23,11 @@ from workers.index_reading import ids_of
 from workers.jobs import JobRun, chunked
 from workers.round_settings import round_settings
 from workers.score import choosable
+from workers.scoring import keep_rows
+from workers.second_opinions import second_opinions
 from workers.selection_pool import Candidates, Gathered, candidates, gather, numbered
 from workers.selection_table import CHOSEN, KIND, rows_apart, rows_of, selection_path, write_selection
+from workers.train import BASELINE, classifier_of
 
 MAP_APART = 1000
 """Labelled or in flight, on the map: the newest, enough to show where they lie."""
@@ -54,7 +57,10 @@ def select(run: JobRun) -> dict[str, Any]:
     register(path, KIND)
     table = pq.read_table(path, columns=["snippet", "pool", "status"])
     chosen = table.filter(pa.compute.equal(table["status"], CHOSEN))
-    _mark(round_, [uuid.UUID(pk) for pk in chosen["snippet"].to_pylist()])
+    ids = [uuid.UUID(pk) for pk in chosen["snippet"].to_pylist()]
+    _mark(round_, ids)
+    for row in (classifier_of(round_, BASELINE), *second_opinions(round_)):
+        keep_rows(row, ids)
     run.progress(1, 1)
     counts = Counter(chosen["pool"].to_pylist())
     return {f"selected_{pool.value}": counts[pool.value] for pool in (Pool.ATTACK, Pool.CANDIDATE)}
