@@ -1,4 +1,4 @@
-"""A round's selection over the API and on its page: reasons, map, pages, CSV, who may see it, what there is before it."""
+"""A round's selection over the API and on its page: reasons, map, pages, CSV, who may see it, before there is one."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ def test_a_snippet_tells_its_scores_from_rows_and_shards(
     snippet = Snippet.objects.get(pk=without)
     (found,) = scores_of(snippet)
     assert found.classifier == round_.classifiers.get()
-    shown = api(rita).get(f"/api/v1/snippets/{without}/lineage").json()["scores"]
+    shown = api(rita).get(f"/api/v1/snippets/{without}").json()["lineage"]["scores"]
     assert [(one["logit"], one["threshold"]) for one in shown] == [(found.logit, 0.1)]
     keep_rows(round_.classifiers.get(), [without])
-    assert api(rita).get(f"/api/v1/snippets/{without}/lineage").json()["scores"] == shown
+    assert api(rita).get(f"/api/v1/snippets/{without}").json()["lineage"]["scores"] == shown
 
 
 def test_the_export_holds_each_score_once(round_: Round, scorer: LengthScorer) -> None:
