@@ -29,7 +29,7 @@ def plan(stage: Stage) -> dict[str, dict[str, Any]]:
     index = index_of(stage.round.policy)
     while True:
         try:
-            needed = _needed(stage.round)
+            needed = needed_vectors(stage.round)
             plan_shards(index, needed, stream=str(stage.round_id), size=STAGE_SHARD)
             open_ = [row for row, _, _ in shards_holding(index, needed) if row.state != ShardState.GROUPED]
             return {f"{row.number:06d}": {"shard": str(row.pk)} for row in open_}
@@ -42,8 +42,11 @@ def embed(run: JobRun) -> dict[str, Any]:
     return embed_shard(run)
 
 
-def _needed(round_: Round) -> Keys:
-    """Keys, in order: all that selection may choose from, and so many of what is to be kept apart from."""
+def needed_vectors(round_: Round) -> Keys:
+    """Keys, in order: all that selection may choose from, and `MOST_LABELLED` new ones of what it keeps apart from.
+
+    Raises CorruptShard.
+    """
     index = index_of(round_.policy)
     apart: list[uuid.UUID] = kept_apart(round_)
     absent = set(lacking(index, ordered(apart)).tolist())

@@ -13,8 +13,9 @@ from engine.acquisition import Opinions, acquisition
 from engine.progress import Progress
 from webapi.models import Classifier, EmbeddingIndex, Round, ShardState
 from webapi.selectors.label_rows import Keys
+from workers.embed import needed_vectors
 from workers.index_files import CorruptShard
-from workers.index_plan import index_of, lacking, ordered, shards_holding
+from workers.index_plan import index_of, ordered, shards_holding
 from workers.index_reading import Vectors, vectors_of
 from workers.index_shards import embed_missing, make_shard, mend
 from workers.kept_apart import kept_apart
@@ -47,13 +48,12 @@ class Candidates(NamedTuple):
 
 
 def gather(round_: Round, progress: Progress) -> Gathered:
-    """The vectors, from the index. What it lacks of the choosable is embedded here: it may be older than they."""
+    """The vectors, from the index. What it lacks of them is embedded here: it may be older than the pool."""
     index, mended, embedded = index_of(round_.policy), list[str](), 0
     wanted = choosable(round_)
     while True:
         try:
-            missing = lacking(index, ordered(wanted))
-            embedded += embed_missing(index, missing, stream=str(round_.pk), progress=progress)
+            embedded += embed_missing(index, needed_vectors(round_), stream=str(round_.pk), progress=progress)
             _finish(index, ordered(wanted), progress)
             found, apart = vectors_of(index, wanted), vectors_of(index, kept_apart(round_))
             break

@@ -61,12 +61,12 @@ def test_the_api_gives_each_snippet_with_its_reason(
 
 def test_a_page_as_csv_names_the_next(chosen: Round, rita: User, api: Callable[..., APIClient]) -> None:
     answer = api(rita).get(f"/api/v1/rounds/{chosen.pk}/selection?format=csv&page_size=50")
-    lines = list(csv.DictReader(io.StringIO(answer.content.decode())))
+    lines = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert list(lines[0]) == SCHEMA.names
     assert len(lines) == 50
     assert 'rel="next"' in answer["Link"]
     second = api(rita).get(re.findall("<(.*)>", answer["Link"])[0])
-    assert len(list(csv.DictReader(io.StringIO(second.content.decode())))) == 40
+    assert len(list(csv.DictReader(io.StringIO(second.content.decode("utf-8-sig"))))) == 40
     assert "Link" not in second
 
 

@@ -74,13 +74,15 @@ def selection(request: PageRequest, key: UUID) -> HttpResponse:
     round_ = get_object_or_404(Round.objects.select_related("policy", "corpus"), pk=key)
     found = selection_of(round_)
     if found is None:
-        return render(request, "pages/round_selection.html", {"round": round_, "empty": _not_yet(round_)})
+        nothing = {"round": round_, "headline": "", "lede": "", "empty": _not_yet(round_)}
+        return render(request, "pages/round_selection.html", nothing)
     told, query = summary(found), request.GET.dict()
     wanted = _wanted(query)
     start = _place(query)
     listed = page_of(found, wanted, start=start, size=PAGE_SIZE)
     context = {
         "round": round_,
+        "empty": "",
         "headline": _headline(round_, told),
         "lede": _lede(told),
         "told": told,
