@@ -24,11 +24,11 @@ from workers.index_refresh import index_rebuild, index_refresh
 class IndexSerializer(serializers.ModelSerializer[EmbeddingIndex]):
     """An index. `rows` snippets are embedded, `planned` are about to be, `pending` are in no shard yet."""
 
-    shards = serializers.IntegerField(read_only=True)
-    rows = serializers.IntegerField(read_only=True)
-    planned = serializers.IntegerField(read_only=True)
-    pending = serializers.IntegerField(read_only=True)
-    size = serializers.IntegerField(read_only=True, help_text="Bytes of its files.")
+    shards = serializers.IntegerField(source="status.shards", read_only=True)
+    rows = serializers.IntegerField(source="status.rows", read_only=True)
+    planned = serializers.IntegerField(source="status.planned", read_only=True)
+    pending = serializers.IntegerField(source="status.pending", read_only=True)
+    size = serializers.IntegerField(source="status.size", read_only=True, help_text="Bytes of its files.")
 
     class Meta:
         model = EmbeddingIndex
@@ -40,9 +40,7 @@ class IndexSerializer(serializers.ModelSerializer[EmbeddingIndex]):
 
     def to_representation(self, row: EmbeddingIndex) -> dict[str, Any]:
         """With what is counted of it."""
-        status = index_status(row)
-        for name in ("shards", "rows", "planned", "pending", "size"):
-            setattr(row, name, getattr(status, name))
+        row.status = index_status(row)  # type: ignore[attr-defined]
         return super().to_representation(row)
 
 

@@ -162,7 +162,7 @@ function places({ kinds, url }, ink) {
     chosen: { color: ink.accent, symbol: "circle", size: 7, opacity: 0.9 },
     chance: { color: ink.fail, symbol: "star", size: 11, opacity: 1 },
   };
-  const bare = { title: "", showticklabels: false, zeroline: false, ticks: "" };
+  const bare = { title: "", showgrid: false, showticklabels: false, zeroline: false, ticks: "" };
   return {
     traces: kinds.map(({ name, kind, count, x, y, keys, scores, why }) => ({
       type: "scatter", mode: "markers", name: `${name}, ${count.toLocaleString("en")}`, x, y,
