@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -315,3 +316,34 @@ def test_the_command_builds_and_tells(
         call_command("index", "nobody")
     with pytest.raises(CommandError, match="another needs --rebuild"):
         call_command("index", "harm", encoder="other")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_any_number_of_workers_plan_at_once_and_nothing_is_planned_twice(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder
+) -> None:
+    rows = make_snippets(40)
+    index = index_of(policy)
+    begin = threading.Barrier(4)
+    failed: list[Exception] = []
+
+    def plan() -> None:
+        try:
+            begin.wait(10)
+            for start in range(0, 40, 10):
+                plan_shards(index, keys(rows[start : start + 20]), size=6)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=plan) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    planned = [key for shard in index.shards.all() for key in ids_of(index_plan.keys_of(shard))]
+    assert sorted(planned) == sorted(row.pk for row in rows)
+    numbers = list(index.shards.values_list("number", flat=True))
+    assert numbers == list(range(len(numbers)))
