@@ -96,7 +96,7 @@ def _step(index: EmbeddingIndex, run: JobRun) -> bool:
         _have_made(shard, run.job)
     if not planned:
         for stream in set(index.shards.filter(state=ShardState.EMBEDDED).values_list("stream", flat=True)):
-            group_stream(index, stream, progress=lambda done, total: run.look())
+            group_stream(index, stream, progress=lambda *_: run.look())
     return bool(planned) or deficit(index) > 0
 
 

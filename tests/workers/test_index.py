@@ -6,6 +6,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -325,24 +326,17 @@ def test_any_number_of_workers_plan_at_once_and_nothing_is_planned_twice(
     rows = make_snippets(40)
     index = index_of(policy)
     begin = threading.Barrier(4)
-    failed: list[Exception] = []
 
-    def plan() -> None:
+    def plan(_: int) -> None:
         try:
             begin.wait(10)
             for start in range(0, 40, 10):
                 plan_shards(index, keys(rows[start : start + 20]), size=6)
-        except Exception as error:
-            failed.append(error)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=plan) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(plan, range(4))) == [None] * 4
     planned = [key for shard in index.shards.all() for key in ids_of(index_plan.keys_of(shard))]
     assert sorted(planned) == sorted(row.pk for row in rows)
     numbers = list(index.shards.values_list("number", flat=True))
