@@ -69,7 +69,8 @@ class Opinions:
         """(m, n) the others' logits, each measured from its own threshold's. Raises BadInput where there are none."""
         if not self.other_thresholds.size:
             raise BadInput("it compares classifiers, and the logits of no other one were given", where="acquisition")
-        return self.others - np.array([logit(float(value)) for value in self.other_thresholds])[:, None]
+        own: NDArray[np.float64] = np.array([logit(float(value)) for value in self.other_thresholds])
+        return np.asarray(self.others - own[:, None], dtype=np.float64)
 
 
 class Acquisition(Protocol):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from engine.embeddings.alike import AlikeSearch, codes_of, groups_within
     from engine.embeddings.neighbours import NearestNeighbours, Neighbours
     from engine.embeddings.plane import Plane, on_plane
+    from engine.embeddings.projection import Projection
     from engine.embeddings.sentence_encoder import SentenceEncoder, best_precision
     from engine.embeddings.token_mean import TokenMeanEncoder
     from engine.embeddings.version import encoder_version
@@ -21,6 +22,7 @@ __all__ = [
     "NearestNeighbours",
     "Neighbours",
     "Plane",
+    "Projection",
     "SentenceEncoder",
     "TokenMeanEncoder",
     "best_precision",
@@ -36,6 +38,7 @@ _HOME = {
     "NearestNeighbours": "engine.embeddings.neighbours",
     "Neighbours": "engine.embeddings.neighbours",
     "Plane": "engine.embeddings.plane",
+    "Projection": "engine.embeddings.projection",
     "SentenceEncoder": "engine.embeddings.sentence_encoder",
     "TokenMeanEncoder": "engine.embeddings.token_mean",
     "best_precision": "engine.embeddings.sentence_encoder",
