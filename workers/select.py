@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from django.db import transaction
 from numpy.typing import NDArray
 
-from engine.embeddings import on_plane
+from engine.embeddings import Projection
 from engine.query_strategies import choose, query_strategy
 from engine.selection import Why, among, explain, first_of_groups
 from webapi.models import Pool, Round
@@ -39,6 +39,14 @@ class Apart(NamedTuple):
     ids: list[uuid.UUID]
     vectors: NDArray[np.float32]
     groups: Keys
+
+
+class Plane(NamedTuple):
+    """Points of a map, and which share of the vectors' variance it shows."""
+
+    points: NDArray[np.float32]
+    """(n, 2)"""
+    shown: float
 
 
 class Picked(NamedTuple):
@@ -123,7 +131,7 @@ def _with_chosen(apart: Apart, pooled: Candidates, why: Why) -> Apart:
 def _write(round_: Round, found: Gathered, told: Apart, apart: Apart, picked: Sequence[Picked]) -> None:
     """`told` is what was labelled or in flight before, on the map; `apart` also has what was chosen."""
     newest = slice(max(len(told.ids) - MAP_APART, 0), None)
-    plane = on_plane(np.concatenate([*(one.candidates.vectors for one in picked), told.vectors[newest]]))
+    plane = _plane(np.concatenate([*(one.candidates.vectors for one in picked), told.vectors[newest]]))
     ends = np.cumsum([len(one.candidates.ids) for one in picked])
     *points, rest = np.split(plane.points, ends)
     tables = [
@@ -139,3 +147,11 @@ def _write(round_: Round, found: Gathered, told: Apart, apart: Apart, picked: Se
         "map_shows": plane.shown,
     }
     write_selection(round_, [*tables, rows_apart(told.ids[newest], rest)], about)
+
+
+def _plane(vectors: NDArray[np.float32]) -> Plane:
+    """The vectors along the two directions in which they differ most."""
+    if len(vectors) < 2:
+        return Plane(np.zeros((len(vectors), 2), dtype=np.float32), 0.0)
+    projection = Projection.fit(vectors, 2)
+    return Plane(projection(vectors), projection.kept)

@@ -10,7 +10,6 @@ from engine.embeddings.minhash import NearDuplicates, near_duplicates
 if TYPE_CHECKING:
     from engine.embeddings.alike import AlikeSearch, codes_of, groups_within
     from engine.embeddings.neighbours import NearestNeighbours, Neighbours
-    from engine.embeddings.plane import Plane, on_plane
     from engine.embeddings.projection import Projection
     from engine.embeddings.sentence_encoder import SentenceEncoder, best_precision
     from engine.embeddings.token_mean import TokenMeanEncoder
@@ -21,7 +20,6 @@ __all__ = [
     "NearDuplicates",
     "NearestNeighbours",
     "Neighbours",
-    "Plane",
     "Projection",
     "SentenceEncoder",
     "TokenMeanEncoder",
@@ -30,14 +28,12 @@ __all__ = [
     "encoder_version",
     "groups_within",
     "near_duplicates",
-    "on_plane",
 ]
 
 _HOME = {
     "AlikeSearch": "engine.embeddings.alike",
     "NearestNeighbours": "engine.embeddings.neighbours",
     "Neighbours": "engine.embeddings.neighbours",
-    "Plane": "engine.embeddings.plane",
     "Projection": "engine.embeddings.projection",
     "SentenceEncoder": "engine.embeddings.sentence_encoder",
     "TokenMeanEncoder": "engine.embeddings.token_mean",
@@ -45,7 +41,6 @@ _HOME = {
     "codes_of": "engine.embeddings.alike",
     "encoder_version": "engine.embeddings.version",
     "groups_within": "engine.embeddings.alike",
-    "on_plane": "engine.embeddings.plane",
 }
 
 

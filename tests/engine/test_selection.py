@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.embeddings import AlikeSearch, codes_of, groups_within, on_plane
+from engine.embeddings import AlikeSearch, codes_of, groups_within
 from engine.query_strategies import choose, query_strategy
 from engine.selection import Reason, among, explain, first_of_groups
 
@@ -137,17 +137,3 @@ def test_one_chosen_has_no_other_chosen_near():
     assert why.taken.rows.tolist() == [-1, 0, 0, 0]
     nothing = choose(query_strategy("top"), E, np.zeros(4), E[:0], 0, random_share=0.1)
     assert explain(nothing, np.zeros(4), np.ones(4, dtype=bool), E, E[:0]).taken.rows.tolist() == [-1] * 4
-
-
-def test_a_map_shows_the_two_directions_that_differ_most():
-    rows = np.zeros((40, 5), dtype=np.float32)
-    rows[:, 1] = np.linspace(-3, 3, 40)
-    rows[:, 3] = np.tile([-1, 1], 20)
-    rows[:, 4] = 0.01 * np.arange(40) % 3
-    plane = on_plane(rows)
-    np.testing.assert_allclose(np.abs(plane.points[:, 0]), np.abs(rows[:, 1]), atol=0.2)
-    assert plane.shown > 0.99
-    assert (on_plane(rows).points == plane.points).all()
-    assert on_plane(rows[:1]).points.tolist() == [[0, 0]]
-    assert on_plane(np.zeros((0, 0))).points.shape == (0, 2)
-    assert on_plane(np.ones((5, 3))).shown == 0
