@@ -26,8 +26,8 @@ What rounds choose is embedded before it is labelled, so after a round or two no
 
 def plan(stage: Stage) -> dict[str, dict[str, Any]]:
     """A shard of the stage for each shard of the index that holds what the round needs and is not done yet."""
-    index = index_of(stage.round.policy)
     while True:
+        index = index_of(stage.round.policy)
         try:
             needed = needed_vectors(stage.round)
             plan_shards(index, needed, stream=str(stage.round_id), size=STAGE_SHARD)

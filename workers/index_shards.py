@@ -13,7 +13,7 @@ from engine.errors import BadInput, MissingModel
 from engine.progress import Progress
 from webapi.models import EmbeddingIndex, EmbeddingShard, ShardState
 from webapi.selectors.label_rows import Keys
-from workers.index_files import CorruptShard, drop_shard, write_shard
+from workers.index_files import CorruptShard, drop_files, drop_shard, write_shard
 from workers.index_groups import group_stream
 from workers.index_plan import keys_of, plan_shards, texts_of
 from workers.index_reading import ids_of
@@ -56,6 +56,8 @@ def make_shard(shard: EmbeddingShard, progress: Progress) -> bool:
         if not np.isfinite(vectors).all():
             raise BadInput("gives vectors that are not finite", where=f"sentence encoder {shard.index.encoder!r}")
         made = shard.embedded(write_shard(shard, keys, vectors, embeddings.codes_of(vectors)))
+        if not made and not EmbeddingIndex.objects.filter(pk=shard.index_id).exists():
+            drop_files(shard.index_id)  # another index took its place meanwhile
     group_stream(shard.index, shard.stream)
     progress(shard.count, shard.count)
     return made

@@ -49,17 +49,19 @@ class Candidates(NamedTuple):
 
 def gather(round_: Round, progress: Progress) -> Gathered:
     """The vectors, from the index. What it lacks of them is embedded here: it may be older than the pool."""
-    index, mended, embedded = index_of(round_.policy), list[str](), 0
+    mended, embedded = list[str](), 0
     wanted = choosable(round_)
     while True:
+        index = index_of(round_.policy)  # a rebuilt one may have taken its place
         try:
             embedded += embed_missing(index, needed_vectors(round_), stream=str(round_.pk), progress=progress)
             _finish(index, ordered(wanted), progress)
             found, apart = vectors_of(index, wanted), vectors_of(index, kept_apart(round_))
-            break
         except CorruptShard as error:
             mended.append(mend(error))
-    return Gathered(found, apart, embedded, mended)
+            continue
+        if found.keys.size == len(wanted):
+            return Gathered(found, apart, embedded, mended)
 
 
 def _finish(index: EmbeddingIndex, wanted: Keys, progress: Progress) -> None:

@@ -283,6 +283,19 @@ def test_a_rebuilt_index_takes_over_when_it_is_whole(
     assert vectors_of(new, [row.pk for row in rows]).keys.size == 6
 
 
+def test_a_shard_made_for_an_index_that_is_no_more_leaves_nothing(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, gauntlet_home: Path
+) -> None:
+    make_snippets(3)
+    (shard,) = plan_shards(index_of(policy), pending(index_of(policy), most=9))
+    shard.index.learn(version="version of minilm", precision="fp32", dimension=16)
+    shard.refresh_from_db()
+    EmbeddingIndex.objects.all().delete()
+    assert make_shard(shard, lambda done, total: None) is False
+    assert not list((gauntlet_home / "index").iterdir())
+    assert not Artifact.objects.exists()
+
+
 def test_an_encoder_of_another_version_is_refused_by_name(policy: Policy, make_snippets: Make, tmp_path: Path) -> None:
     make_snippets(3)
     folder = write_encoder(tmp_path / "encoder")
