@@ -52,15 +52,29 @@ def index_folder(index_id: uuid.UUID) -> Path:
 
 
 def write_shard(shard: EmbeddingShard, keys: Keys, vectors: NDArray[np.float32], codes: NDArray[np.uint32]) -> Artifact:
-    """Writes the shard's artifact: whole, or not at all. What an earlier try left there is replaced."""
-    path = index_folder(shard.index_id) / f"{shard.number:06d}"
+    """Writes an artifact for the shard, whole or not at all, under a name of its own: of two workers that make the same
+    shard neither touches what the other wrote."""
+    path = index_folder(shard.index_id) / f"{shard.number:06d}-{uuid.uuid4().hex[:8]}"
     with writing(path) as temporary:
         temporary.mkdir()
         np.save(temporary / "keys.npy", keys)
         np.save(temporary / "vectors.npy", vectors.astype(np.float16))
         np.save(temporary / "codes.npy", codes)
-        shutil.rmtree(path, ignore_errors=True)
     return register(path, KIND)
+
+
+def drop_artifact(artifact: Artifact) -> None:
+    """Forgets an artifact with its files."""
+    artifact.delete()
+    _remove(artifact.file)
+
+
+def drop_tries(shard: EmbeddingShard, kept: Artifact) -> None:
+    """Removes what workers left that were killed between writing the shard and saying so."""
+    for path in index_folder(shard.index_id).glob(f"{shard.number:06d}-*"):
+        if path != kept.file:
+            Artifact.objects.filter(path=path.relative_to(settings.GAUNTLET_HOME).as_posix()).delete()
+            _remove(path)
 
 
 def write_groups(shard: EmbeddingShard, groups: Keys) -> Artifact:
@@ -117,8 +131,7 @@ def drop_shard(shard: EmbeddingShard) -> None:
     artifacts = [one for one in (shard.artifact, shard.groups) if one is not None]
     shard.delete()
     for artifact in artifacts:
-        artifact.delete()
-        _remove(artifact.file)
+        drop_artifact(artifact)
 
 
 def drop_files(index_id: uuid.UUID) -> None:

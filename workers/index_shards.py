@@ -7,13 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import embeddings
 from engine.errors import BadInput, MissingModel
 from engine.progress import Progress
 from webapi.models import EmbeddingIndex, EmbeddingShard, ShardState
 from webapi.selectors.label_rows import Keys
-from workers.index_files import CorruptShard, drop_files, drop_shard, write_shard
+from workers.index_files import CorruptShard, drop_artifact, drop_files, drop_shard, drop_tries, write_shard
 from workers.index_groups import group_stream
 from workers.index_plan import keys_of, plan_shards, texts_of
 from workers.index_reading import ids_of
@@ -55,12 +56,27 @@ def make_shard(shard: EmbeddingShard, progress: Progress) -> bool:
         vectors = loaded.encoder.encode(texts_of(ids_of(keys)), progress=progress)
         if not np.isfinite(vectors).all():
             raise BadInput("gives vectors that are not finite", where=f"sentence encoder {shard.index.encoder!r}")
-        made = shard.embedded(write_shard(shard, keys, vectors, embeddings.codes_of(vectors)))
-        if not made and not EmbeddingIndex.objects.filter(pk=shard.index_id).exists():
-            drop_files(shard.index_id)  # another index took its place meanwhile
+        made = _keep(shard, keys, vectors)
     group_stream(shard.index, shard.stream)
     progress(shard.count, shard.count)
     return made
+
+
+def _keep(shard: EmbeddingShard, keys: Keys, vectors: NDArray[np.float32]) -> bool:
+    """Writes the shard's files. False where another worker was first, or another index took this one's place."""
+    try:
+        artifact = write_shard(shard, keys, vectors, embeddings.codes_of(vectors))
+    except FileNotFoundError:  # who was first tidied up before this try was registered
+        if EmbeddingShard.objects.filter(pk=shard.pk, state=ShardState.PLANNED).exists():
+            raise
+        return False
+    if shard.embedded(artifact):
+        drop_tries(shard, artifact)
+        return True
+    drop_artifact(artifact)
+    if not EmbeddingIndex.objects.filter(pk=shard.index_id).exists():
+        drop_files(shard.index_id)
+    return False
 
 
 def encoder_for(index: EmbeddingIndex) -> Loaded:

@@ -172,6 +172,24 @@ def test_killed_in_mid_encoding_the_shard_is_made_again(
     assert shards(index) == [(0, 4, "grouped")]
 
 
+def test_of_two_workers_that_make_the_same_shard_one_wins_and_the_other_leaves_nothing(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, gauntlet_home: Path
+) -> None:
+    make_snippets(3)
+    index = index_of(policy)
+    plan_shards(index, pending(index, most=9))
+    first, second = EmbeddingShard.objects.get(), EmbeddingShard.objects.get()
+    make_shard(first, lambda done, total: None)
+    kept = EmbeddingShard.objects.get().artifact
+    assert kept is not None
+    assert make_shard(second, lambda done, total: None) is False
+    assert EmbeddingShard.objects.get().artifact == kept
+    assert open_shard(EmbeddingShard.objects.get(), verify=True).keys.size == 3
+    folder = gauntlet_home / "index" / str(index.pk)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([kept.file.name, "000000.groups.npy"])
+    assert Artifact.objects.count() == 2
+
+
 def test_planning_twice_plans_nothing_twice(policy: Policy, make_snippets: Make, encoder: BagEncoder) -> None:
     rows = make_snippets(6)
     index = index_of(policy)
