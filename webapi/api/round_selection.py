@@ -62,7 +62,7 @@ class SelectedSerializer(serializers.Serializer[Any]):
     y = serializers.FloatField()
 
 
-class SelectionSerializer(serializers.Serializer[Any]):
+class RoundSelectionSerializer(serializers.Serializer[Any]):
     """A page of a round's selection: the chosen first, then what the highest values alone would have taken."""
 
     next = serializers.URLField(allow_null=True)

@@ -22,8 +22,8 @@ from webapi.api.fields import CorpusField, PolicyField
 from webapi.api.filters import ByPeriod
 from webapi.api.round_selection import (
     EXAMPLE,
+    RoundSelectionSerializer,
     SelectionQuery,
-    SelectionSerializer,
     found_selection,
     selection_csv,
     selection_json,
@@ -165,7 +165,7 @@ class Rounds(Resource[Round]):
 
     @extend_schema(
         parameters=[SelectionQuery],
-        responses={(200, "application/json"): SelectionSerializer, (200, "text/csv"): OpenApiTypes.STR},
+        responses={(200, "application/json"): RoundSelectionSerializer, (200, "text/csv"): OpenApiTypes.STR},
         examples=[
             *example(EXAMPLE, status=200),
             *example("snippet,pool,status,reason,…", name="CSV", status=200, media_type="text/csv"),
@@ -185,7 +185,7 @@ class Rounds(Resource[Round]):
             if following:
                 answer["Link"] = f'<{following}>; rel="next"'
             return answer
-        return Response(SelectionSerializer(selection_json(found, page, following, before)).data)
+        return Response(RoundSelectionSerializer(selection_json(found, page, following, before)).data)
 
     def _page_link(self, request: Request, place: int | None) -> str | None:
         return None if place is None else replace_query_param(request.build_absolute_uri(), "cursor", place)
