@@ -5,11 +5,13 @@ What an earlier round, or a build of the index, has embedded is not embedded aga
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
+import numpy as np
+
 from webapi.models import Round, ShardState, Stage
-from webapi.selectors.label_rows import Keys
+from webapi.selectors.label_rows import Keys, packed
+from workers.artifacts import register, round_path, writing
 from workers.index_files import CorruptShard
 from workers.index_plan import index_of, lacking, ordered, plan_shards, shards_holding
 from workers.index_shards import embed_shard, mend
@@ -45,10 +47,16 @@ def embed(run: JobRun) -> dict[str, Any]:
 def needed_vectors(round_: Round) -> Keys:
     """Keys, in order: all that selection may choose from, and `MOST_LABELLED` new ones of what it keeps apart from.
 
+    The latter are decided once a round and written down, so that a damaged shard's are known when it is made again.
     Raises CorruptShard.
     """
-    index = index_of(round_.policy)
-    apart: list[uuid.UUID] = kept_apart(round_)
-    absent = set(lacking(index, ordered(apart)).tolist())
-    new = [key for key in apart if key.bytes.rstrip(b"\0") in absent][:MOST_LABELLED]
-    return ordered([*choosable(round_), *new])
+    path, may_choose = round_path(round_, "to_embed.npy"), ordered(choosable(round_))
+    if path.exists():
+        return np.union1d(np.load(path, allow_pickle=False), may_choose)
+    apart = packed(kept_apart(round_))
+    new = apart[np.isin(apart, lacking(index_of(round_.policy), np.unique(apart)))][:MOST_LABELLED]
+    needed = np.union1d(may_choose, new)
+    with writing(path) as temporary:
+        np.save(temporary, needed)
+    register(path, "keys")
+    return needed

@@ -181,6 +181,21 @@ def test_killed_in_mid_embedding_the_rest_is_embedded_and_the_selection_is_the_s
     assert chosen(whole) == chosen(round_)
 
 
+def test_a_round_embeds_no_more_of_the_labelled_than_is_said(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, encoder: BagEncoder
+) -> None:
+    monkeypatch.setattr(embed, "MOST_LABELLED", 7)
+    round_ = scored_round(policy)
+    embedded(round_)
+    run_stage(round_, "select", select)
+    assert len(encoder.given) == 97
+    selection = selection_of(round_)
+    assert selection is not None
+    assert selection.about["kept_apart"] == 7
+    newest = sorted(round_.members.filter(pool=Pool.INITIAL).values_list("snippet", flat=True))[-7:]
+    assert [row["snippet"] for row in page_of(selection, {"status": "apart"}).rows] == [str(pk) for pk in newest]
+
+
 def test_more_wanted_than_there_are_takes_all(policy: Policy) -> None:
     round_ = scored_round(policy, candidates=5, finds=3)
     embedded(round_)
@@ -213,12 +228,15 @@ def test_a_shard_that_nobody_made_is_made_here(policy: Policy) -> None:
     assert run_stage(round_, "select", select) == {"selected_attack": 8, "selected_candidate": 10}
 
 
-def test_a_damaged_shard_is_named_and_made_again(policy: Policy, gauntlet_home: Path) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_damaged_shard_is_named_and_made_again(policy: Policy, gauntlet_home: Path, number: int) -> None:
+    """The first shard holds the labelled, the second some of those to choose from."""
     whole = scored_round(policy)
     embedded(whole)
     run_stage(whole, "select", select)
     round_ = scored_round(policy)
-    shard = EmbeddingShard.objects.get(number=1)
+    embedded(round_)
+    shard = EmbeddingShard.objects.get(number=number)
     assert shard.artifact is not None
     file = gauntlet_home / shard.artifact.path / "vectors.npy"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -226,8 +244,9 @@ def test_a_damaged_shard_is_named_and_made_again(policy: Policy, gauntlet_home: 
     run_stage(round_, "select", select)
     selection = selection_of(round_)
     assert selection is not None
-    assert selection.about["mended"] == ["shard 1 of minilm first ve"]
+    assert selection.about["mended"] == [f"shard {number} of minilm first ve"]
     assert chosen(round_) == chosen(whole)
+    assert selection.about["kept_apart"] == 20
 
 
 def test_near_duplicates_are_left_out_but_for_the_random_share(policy: Policy) -> None:
