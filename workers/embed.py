@@ -45,7 +45,8 @@ def embed(run: JobRun) -> dict[str, Any]:
 
 
 def needed_vectors(round_: Round) -> Keys:
-    """Keys, in order: all that selection may choose from, and `MOST_LABELLED` new ones of what it keeps apart from.
+    """Keys, in order: all that selection may choose from and, of what it keeps apart from, what is embedded already and
+    `MOST_LABELLED` new ones.
 
     The latter are decided once a round and written down, so that a damaged shard's are known when it is made again.
     Raises CorruptShard.
@@ -54,8 +55,8 @@ def needed_vectors(round_: Round) -> Keys:
     if path.exists():
         return np.union1d(np.load(path, allow_pickle=False), may_choose)
     apart = packed(kept_apart(round_))
-    new = apart[np.isin(apart, lacking(index_of(round_.policy), np.unique(apart)))][:MOST_LABELLED]
-    needed = np.union1d(may_choose, new)
+    absent = np.isin(apart, lacking(index_of(round_.policy), np.unique(apart)))
+    needed = np.union1d(may_choose, np.concatenate([apart[~absent], apart[absent][:MOST_LABELLED]]))
     with writing(path) as temporary:
         np.save(temporary, needed)
     register(path, "keys")
