@@ -305,9 +305,10 @@ def test_a_shard_made_for_an_index_that_is_no_more_leaves_nothing(
     policy: Policy, make_snippets: Make, encoder: BagEncoder, gauntlet_home: Path
 ) -> None:
     make_snippets(3)
-    (shard,) = plan_shards(index_of(policy), pending(index_of(policy), most=9))
-    shard.index.learn(version="version of minilm", precision="fp32", dimension=16)
-    shard.refresh_from_db()
+    index = index_of(policy)
+    plan_shards(index, pending(index, most=9))
+    index.learn(version="version of minilm", precision="fp32", dimension=16)
+    shard = EmbeddingShard.objects.select_related("index__policy").get()
     EmbeddingIndex.objects.all().delete()
     assert make_shard(shard, lambda done, total: None) is False
     assert not list((gauntlet_home / "index").iterdir())
