@@ -21,6 +21,7 @@ from workers.index_plan import index_of
 from workers.index_reading import vectors_of
 from workers.index_shards import Loaded
 from workers.kept_apart import kept_apart
+from workers.rounds import STAGES
 from workers.score import choosable
 from workers.score import plan as plan_scores
 from workers.select import select
@@ -41,9 +42,10 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> BagEncoder:
 def embedded(round_: Round) -> dict[str, dict[str, Any]]:
     """Runs the stage `embed`; its plan."""
     stage, _ = Stage.objects.get_or_create(round=round_, name="embed", defaults={"position": 8})
-    plan = embed.plan(stage)
+    (spec,) = [one for one in STAGES if one.name == "embed"]
+    plan = spec.plan(stage)
     for args in plan.values():
-        run_stage(round_, "embed", embed.embed, **args)
+        run_stage(round_, "embed", spec.run, **args)
     return plan
 
 
