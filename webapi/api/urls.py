@@ -15,6 +15,7 @@ from webapi.api.evaluations import Evaluations
 from webapi.api.exports import ExportFile, Exports
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
+from webapi.api.indexes import Indexes
 from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
 from webapi.api.me import ErrorCodes, Me, Nothing
@@ -44,6 +45,7 @@ router.register("classifiers", Classifiers, "classifiers")
 router.register("evaluations", Evaluations, "evaluations")
 router.register("snapshots", Snapshots, "snapshots")
 router.register("sweeps", Sweeps, "sweeps")
+router.register("indexes", Indexes, "indexes")
 router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")

@@ -5,6 +5,7 @@ from webapi.models.artifacts import Artifact
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation, Promotion
 from webapi.models.corpora import Corpus, Story
+from webapi.models.embeddings import EmbeddingIndex, EmbeddingShard, IndexState, ScoreShard, ShardState
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
 from webapi.models.policies import Policy
@@ -36,9 +37,12 @@ __all__ = [
     "Corpus",
     "DatasetSnapshot",
     "DeliveryState",
+    "EmbeddingIndex",
+    "EmbeddingShard",
     "Evaluation",
     "Gold",
     "IdempotentRequest",
+    "IndexState",
     "IssuedToken",
     "Job",
     "JobState",
@@ -56,6 +60,8 @@ __all__ = [
     "RoundState",
     "RunState",
     "Score",
+    "ScoreShard",
+    "ShardState",
     "Snippet",
     "Source",
     "SplitName",
