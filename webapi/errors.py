@@ -50,6 +50,10 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "generator_error": Meaning(502, "Generator error", "A generator or paraphraser did not answer as it should."),
     "budget_spent": Meaning(409, "Budget spent", "A request would cost more than is left of an attack's budget."),
     "missing_model": Meaning(503, "Missing model", "Weights are not on this machine; the detail says how to get them."),
+    "damaged": Meaning(
+        500, "Damaged file", "A file in the store is not what it was; the detail names it and both hashes."
+    ),
+    "store_error": Meaning(503, "Store unavailable", "The artifact store did not give or take a file; try again soon."),
     "unavailable": Meaning(503, "Unavailable", "The database or broker cannot be reached; try again soon."),
     "storage_full": Meaning(507, "Storage full", "The disk is full. Nothing was half-written."),
     # Labeling
@@ -76,8 +80,12 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),
     "round_not_failed": Meaning(409, "Round not failed", "Only a failed round can be retried."),
     "round_finished": Meaning(409, "Round finished", "The round has ended; it cannot be cancelled."),
+    "selection_not_ready": Meaning(404, "Selection not ready", "The round's select stage has not run yet."),
+    "corrupt_shard": Meaning(500, "Corrupt shard", "Files of the index were damaged; the detail says which."),
     "report_not_ready": Meaning(404, "Report not ready", "The round's report stage has not run yet."),
     "classifier_not_calibrated": Meaning(409, "Classifier not calibrated", "It has no threshold yet."),
+    "not_serving": Meaning(409, "Not serving", "Another classifier serves than the request says; look again."),
+    "nothing_before": Meaning(409, "Nothing before", "No classifier was promoted before the one that serves."),
     "policy_is_blind": Meaning(403, "Policy is blind", "Labelers may not see what a classifier says."),
     "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
     "artifact_gone": Meaning(404, "Artifact gone", "The file is no longer in the store."),
@@ -87,6 +95,9 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "job_of_an_attack": Meaning(409, "Job of an attack", "Cancel the attack instead."),
     "attack_finished": Meaning(409, "Attack finished", "The attack has ended; it cannot be cancelled."),
     "attack_of_a_round": Meaning(409, "Attack of a round", "Cancel or pause the round instead."),
+    "job_of_a_sweep": Meaning(409, "Job of a sweep", "Cancel the sweep instead."),
+    "sweep_finished": Meaning(409, "Sweep finished", "The sweep has ended; it cannot be cancelled."),
+    "sweep_not_stopped": Meaning(409, "Sweep not stopped", "Only a sweep that failed or was cancelled can be retried."),
     "export_not_ready": Meaning(409, "Export not ready", "Its job has not succeeded (yet)."),
     "export_gone": Meaning(404, "Export gone", "The file was cleared away; ask for a new export."),
     "link_expired": Meaning(403, "Link expired", "Read the export again: it comes with a new link."),

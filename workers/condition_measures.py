@@ -15,6 +15,7 @@ from engine.evaluation.curves import error_rates, scored, to_logit
 from engine.evaluation.rates import clopper_pearson, clustered
 from engine.generation.rejection import Sampled, rejection_sample
 from webapi.models import Classifier, Consensus, Pool, Round, SplitName
+from workers.artifacts import at_hand
 from workers.calibrate import calibrate_on
 from workers.condition_settings import ConditionSettings
 from workers.evaluate import HELD_OUT, assess_on, labelled, logits_in_order
@@ -92,7 +93,7 @@ def proposals_rejected(answers: list[Sampled]) -> dict[str, Any]:
 
 def _prompts(round_: Round) -> list[str]:
     """The prompts of the test split that stand for deployment, each once, in the file's order."""
-    column = pq.read_table(alternates_path(round_, SplitName.TEST), columns=["prompt"])["prompt"].to_pylist()
+    column = pq.read_table(at_hand(alternates_path(round_, SplitName.TEST)), columns=["prompt"])["prompt"].to_pylist()
     return column[:: round_settings(round_.config).sizes.test_completions]
 
 

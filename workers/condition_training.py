@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from engine.classifiers import Recipe
+from engine.environment import environment
 from engine.errors import BadInput
 from webapi.models import Classifier, DatasetSnapshot, Evaluation, Policy, Round
 from workers.artifacts import register
@@ -69,6 +70,7 @@ def _classifier(run: JobRun, snapshot: DatasetSnapshot, recipe: Recipe, round_: 
         encoder=recipe.encoder,
         recipe=recipe.model_dump(),
         precision=precision,
+        environment=environment(),
         metrics={"training": {**trained.plain(), "path": None}},
     )
 

@@ -18,7 +18,7 @@ from engine.errors import BadInput
 from engine.policies import Policy as PolicyRules
 from engine.snippets import Snippet as SnippetText
 from webapi.models import DatasetSnapshot, Policy, Round, Snippet, SplitName
-from workers.artifacts import register, round_path, writing
+from workers.artifacts import register, round_path, verified, writing
 from workers.conditions import Condition, Dataset, labelled_in
 from workers.jobs import chunked
 
@@ -46,7 +46,7 @@ def snapshot_of(
 
 def read_snapshot(snapshot: DatasetSnapshot) -> list[Row]:
     """The rows of the manifest, in order. Raises BadInput where the file is gone or is not what was written."""
-    path = snapshot.artifact.file
+    path = verified(snapshot.artifact)
     try:
         columns = pq.read_table(path, schema=SCHEMA).to_pydict()
     except (OSError, pa.ArrowInvalid, pa.ArrowTypeError, KeyError) as error:

@@ -10,6 +10,7 @@ from django.conf import settings
 from engine.classifiers import Recipe, TrainingResult, train
 from engine.classifiers.apart import train_apart
 from engine.classifiers.composing import Composing
+from engine.environment import environment
 from engine.progress import Progress
 from webapi.models import Classifier, DatasetSnapshot, Round
 from workers import conditions
@@ -51,6 +52,7 @@ def _train(run: JobRun, condition: Condition, parent: Classifier | None) -> dict
             "encoder": recipe.encoder,
             "recipe": recipe.model_dump(),
             "precision": wanted.precision,
+            "environment": environment(),
             "metrics": {"training": {**trained.plain(), "path": None}},
         },
     )

@@ -20,6 +20,7 @@ from engine.classifiers.artifact import TrainingResult
 from engine.classifiers.base import Example
 from engine.classifiers.recipe import Recipe
 from engine.classifiers.request import ERROR, OUTPUT, PROGRESS, Request, write_request
+from engine.classifiers.trainable import checked
 from engine.errors import BadInput, Crashed, EngineError, MissingModel, OutOfMemory, UnknownName
 from engine.progress import Progress, silent
 
@@ -27,6 +28,8 @@ POLL = 0.1
 """Seconds between two looks at the process."""
 GRACE = 15.0
 """Seconds that a stopped process has for removing what it has half written."""
+KILLS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
+"""Where Linux counts them."""
 LAST_LINES = 12
 """Of its output, quoted when it crashed."""
 
@@ -48,6 +51,7 @@ def train_apart(
     `progress` is called at least once a second; what it raises stops the training, and is raised. The process ends
     when this one does. Until it has started, some seconds are spent on imports.
     """
+    checked(examples, recipe, validation, out_dir=out_dir, others=(checkpoints, logs))
     identity = artifact.fingerprint(examples, recipe, validation)
     if (done := artifact.finished(out_dir, identity)) is not None:
         return done
@@ -60,9 +64,9 @@ def train_apart(
             logs=logs and logs.absolute(),
         )
         write_request(folder, request, examples, validation)
-        code = _run(folder, processes, progress)
-        if code:
-            raise _error(folder, code)
+        killed_before = _kills()
+        if code := _run(folder, processes, progress):
+            raise _error(folder, code, killed=_kills() > killed_before)
         if (result := artifact.finished(out_dir, identity)) is None:
             raise Crashed(f"the training ended without a classifier; its last lines:\n{_last_lines(folder)}")
         return result
@@ -122,15 +126,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _error(folder: Path, code: int) -> Exception:
-    """What ended the process, as the error that it was."""
+def _error(folder: Path, code: int, *, killed: bool) -> Exception:
+    """What ended the process, as the error that it was; `killed`: the system has killed something for its memory."""
     if said := _json(folder / ERROR):
         return _typed(said)
     lines = _last_lines(folder)
-    killed = re.search(r"exitcode\s*:\s*(-\d+)", lines)  # how torchrun tells of one of several
-    number = -int(killed[1]) if killed else -code
+    told = re.search(r"exitcode\s*:\s*(-\d+)", lines)  # how torchrun tells of one of several
+    number = -int(told[1]) if told else -code
     if number == signal.SIGKILL:
-        return OutOfMemory("the training was killed (SIGKILL), which is what the system does when memory runs out")
+        why = "the system had no memory left" if killed else "by somebody, or because the system had no memory left"
+        return OutOfMemory(f"the training was killed (SIGKILL): {why}")
     how = f"died of {signal.Signals(number).name}" if number > 0 else f"ended with status {code}"
     return Crashed(f"the training {how}; its last lines:\n{lines}")
 
@@ -150,6 +155,18 @@ def _typed(said: dict[str, Any]) -> Exception:
     if said["errno"] is not None:
         return OSError(said["errno"], said["text"])
     return Crashed(said["text"], permanent=said["permanent"])
+
+
+def _kills() -> int:
+    """How often the system has killed a process because memory ran out, in this container or, failing that, at all."""
+    for file in KILLS:
+        try:
+            told = re.search(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if told:
+            return int(told[1])
+    return 0
 
 
 def _last_lines(folder: Path) -> str:

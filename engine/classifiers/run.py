@@ -1,7 +1,8 @@
 """`python -m engine.classifiers.run FOLDER`: the training that a folder asks for, in a process of its own.
 
 The folder is as `request.write_request` made it. Progress and errors are left there as JSON; the classifier goes where
-the request says. `accelerate launch -m engine.classifiers.run FOLDER` does it on several GPUs and nodes that share a disk.
+the request says. `accelerate launch -m engine.classifiers.run FOLDER` does it on several GPUs, and on nodes that share
+a disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from types import FrameType
 
 from engine.classifiers import train
 from engine.classifiers.request import ERROR, EXAMPLES, PROGRESS, VALIDATION, read_examples, read_request
-from engine.errors import EngineError
+from engine.errors import EngineError, OutOfMemory
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logs=request.logs,
             progress=_noting(folder),
         )
+    except MemoryError as error:
+        _tell(folder, OutOfMemory(f"memory ran out ({error})"))
+        return 1
     except Exception as error:  # whatever it is, the process that waits is told
         _tell(folder, error)
         logger.exception("the training failed")

@@ -15,6 +15,7 @@ from webapi.api.evaluations import Evaluations
 from webapi.api.exports import ExportFile, Exports
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
+from webapi.api.indexes import Indexes
 from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
 from webapi.api.me import ErrorCodes, Me, Nothing
@@ -24,6 +25,7 @@ from webapi.api.policies import Policies
 from webapi.api.rounds import Rounds
 from webapi.api.snapshots import SnapshotFile, Snapshots
 from webapi.api.snippets import Snippets
+from webapi.api.sweeps import Sweeps
 from webapi.api.tasks import Tasks
 from webapi.api.tokens import Tokens
 from webapi.api.webhooks import Webhooks
@@ -42,6 +44,8 @@ router.register("rounds", Rounds, "rounds")
 router.register("classifiers", Classifiers, "classifiers")
 router.register("evaluations", Evaluations, "evaluations")
 router.register("snapshots", Snapshots, "snapshots")
+router.register("sweeps", Sweeps, "sweeps")
+router.register("indexes", Indexes, "indexes")
 router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")

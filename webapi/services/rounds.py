@@ -16,6 +16,7 @@ from workers.attack_stages import end_unfinished
 from workers.jobs import cancel_queued
 from workers.publish import wake
 from workers.round_settings import policy_suits, round_settings
+from workers.second_opinions import check_second_opinions
 
 
 def round_create(
@@ -31,6 +32,7 @@ def round_create(
     then nothing is written."""
     checked = round_settings(settings)
     policy_suits(policy.rules, checked)
+    check_second_opinions(policy, checked.selection.second_opinions)
     check_key_variables(checked.model_dump(mode="json"))
     with transaction.atomic():
         round_ = Round.objects.create(
