@@ -102,7 +102,8 @@ def open_shard(shard: EmbeddingShard, *, verify: bool = False) -> ShardFile:
         groups = _mapped(shard, shard.groups.file)
     _check(shard, shard.artifact, verify=verify)
     folder = shard.artifact.file
-    return ShardFile(*(_mapped(shard, folder / f"{name}.npy") for name in ("keys", "vectors", "codes")), groups)
+    keys, vectors, codes = (_mapped(shard, folder / f"{name}.npy") for name in ("keys", "vectors", "codes"))
+    return ShardFile(keys, vectors, codes, groups)
 
 
 def _check(shard: EmbeddingShard, artifact: Artifact, *, verify: bool) -> None:

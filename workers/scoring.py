@@ -18,7 +18,7 @@ from engine.errors import MissingModel
 from engine.progress import Progress
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Round, Score, ScoreShard, Snippet, SplitName
-from webapi.selectors import scores
+from workers import score_reading
 from workers.artifacts import register, round_path, writing
 from workers.generate import alternates_path
 from workers.jobs import JobRun, chunked
@@ -65,7 +65,7 @@ def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], pr
 
 def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
     """Kept logits by snippet, from rows and from shards."""
-    return scores.logits_of(row.pk, ids)
+    return score_reading.logits_of(row.pk, ids)
 
 
 def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid.UUID], progress: Progress) -> int:
@@ -96,7 +96,7 @@ def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid
 def _keep(path: Path, row: Classifier, ids: Sequence[uuid.UUID], logits: dict[uuid.UUID, float]) -> None:
     columns = {"key": [pk.bytes for pk in ids], "logit": [logits[pk] for pk in ids]}
     with writing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=scores.SCHEMA), temporary)
+        pq.write_table(pa.table(columns, schema=score_reading.SCHEMA), temporary)
     about = {"classifier": row, "count": len(ids), "first": ids[0], "last": ids[-1]}
     ScoreShard.objects.update_or_create(artifact=register(path, "scores"), defaults=about)
 

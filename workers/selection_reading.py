@@ -25,7 +25,7 @@ class Selection(NamedTuple):
     table: pa.Table
     about: dict[str, Any]
 
-    def count(self, **wanted: object) -> int:
+    def number(self, **wanted: object) -> int:
         """Rows with these values."""
         return int(self.where(wanted).num_rows)
 
@@ -87,4 +87,4 @@ def summary(selection: Selection) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {CHOSEN: {}, LEFT_OUT: {}}
     for row in rows:
         counts.get(row["status"], {})[row["reason"]] = row["count_all"]
-    return {**selection.about, **counts, "differs": selection.count(status=LEFT_OUT, plain=True)}
+    return {**selection.about, **counts, "differs": selection.number(status=LEFT_OUT, plain=True)}

@@ -11,10 +11,10 @@ from django.db import connection
 from tests.driving import WorkerKilled, killed_at
 from tests.selecting import run_stage, scored_round
 from webapi.models import Policy, Round, Score, ScoreShard, Snippet, Stage, User
-from webapi.selectors.scores import scores_of, shard_rows
 from workers import score, scoring
 from workers.export_tables import export_of
 from workers.score import choosable, plan
+from workers.score_reading import scores_of, shard_rows
 from workers.scoring import keep_rows, logits_of
 
 pytestmark = pytest.mark.django_db
