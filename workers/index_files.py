@@ -15,10 +15,12 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from engine.errors import EngineError
+from engine.errors import Damaged, EngineError
 from webapi.models import Artifact, EmbeddingShard, ShardState
 from webapi.selectors.label_rows import Keys
-from workers.artifacts import _digest, register, writing
+from workers.artifacts import register, verified, writing
+from workers.hashing import digest_of
+from workers.store import NotStored
 
 KIND, GROUPS_KIND = "embeddings", "embedding_groups"
 
@@ -85,36 +87,31 @@ def write_groups(shard: EmbeddingShard, groups: Keys) -> Artifact:
     return register(path, GROUPS_KIND)
 
 
-_whole: set[tuple[uuid.UUID, str]] = set()
-"""Artifacts that this process has found to be what was registered."""
-
-
 def open_shard(shard: EmbeddingShard, *, verify: bool = False) -> ShardFile:
     """The files of a shard that was embedded. Raises CorruptShard.
 
-    Their hash is looked at once in each process (half a second a gigabyte), or now with `verify`.
+    Their hash is looked at where a process meets them first (half a second a gigabyte) and when the disk says that they
+    were written to, or now with `verify`.
     """
     if shard.artifact is None:
         raise CorruptShard(shard, "it has no files yet")
     groups = None
     if shard.state == ShardState.GROUPED and shard.groups is not None:
-        _check(shard, shard.groups, verify=verify)
-        groups = _mapped(shard, shard.groups.file)
-    _check(shard, shard.artifact, verify=verify)
-    folder = shard.artifact.file
+        groups = _mapped(shard, _checked(shard, shard.groups, verify=verify))
+    folder = _checked(shard, shard.artifact, verify=verify)
     keys, vectors, codes = (_mapped(shard, folder / f"{name}.npy") for name in ("keys", "vectors", "codes"))
     return ShardFile(keys, vectors, codes, groups)
 
 
-def _check(shard: EmbeddingShard, artifact: Artifact, *, verify: bool) -> None:
-    if (artifact.pk, artifact.sha256) in _whole and not verify:
-        return
-    if not artifact.file.exists():
-        raise CorruptShard(shard, f"{artifact.path} is not there")
-    if _digest(artifact.file) != (artifact.sha256, artifact.size):
-        _whole.discard((artifact.pk, artifact.sha256))
+def _checked(shard: EmbeddingShard, artifact: Artifact, *, verify: bool) -> Path:
+    """Where the artifact lies, as it was written."""
+    try:
+        path = verified(artifact)
+    except (Damaged, NotStored) as error:
+        raise CorruptShard(shard, str(error)) from error
+    if verify and digest_of(path).sha256 != artifact.sha256:
         raise CorruptShard(shard, f"{artifact.path} is not what was written")
-    _whole.add((artifact.pk, artifact.sha256))
+    return path
 
 
 def _mapped(shard: EmbeddingShard, path: Path) -> Any:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from webapi.models import Consensus, Round, Snippet
+from workers.artifacts import at_hand
 from workers.selection_table import APART, CHOSEN, LEFT_OUT, selection_path
 
 FILTERS = ("status", "pool", "reason", "plain")
@@ -49,7 +50,7 @@ class Slice(NamedTuple):
 
 def selection_of(round_: Round) -> Selection | None:
     """The round's selection; None before its `select` stage has run, or where an earlier version chose."""
-    path = selection_path(round_)
+    path = at_hand(selection_path(round_))
     return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 

@@ -270,9 +270,6 @@ def test_a_reader_names_the_damaged_shard(
     refresh(policy)
     shard = EmbeddingShard.objects.get()
     shutil.rmtree(gauntlet_home / shard.artifact.path)
-    from workers import index_files
-
-    index_files._whole.clear()
     with pytest.raises(CorruptShard, match=r"shard 0 of minilm version \(4 snippets\) cannot be read"):
         vectors_of(index_of(policy), [rows[0].pk])
 

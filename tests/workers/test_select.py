@@ -16,7 +16,6 @@ from tests.workers.bag_encoder import BagEncoder
 from webapi.models import Artifact, Batch, EmbeddingShard, Policy, Pool, Round, Snippet, Stage, Task, User
 from webapi.services.rounds import round_create
 from workers import embed, index_shards
-from workers.index_files import _whole
 from workers.index_plan import index_of
 from workers.index_reading import vectors_of
 from workers.index_shards import Loaded
@@ -242,7 +241,6 @@ def test_a_damaged_shard_is_named_and_made_again(policy: Policy, gauntlet_home: 
     assert shard.artifact is not None
     file = gauntlet_home / shard.artifact.path / "vectors.npy"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    _whole.clear()
     run_stage(round_, "select", select)
     selection = selection_of(round_)
     assert selection is not None
