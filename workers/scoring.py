@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.classifiers import Classifier as Scorer
 from engine.classifiers import load
-from engine.errors import MissingModel
+from engine.errors import Damaged, MissingModel
 from engine.progress import Progress
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Round, Score, ScoreShard, Snippet, SplitName
@@ -82,8 +82,8 @@ def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid
     What was scored before is not scored again. Returns how many it scored.
     """
     path = round_path(round_, f"scores/{row.pk}/{shard}.parquet")
-    kept = ScoreShard.objects.filter(artifact__path=str(path.relative_to(settings.GAUNTLET_HOME))).first()
-    if not ids or kept is not None:
+    relative = path.relative_to(settings.GAUNTLET_HOME).as_posix()
+    if not ids or _is_kept(ScoreShard.objects.filter(artifact__path=relative).select_related("artifact").first()):
         progress(len(ids), len(ids))
         return 0
     known = logits_of(row, ids)
@@ -99,6 +99,18 @@ def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid
     _keep(path, row, sorted(ids), known)
     progress(len(ids), len(ids))
     return len(lacking)
+
+
+def _is_kept(shard: ScoreShard | None) -> bool:
+    """Whether the shard's file is as it was written; where it is not, it is forgotten."""
+    if shard is None:
+        return False
+    try:
+        verified(shard.artifact)
+    except (Damaged, NotStored):
+        shard.delete()
+        return False
+    return True
 
 
 def _keep(path: Path, row: Classifier, ids: Sequence[uuid.UUID], logits: dict[uuid.UUID, float]) -> None:
