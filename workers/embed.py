@@ -11,7 +11,7 @@ import numpy as np
 
 from webapi.models import Round, ShardState, Stage
 from webapi.selectors.label_rows import Keys, packed
-from workers.artifacts import register, round_path, writing
+from workers.artifacts import at_hand, register, round_path, writing
 from workers.index_files import CorruptShard
 from workers.index_plan import index_of, lacking, ordered, plan_shards, shards_holding
 from workers.index_shards import embed_shard, mend
@@ -51,7 +51,7 @@ def needed_vectors(round_: Round) -> Keys:
     The latter are decided once a round and written down, so that a damaged shard's are known when it is made again.
     Raises CorruptShard.
     """
-    path, may_choose = round_path(round_, "to_embed.npy"), ordered(choosable(round_))
+    path, may_choose = at_hand(round_path(round_, "to_embed.npy")), ordered(choosable(round_))
     if path.exists():
         return np.union1d(np.load(path, allow_pickle=False), may_choose)
     apart = packed(kept_apart(round_))

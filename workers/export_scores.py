@@ -13,8 +13,8 @@ from django.db.models import Exists, OuterRef, Sum
 
 from webapi.models import RoundSnippet, Score, ScoreShard, Snippet
 from webapi.selectors.label_rows import key_at
-from webapi.selectors.scores import Logits, shard_rows
 from workers.export_reading import CHUNK, REAL, TEXT, Export, From, Reading, key, of_table
+from workers.score_reading import Logits, shard_rows
 
 
 def _sigmoid(logit: float) -> float:

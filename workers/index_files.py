@@ -90,27 +90,28 @@ def write_groups(shard: EmbeddingShard, groups: Keys) -> Artifact:
 def open_shard(shard: EmbeddingShard, *, verify: bool = False) -> ShardFile:
     """The files of a shard that was embedded. Raises CorruptShard.
 
-    Another machine's are fetched from the store. Their hash is looked at once in each process (half a second a
-    gigabyte) and when the disk says that they changed, or now with `verify`.
+    Their hash is looked at where a process meets them first (half a second a gigabyte) and when the disk says that they
+    were written to, or now with `verify`.
     """
     if shard.artifact is None:
         raise CorruptShard(shard, "it has no files yet")
     groups = None
     if shard.state == ShardState.GROUPED and shard.groups is not None:
-        _check(shard, shard.groups, verify=verify)
-        groups = _mapped(shard, shard.groups.file)
-    _check(shard, shard.artifact, verify=verify)
-    folder = shard.artifact.file
-    return ShardFile(*(_mapped(shard, folder / f"{name}.npy") for name in ("keys", "vectors", "codes")), groups)
+        groups = _mapped(shard, _checked(shard, shard.groups, verify=verify))
+    folder = _checked(shard, shard.artifact, verify=verify)
+    keys, vectors, codes = (_mapped(shard, folder / f"{name}.npy") for name in ("keys", "vectors", "codes"))
+    return ShardFile(keys, vectors, codes, groups)
 
 
-def _check(shard: EmbeddingShard, artifact: Artifact, *, verify: bool) -> None:
-    if verify and artifact.file.exists():
-        digest_of(artifact.file)
+def _checked(shard: EmbeddingShard, artifact: Artifact, *, verify: bool) -> Path:
+    """Where the artifact lies, as it was written."""
     try:
-        verified(artifact)
+        path = verified(artifact)
     except (Damaged, NotStored) as error:
         raise CorruptShard(shard, str(error)) from error
+    if verify and digest_of(path).sha256 != artifact.sha256:
+        raise CorruptShard(shard, f"{artifact.path} is not what was written")
+    return path
 
 
 def _mapped(shard: EmbeddingShard, path: Path) -> Any:

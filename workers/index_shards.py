@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
 def embed_shard(run: JobRun) -> dict[str, Any]:
     """Job `embed_shard`: makes the shard `args["shard"]`, unless it is made. A shard that is no more needs nothing."""
     found = EmbeddingShard.objects.select_related("index__policy", "artifact", "groups")
-    row = found.filter(pk=run.args.get("shard")).first()
+    row = found.filter(pk=run.args["shard"]).first() if "shard" in run.args else None
     if row is None:
         return {"embedded": 0}
     made = make_shard(row, run.progress)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from engine.classifiers import Classifier as Scorer
 from engine.classifiers import load
-from engine.errors import MissingModel
+from engine.errors import Damaged, MissingModel
 from engine.progress import Progress
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Round, Score, ScoreShard, Snippet, SplitName
-from webapi.selectors import scores
+from workers import score_reading
 from workers.artifacts import at_hand, register, round_path, verified, writing
 from workers.generate import alternates_path
 from workers.jobs import chunked
@@ -73,7 +73,7 @@ def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], pr
 
 def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
     """Kept logits by snippet, from rows and from shards."""
-    return scores.logits_of(row.pk, ids)
+    return score_reading.logits_of(row.pk, ids)
 
 
 def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid.UUID], progress: Progress) -> int:
@@ -82,8 +82,8 @@ def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid
     What was scored before is not scored again. Returns how many it scored.
     """
     path = round_path(round_, f"scores/{row.pk}/{shard}.parquet")
-    kept = ScoreShard.objects.filter(artifact__path=str(path.relative_to(settings.GAUNTLET_HOME))).first()
-    if not ids or (kept is not None and path.exists()):
+    relative = path.relative_to(settings.GAUNTLET_HOME).as_posix()
+    if not ids or _is_kept(ScoreShard.objects.filter(artifact__path=relative).select_related("artifact").first()):
         progress(len(ids), len(ids))
         return 0
     known = logits_of(row, ids)
@@ -101,10 +101,22 @@ def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid
     return len(lacking)
 
 
+def _is_kept(shard: ScoreShard | None) -> bool:
+    """Whether the shard's file is as it was written; where it is not, it is forgotten."""
+    if shard is None:
+        return False
+    try:
+        verified(shard.artifact)
+    except (Damaged, NotStored):
+        shard.delete()
+        return False
+    return True
+
+
 def _keep(path: Path, row: Classifier, ids: Sequence[uuid.UUID], logits: dict[uuid.UUID, float]) -> None:
     columns = {"key": [pk.bytes for pk in ids], "logit": [logits[pk] for pk in ids]}
     with writing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=scores.SCHEMA), temporary)
+        pq.write_table(pa.table(columns, schema=score_reading.SCHEMA), temporary)
     about = {"classifier": row, "count": len(ids), "first": ids[0], "last": ids[-1]}
     ScoreShard.objects.update_or_create(artifact=register(path, "scores"), defaults=about)
 

@@ -18,7 +18,7 @@ from engine.query_strategies import choose, query_strategy
 from engine.selection import Why, among, explain, first_of_groups
 from webapi.models import Pool, Round
 from webapi.selectors.label_rows import Keys
-from workers.artifacts import register
+from workers.artifacts import at_hand, register
 from workers.index_reading import ids_of
 from workers.jobs import JobRun, chunked
 from workers.round_settings import round_settings
@@ -59,7 +59,7 @@ class Picked(NamedTuple):
 
 def select(run: JobRun) -> dict[str, Any]:
     """Decides once, then marks the chosen members. Killed at any moment and run again it chooses the same."""
-    round_, path = run.round, selection_path(run.round)
+    round_, path = run.round, at_hand(selection_path(run.round))
     if not path.exists():
         _decide(run)
     register(path, KIND)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from webapi.models import Consensus, Round, Snippet
+from workers.artifacts import at_hand
 from workers.selection_table import APART, CHOSEN, LEFT_OUT, selection_path
 
 FILTERS = ("status", "pool", "reason", "plain")
@@ -25,7 +26,7 @@ class Selection(NamedTuple):
     table: pa.Table
     about: dict[str, Any]
 
-    def count(self, **wanted: object) -> int:
+    def number(self, **wanted: object) -> int:
         """Rows with these values."""
         return int(self.where(wanted).num_rows)
 
@@ -49,7 +50,7 @@ class Slice(NamedTuple):
 
 def selection_of(round_: Round) -> Selection | None:
     """The round's selection; None before its `select` stage has run, or where an earlier version chose."""
-    path = selection_path(round_)
+    path = at_hand(selection_path(round_))
     return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 
@@ -87,4 +88,4 @@ def summary(selection: Selection) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {CHOSEN: {}, LEFT_OUT: {}}
     for row in rows:
         counts.get(row["status"], {})[row["reason"]] = row["count_all"]
-    return {**selection.about, **counts, "differs": selection.count(status=LEFT_OUT, plain=True)}
+    return {**selection.about, **counts, "differs": selection.number(status=LEFT_OUT, plain=True)}

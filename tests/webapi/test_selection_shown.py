@@ -45,9 +45,9 @@ def test_the_api_gives_each_snippet_with_its_reason(
     first = body["results"][0]
     assert (first["pool"], first["status"], first["reason"], first["place"]) == ("attack", "chosen", "strategy", 0)
     assert first["score"] == pytest.approx(1 / (1 + 2.718281828459045 ** -first["logit"]))
-    assert first["nearest_labelled"]["label"] == "No"
+    assert first["nearest_labelled"]["consensus"] == "No"
     assert 0 < first["nearest_labelled"]["similarity"] <= 1.001
-    assert first["nearest_chosen"]["label"] is None
+    assert first["nearest_chosen"]["consensus"] is None
     rest = client.get(body["next"]).json()
     assert len(rest["results"]) == 8
     assert rest["next"] is None

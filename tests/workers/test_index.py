@@ -270,7 +270,6 @@ def test_a_reader_names_the_damaged_shard(
     refresh(policy)
     shard = EmbeddingShard.objects.get()
     shutil.rmtree(gauntlet_home / shard.artifact.path)
-
     with pytest.raises(CorruptShard, match=r"shard 0 of minilm version \(4 snippets\) cannot be read"):
         vectors_of(index_of(policy), [rows[0].pk])
 

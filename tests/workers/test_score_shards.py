@@ -11,10 +11,10 @@ from django.db import connection
 from tests.driving import WorkerKilled, killed_at
 from tests.selecting import run_stage, scored_round
 from webapi.models import Policy, Round, Score, ScoreShard, Snippet, Stage, User
-from webapi.selectors.scores import scores_of, shard_rows
 from workers import score, scoring
 from workers.export_tables import export_of
 from workers.score import choosable, plan
+from workers.score_reading import scores_of, shard_rows
 from workers.scoring import keep_rows, logits_of
 
 pytestmark = pytest.mark.django_db
@@ -139,3 +139,12 @@ def test_jobs_of_an_earlier_version_are_understood(round_: Round, scorer: Length
     ids = [str(pk) for pk in choosable(round_)[:20]]
     run_stage(round_, "score", lambda run: _named(run, "00000"), ids=ids)
     assert ScoreShard.objects.get().count == 20
+
+
+def test_a_damaged_shard_is_scored_again(round_: Round, scorer: LengthScorer) -> None:
+    scored(round_)
+    shard = ScoreShard.objects.order_by("pk")[1]
+    shard.artifact.file.write_bytes(b"x")
+    scored(round_)
+    assert set(logits_of(round_.classifiers.get(), choosable(round_))) == set(choosable(round_))
+    assert ScoreShard.objects.count() == 3

@@ -108,7 +108,7 @@ def test_every_row_says_what_it_was_worth_and_what_is_near(policy: Policy) -> No
         assert row["nearest_labelled_similarity"] == pytest.approx(best, abs=1e-3)
         assert row["nearest_labelled"] in labelled | finds
         assert row["nearest_chosen"] != row["snippet"]
-    assert selection.count(status="apart") == 20
+    assert selection.number(status="apart") == 20
     left = page_of(selection, {"status": "left_out", "pool": "candidate"}, size=100).rows
     assert [row["plain"] for row in left] == sorted((row["plain"] for row in left), reverse=True)
     assert [row["rank"] for row in left if not row["plain"]] == sorted(row["rank"] for row in left if not row["plain"])
@@ -204,7 +204,7 @@ def test_more_wanted_than_there_are_takes_all(policy: Policy) -> None:
     nothing = scored_round(policy, candidates=0, finds=0)
     embedded(nothing)
     assert run_stage(nothing, "select", select) == {"selected_attack": 0, "selected_candidate": 0}
-    assert selection_of(nothing).count(status="apart") > 0  # type: ignore[union-attr]
+    assert selection_of(nothing).number(status="apart") > 0  # type: ignore[union-attr]
 
 
 def test_an_index_older_than_the_pool_is_brought_up_to_it(policy: Policy, encoder: BagEncoder) -> None:
@@ -218,7 +218,7 @@ def test_an_index_older_than_the_pool_is_brought_up_to_it(policy: Policy, encode
     selection = selection_of(round_)
     assert selection is not None
     assert selection.about["embedded"] == 1
-    assert selection.count(snippet=str(late.pk)) == 1
+    assert selection.number(snippet=str(late.pk)) == 1
     assert encoder.given[-1] == late.text.text
 
 

@@ -37,7 +37,7 @@ class NearSerializer(serializers.Serializer[Any]):
 
     snippet = serializers.UUIDField()
     similarity = serializers.FloatField()
-    label = serializers.CharField(allow_null=True)
+    consensus = serializers.CharField(allow_null=True)
 
 
 class SelectedSerializer(serializers.Serializer[Any]):
@@ -95,8 +95,8 @@ EXAMPLE: dict[str, Any] = {
             "score": 0.015,
             "value": -0.31,
             "inclusion": 1.0,
-            "nearest_labelled": {"snippet": EXAMPLE_ID, "similarity": 0.61, "label": "No"},
-            "nearest_chosen": {"snippet": EXAMPLE_ID, "similarity": 0.58, "label": None},
+            "nearest_labelled": {"snippet": EXAMPLE_ID, "similarity": 0.61, "consensus": "No"},
+            "nearest_chosen": {"snippet": EXAMPLE_ID, "similarity": 0.58, "consensus": None},
             "x": 0.12,
             "y": -0.4,
         }
@@ -137,7 +137,9 @@ def shown(page: Slice) -> list[dict[str, Any]]:
 
 def _near(row: dict[str, Any], name: str, labels: dict[str, str]) -> dict[str, Any] | None:
     key = row[name]
-    return None if key is None else {"snippet": key, "similarity": row[f"{name}_similarity"], "label": labels.get(key)}
+    return (
+        None if key is None else {"snippet": key, "similarity": row[f"{name}_similarity"], "consensus": labels.get(key)}
+    )
 
 
 def selection_json(selection: Selection, page: Slice, following: str | None, before: str | None) -> dict[str, Any]:

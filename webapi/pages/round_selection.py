@@ -27,7 +27,7 @@ MOST_POINTS = 1500
 
 POOLS = {Pool.ATTACK.value: "Finds of the attack", Pool.CANDIDATE.value: "Ordinary snippets"}
 STATUSES = {CHOSEN: "Chosen", LEFT_OUT: "Left out"}
-REASONS = {
+REASONS: dict[str, str] = {
     Reason.STRATEGY: "Chosen by the strategy",
     Reason.RANDOM: "Drawn by chance",
     Reason.FILLING: "Near-duplicate, to fill the batch",

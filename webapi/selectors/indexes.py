@@ -12,7 +12,7 @@ from webapi.models import EmbeddingIndex, ShardState, Snippet
 class IndexStatus(NamedTuple):
     """An index as it is now."""
 
-    index: EmbeddingIndex
+    row: EmbeddingIndex
     shards: int
     rows: int
     """Snippets embedded."""

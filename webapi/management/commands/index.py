@@ -88,7 +88,7 @@ def _policies(name: str | None) -> list[Policy]:
 
 
 def _line(status: IndexStatus) -> str:
-    index = status.index
+    index = status.row
     version = f"{index.version[:8]} {index.precision}" if index.version else "not loaded yet"
     return (
         f"{index.policy} ({index.state}): {status.rows:,} snippets in {status.shards:,} shards, "

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from webapi.models import Score, ScoreShard, Snippet
 from webapi.selectors.label_rows import Keys, packed
+from workers.artifacts import verified
 
 SCHEMA = pa.schema([("key", pa.binary(16)), ("logit", pa.float32())])
 """A shard's columns. Keys are in order."""
@@ -62,8 +63,8 @@ def scores_of(snippet: Snippet) -> list[Score]:
 
 
 def shard_rows(shard: ScoreShard) -> Logits:
-    """All of a shard. Raises OSError where its file is not there."""
-    table = pq.read_table(shard.artifact.file, schema=SCHEMA)
+    """All of a shard. Raises NotStored, or Damaged naming the file."""
+    table = pq.read_table(verified(shard.artifact), schema=SCHEMA)
     keys = np.frombuffer(b"".join(table["key"].to_pylist()), dtype="S16")
     return Logits(keys, table["logit"].to_numpy())
 
