@@ -48,12 +48,8 @@ def plan(stage: Stage) -> dict[str, dict[str, Any]]:
 def generate(run: JobRun) -> dict[str, Any]:
     """Completes the prompts of one split. Run again it draws the same completions and adds no row."""
     round_, wanted, split = run.round, round_settings(run.round.config), SplitName(run.args["split"])
-    corpus = Snippet.objects.filter(
-        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
-    )
-    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    account = account_of(run)
-    generator = _generator(wanted, round_, rows, account)
+    rows, account = corpus_of(round_, split), account_of(run)
+    generator = generator_of(round_, rows, account)
     once, often, draws = _parts(wanted.sizes, split, rows)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
@@ -70,8 +66,17 @@ def generate(run: JobRun) -> dict[str, Any]:
     return {"prompts": total, "snippets": made, **spent(account)}
 
 
-def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
-    chosen, (ledger, folder) = wanted.generator, account
+def corpus_of(round_: Round, split: SplitName) -> list[Snippet]:
+    """The round's corpus snippets of that split, in random order by its seed."""
+    corpus = Snippet.objects.filter(
+        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
+    )
+    return sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
+
+
+def generator_of(round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
+    """The round's generator, on text of one split alone."""
+    chosen, (ledger, folder) = round_settings(round_.config).generator, account
     texts = (row.text for row in corpus)
     return make_generator(
         chosen.name, round_.policy.rules, chosen.config, corpus=texts, ledger=ledger, cache_dir=folder

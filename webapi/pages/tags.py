@@ -55,7 +55,24 @@ NAVIGATION: tuple[NavLink, ...] = (
         "",
         frozenset({"attacks", "attack", "attack-new", "attack-cancel", "attack-label"}),
     ),
-    NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
+    NavLink(
+        "Classifiers",
+        "classifiers",
+        "classifiers",
+        "",
+        frozenset(
+            {
+                "classifiers",
+                "classifier",
+                "classifier-compare",
+                "classifier-promote",
+                "classifier-rollback",
+                "sweeps",
+                "sweep",
+                "sweep-cancel",
+            }
+        ),
+    ),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),
