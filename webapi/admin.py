@@ -66,6 +66,7 @@ TABLES: dict[type[Model], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
         ("name",),
     ),
     models.Evaluation: (("name", "classifier", "round", "created_at"), ("name",), ()),
+    models.Generator: (("name", "corpus", "base", "created_at"), ("corpus",), ("name",)),
     models.Artifact: (("path", "kind", "size", "created_at"), ("kind",), ("path",)),
     models.DatasetSnapshot: (("condition", "round", "size"), ("condition",), ()),
     models.ApiToken: (("name", "user", "role", "expires_at", "revoked_at", "last_used_at"), ("role",), ("name",)),

@@ -17,6 +17,7 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.generators import TUNE_GENERATOR
 from workers import (
     aggregate,
     attack,
@@ -25,7 +26,9 @@ from workers import (
     deepen,
     import_judgements,
     rounds,
+    sample,
     transfer,
+    tune,
     vendors,
     webhooks,
 )
@@ -46,6 +49,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
+    TUNE_GENERATOR: tune.tune_generator,
+    sample.SAMPLE_COMPLETIONS: sample.sample_completions,
     "deliver_webhook": webhooks.deliver_webhook,
 }
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.endpoints.settings import Account
 from engine.errors import BadInput
-from engine.generation import Generator, make_generator
+from engine.generation import Generator
 from engine.policies.word_rules import fits_any
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals
 from webapi.models import Pool, Round, RoundSnippet, Snippet, Source, SplitName, Stage
 from workers.artifacts import register, round_path, writing
+from workers.generators import Chosen, chosen, load_generator, not_trained_on
 from workers.jobs import JobRun, chunked
 from workers.results import account_of, spent
 from workers.round_settings import RoundSettings, Sizes, round_settings
@@ -52,8 +52,10 @@ def generate(run: JobRun) -> dict[str, Any]:
         policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
     )
     rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    account = account_of(run)
-    generator = _generator(wanted, round_, rows, account)
+    account, source = account_of(run), chosen(wanted.generator)
+    generator = load_generator(source, round_.policy.rules, corpus=(row.text for row in rows), account=account)
+    if split != SplitName.TRAIN:
+        rows = not_trained_on(source.row, rows)
     once, often, draws = _parts(wanted.sizes, split, rows)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
@@ -63,19 +65,11 @@ def generate(run: JobRun) -> dict[str, Any]:
     pools = _pools(round_, wanted, split, drawn, {row.pk for row in often})
     kept = [one for one in drawn if one.text.content_hash in pools]
     origins = {one.text.content_hash: {"from": str(one.prompt.pk)} for one in kept}
-    made = add_members(round_, [_row(round_, one) for one in kept], pools, origins)
+    made = add_members(round_, [_row(round_, one, source) for one in kept], pools, origins)
     if often:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
     return {"prompts": total, "snippets": made, **spent(account)}
-
-
-def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
-    chosen, (ledger, folder) = wanted.generator, account
-    texts = (row.text for row in corpus)
-    return make_generator(
-        chosen.name, round_.policy.rules, chosen.config, corpus=texts, ledger=ledger, cache_dir=folder
-    )
 
 
 def _parts(sizes: Sizes, split: SplitName, rows: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet], int]:
@@ -135,7 +129,7 @@ def _pools(
     return pools
 
 
-def _row(round_: Round, one: Drawn) -> Snippet:
+def _row(round_: Round, one: Drawn, source: Chosen) -> Snippet:
     return Snippet(
         policy=round_.policy,
         prompt=one.text.prompt,
@@ -146,6 +140,7 @@ def _row(round_: Round, one: Drawn) -> Snippet:
         source=Source.GENERATED,
         story_id=one.prompt.story_id,
         parent=one.prompt,
+        details={"generator": source.lineage},
     )
 
 

@@ -5,6 +5,7 @@ from webapi.models.artifacts import Artifact, DatasetSnapshot
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation
 from webapi.models.corpora import Corpus, Story
+from webapi.models.generators import Generator
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
 from webapi.models.policies import Policy
@@ -35,6 +36,7 @@ __all__ = [
     "DatasetSnapshot",
     "DeliveryState",
     "Evaluation",
+    "Generator",
     "Gold",
     "IdempotentRequest",
     "IssuedToken",
