@@ -80,6 +80,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "classifier_not_calibrated": Meaning(409, "Classifier not calibrated", "It has no threshold yet."),
     "policy_is_blind": Meaning(403, "Policy is blind", "Labelers may not see what a classifier says."),
     "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
+    "no_serving_classifier": Meaning(409, "No serving classifier", "The policy has none; promote one, or name one."),
+    "generator_not_tuned": Meaning(409, "Generator not tuned", "Its job has not succeeded (yet): it has no weights."),
     "job_finished": Meaning(409, "Job finished", "The job has ended; it cannot be cancelled."),
     "job_of_a_round": Meaning(409, "Job of a round", "Cancel or pause the round instead."),
     "job_of_an_attack": Meaning(409, "Job of an attack", "Cancel the attack instead."),

@@ -158,6 +158,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     },
     "rounds": {Role.RESEARCHER: _rights(*_ROUND_MOVES), Role.VIEWER: _READS},
     "classifiers": {Role.RESEARCHER: _rights("score", "promote"), Role.VIEWER: _READS},
+    "generators": {Role.RESEARCHER: _rights("create", "sample"), Role.VIEWER: _READS},
+    "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
