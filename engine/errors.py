@@ -57,3 +57,26 @@ class BudgetSpent(EngineError):
     def __init__(self, what: Literal["tokens", "money"], message: str) -> None:
         self.what = what
         super().__init__(message)
+
+
+class OutOfMemory(EngineError):
+    """Memory ran out: on the GPU with a single example at a time, or the system killed the process for it.
+
+    `permanent` where the same call needs the same memory again; not where the machine may be less busy later.
+    """
+
+    code = "out_of_memory"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
+class Crashed(EngineError):
+    """Work in a process of its own ended without a result; the message says how, and its last lines."""
+
+    code = "crashed"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)

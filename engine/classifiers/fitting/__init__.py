@@ -1,0 +1,7 @@
+"""Fitting a network to examples: the loop and its parts."""
+
+from __future__ import annotations
+
+from engine.classifiers.fitting.loop import Data, Fitted, Surroundings, fit, reproducible
+
+__all__ = ["Data", "Fitted", "Surroundings", "fit", "reproducible"]
