@@ -8,7 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from engine.generation.tuning import TuningRecipe, tune
+from engine.generation.tuning import TuningRecipe
+from engine.generation.tuning.apart import tune_apart
 from webapi.models import Generator
 from workers.artifacts import register
 from workers.jobs import JobRun
@@ -21,7 +22,7 @@ def tune_generator(run: JobRun) -> dict[str, Any]:
     row = Generator.objects.select_related("corpus").get(pk=run.args["generator"])
     folder = generator_path(row)
     checkpoints = folder.with_name(f"{folder.name}.checkpoints")
-    result = tune(
+    result = tune_apart(
         Path(row.corpus.path),
         TuningRecipe(**row.recipe),
         out_dir=folder,

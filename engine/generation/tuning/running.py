@@ -18,8 +18,9 @@ import transformers
 from transformers.utils.logging import disable_progress_bar
 
 from engine.classifiers.fitting import reproducible
-from engine.classifiers.hardware import device
+from engine.classifiers.hardware import device, out_of_memory
 from engine.classifiers.threads import threads
+from engine.errors import OutOfMemory
 from engine.generation.tuning.blocks import Blocks, blocks_of
 from engine.generation.tuning.checkpoints import Keeper, State, alone_in
 from engine.generation.tuning.fitting import Losses, Report, adam, fit, steps_of, story_losses
@@ -78,7 +79,7 @@ def tune(
     with _own(checkpoints, out_dir) as folder, alone_in(folder, counter.alive), reproducible(recipe.seed):
         if (done := finished(out_dir, identity)) is not None:
             return done
-        with _logged(logs) as report:
+        with _logged(logs) as report, _memory_told():
             result = _tune(found, recipe, identity, out_dir, Keeper(folder), counter, report)
         for path in folder.iterdir():
             if path.is_dir():
@@ -209,6 +210,17 @@ def _own(checkpoints: Path | None, out_dir: Path) -> Iterator[Path]:
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.checkpoints-", dir=out_dir.parent) as folder:
         yield Path(folder)
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        how = "use a smaller batch_size with more to accumulate, shorter block_tokens, or recompute"
+        raise OutOfMemory(f"memory ran out; {how}", permanent=True) from error
 
 
 def _unheard(name: str, value: float, step: int) -> None:
