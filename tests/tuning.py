@@ -18,6 +18,7 @@ PLACES = ["hall", "yard", "barn", "road", "mill", "inn", "ford", "cave"]
 RECIPE = TuningRecipe(
     fresh={"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "context": 128},
     block_tokens=24, batch_size=4, steps=6, evaluations=2, learning_rate=1e-2, precision="fp32",
+    held_out_chars=4000,
 )  # fmt: skip
 
 

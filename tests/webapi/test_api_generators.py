@@ -15,9 +15,9 @@ from engine.generation.rejection import accepts
 from engine.snippets import Snippet as SnippetText
 from tests.attacking import victim
 from tests.tuning import RECIPE, in_this_process, small_corpus, tuned
-from webapi.models import Classifier, Corpus, Generator, Job, Policy, User
+from webapi.models import Artifact, Classifier, Corpus, Generator, Job, Policy, User
 from webapi.services import generators as services
-from webapi.services.classifiers import classifier_promote, scorer_at_hand
+from webapi.services.classifiers import classifier_promote, classifier_score, scorer_at_hand
 from workers.execute import execute
 
 pytestmark = pytest.mark.django_db
@@ -121,15 +121,13 @@ def test_it_answers_with_what_the_serving_classifier_accepts(
     accepted = [(prompt, one) for prompt, one in samples if one["completion"] is not None]
     assert accepted
     assert any(one["tries"] > 1 for _, one in samples)
-    scored = api(rita).post(
-        f"/api/v1/classifiers/{guard.pk}/score",
-        {"snippets": [{"prompt": prompt, "completion": one["completion"]} for prompt, one in accepted]},
-        format="json",
-    ).json()["results"]  # fmt: skip
+    scored = classifier_score(
+        classifier=guard, snippets=[SnippetText(prompt, one["completion"]) for prompt, one in accepted]
+    )
     for (_, one), said in zip(accepted, scored, strict=True):
-        assert said["rejected"] is False
-        assert one["logit"] == pytest.approx(said["logit"], abs=1e-4)
-        assert one["score"] == pytest.approx(said["score"], abs=1e-5)
+        assert said.rejected is False
+        assert one["logit"] == pytest.approx(said.logit, abs=1e-4)
+        assert one["score"] == pytest.approx(said.score, abs=1e-5)
         assert accepts(one["logit"], guard.threshold)
     for _, one in samples:
         if one["completion"] is None:
@@ -180,9 +178,7 @@ def test_what_cannot_be_sampled_is_refused(
     assert loc in [error["loc"] for error in response.json()["errors"]]
 
 
-def _artifact() -> Any:
-    from webapi.models import Artifact
-
+def _artifact() -> Artifact:
     return Artifact.objects.create(kind="classifier", path="gone", sha256="0" * 64, size=1)
 
 

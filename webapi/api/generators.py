@@ -118,8 +118,15 @@ class SampleInput(StrictSerializer):
     )
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
 
+    def validate_prompts(self, value: list[str]) -> list[str]:
+        """They say something."""
+        blank = serializers.ErrorDetail("The prompt is empty.", "blank")
+        if wrong := {place: [blank] for place, prompt in enumerate(value) if not prompt.strip()}:
+            raise serializers.ValidationError(wrong)
+        return value
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """A policy is known, and prompts say something."""
+        """A policy is known."""
         if "policy" not in attrs and "classifier" not in attrs:
             message = serializers.ErrorDetail("Give a policy, or a classifier.", "required")
             raise serializers.ValidationError({"policy": message})
