@@ -40,13 +40,13 @@ def test_a_generator_is_looked_at_and_sampled(
         expect(page.locator("h1")).to_have_text("fairy tales is tuned.")
         fits(page, f"list-{name}")
         page.get_by_role("link", name="fairy tales").click()
-        expect(page.locator(".chart .main-svg").first).to_be_visible()
+        expect(page.locator(".chart .main-svg").first).to_be_visible(timeout=60_000)
         page.get_by_label("Prompt").fill("She lay down. The roof creaked. It was dark.")
         page.get_by_role("button", name="Sample").click()
         expect(page.get_by_role("heading", name="Filter on")).to_be_visible()
         expect(page.get_by_text("all 25 proposals were rejected")).to_be_visible()
         expect(page.get_by_label("Prompt")).to_have_value("She lay down. The roof creaked. It was dark.")
-        expect(page.locator(".chart .main-svg").first).to_be_visible()
+        expect(page.locator(".chart .main-svg").first).to_be_visible(timeout=60_000)
         fits(page, f"one-{name}")
         assert heard == []
 
