@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.acquisition import acquisition
+from engine.acquisition import Opinions, acquisition
 from engine.query_strategies import query_strategy
 from webapi.models import Pool, Round
 from workers.embed import load_embeddings
@@ -48,7 +48,7 @@ def _choose(round_: Round, pool: Pool, k: int) -> Sequence[uuid.UUID]:
         return []
     known = logits_of(classifier, ids)
     logits = np.array([known[pk] for pk in ids], dtype=np.float32)
-    values = acquisition(settings.acquisition)(logits, classifier.threshold, seed=round_.seed)
+    values = acquisition(settings.acquisition)(Opinions(logits, classifier.threshold), seed=round_.seed)
     labelled = load_embeddings(round_, "labelled").vectors
     strategy = query_strategy(settings.query_strategy)
     picked = strategy(embedded.vectors[rows], values, labelled, k, seed=round_.seed)

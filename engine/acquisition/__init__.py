@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-
+from engine.acquisition.base import Acquisition, Opinions
+from engine.acquisition.disagreement import disagreement
+from engine.acquisition.entropy import entropy
+from engine.acquisition.expected_change import expected_change
+from engine.acquisition.margin import margin
 from engine.acquisition.near_threshold import near_threshold
 from engine.acquisition.random_order import random_order
 from engine.errors import UnknownName
 
-
-class Acquisition(Protocol):
-    """Logits (n,) and the threshold in [0, 1] -> values (n,), higher = label sooner; chance by `seed` alone."""
-
-    def __call__(self, logits: NDArray[np.floating], threshold: float, *, seed: int = 0) -> NDArray[np.float64]: ...
-
+__all__ = ["ACQUISITION", "Acquisition", "Opinions", "acquisition"]
 
 ACQUISITION: dict[str, Acquisition] = {
+    "disagreement": disagreement,
+    "entropy": entropy,
+    "expected_change": expected_change,
+    "margin": margin,
     "near_threshold": near_threshold,
     "random": random_order,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.acquisition.checks import checked_logits
+from engine.acquisition.base import Opinions
 
 
-def random_order(logits: NDArray[np.floating], threshold: float, *, seed: int = 0) -> NDArray[np.float64]:
-    """(n,) independent uniform values in [0, 1) for (n,) logits, by `seed` alone. O(n)."""
-    return np.random.default_rng([seed, 0x616371]).random(checked_logits(logits, threshold).size)
+def random_order(opinions: Opinions, *, seed: int = 0) -> NDArray[np.float64]:
+    """(n,) independent uniform values in [0, 1), by `seed` alone. O(n)."""
+    return np.random.default_rng([seed, 0x616371]).random(opinions.logits.size)

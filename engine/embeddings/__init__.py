@@ -9,6 +9,7 @@ from engine.embeddings.minhash import NearDuplicates, near_duplicates
 
 if TYPE_CHECKING:
     from engine.embeddings.neighbours import NearestNeighbours, Neighbours
+    from engine.embeddings.projection import Projection
     from engine.embeddings.sentence_encoder import SentenceEncoder
     from engine.embeddings.token_mean import TokenMeanEncoder
 
@@ -16,6 +17,7 @@ __all__ = [
     "NearDuplicates",
     "NearestNeighbours",
     "Neighbours",
+    "Projection",
     "SentenceEncoder",
     "TokenMeanEncoder",
     "near_duplicates",
@@ -24,6 +26,7 @@ __all__ = [
 _HOME = {
     "NearestNeighbours": "engine.embeddings.neighbours",
     "Neighbours": "engine.embeddings.neighbours",
+    "Projection": "engine.embeddings.projection",
     "SentenceEncoder": "engine.embeddings.sentence_encoder",
     "TokenMeanEncoder": "engine.embeddings.token_mean",
 }

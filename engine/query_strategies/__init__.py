@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.errors import UnknownName
-from engine.progress import Progress, silent
+from engine.query_strategies.badge import badge
+from engine.query_strategies.base import QueryStrategy
+from engine.query_strategies.choosing import Choice, choose
+from engine.query_strategies.covering import Covering, covering
+from engine.query_strategies.facility_location import facility_location
+from engine.query_strategies.hybrid import hybrid
+from engine.query_strategies.k_center_batched import k_center_batched
 from engine.query_strategies.k_center_greedy import k_center_greedy
+from engine.query_strategies.k_means_pp import k_means_pp
 from engine.query_strategies.random_choice import random_choice
 from engine.query_strategies.top import top
 
-
-class QueryStrategy(Protocol):
-    """Embeddings (n, d), values (n,), labelled (m, d), k -> (min(k, n),) distinct indices; chance by `seed` alone."""
-
-    def __call__(
-        self,
-        embeddings: NDArray[np.floating],
-        values: NDArray[np.floating],
-        labelled: NDArray[np.floating],
-        k: int,
-        *,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> NDArray[np.int64]: ...
-
+__all__ = ["QUERY_STRATEGIES", "Choice", "Covering", "QueryStrategy", "choose", "covering", "query_strategy"]
 
 QUERY_STRATEGIES: dict[str, QueryStrategy] = {
+    "badge": badge,
+    "facility_location": facility_location,
+    "hybrid": hybrid,
+    "k_center_batched": k_center_batched,
     "k_center_greedy": k_center_greedy,
+    "k_means_pp": k_means_pp,
     "random": random_choice,
     "top": top,
 }

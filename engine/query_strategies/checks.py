@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from engine.query_strategies.vectors import Vectors
+
+FLOOR: Final = 0.1
+"""Weight of the lowest value; the highest weighs 1 more."""
 
 
 class Pool(NamedTuple):
     """A strategy's input, checked; `k` is never more than there are rows."""
 
-    embeddings: NDArray[np.float32]
+    embeddings: NDArray[np.floating]
+    """(n, d) fp32 or fp16, not copied where it already was."""
     values: NDArray[np.float64]
     labelled: NDArray[np.float32]
     k: int
+
+    @property
+    def vectors(self) -> Vectors:
+        """The embeddings, read by blocks."""
+        return Vectors(self.embeddings)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """(n,) 0.1 + the value's rank, from 0 to 1, equal values sharing theirs; 1 for a pool of one."""
+        n = self.values.size
+        return np.asarray(FLOOR + (rankdata(self.values) - 1) / (n - 1)) if n > 1 else np.ones(n)
 
 
 def checked_pool(
     embeddings: NDArray[np.floating], values: NDArray[np.floating], labelled: NDArray[np.floating], k: int
 ) -> Pool:
     """Raises ValueError unless shapes agree, all is finite and k >= 0. An empty `labelled` may have any shape."""
-    points: NDArray[np.float32] = np.ascontiguousarray(embeddings, dtype=np.float32)
+    points: NDArray[np.floating] = np.asarray(embeddings)
+    if points.dtype not in (np.float16, np.float32):
+        points = points.astype(np.float32)
     worth: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
     known: NDArray[np.float32] = np.ascontiguousarray(labelled, dtype=np.float32)
     if points.ndim != 2:
@@ -35,6 +55,6 @@ def checked_pool(
         raise ValueError(f"labelled must have shape (m, {dimension}), not {known.shape}")
     if k < 0:
         raise ValueError(f"k must not be negative, but is {k}")
-    if not (np.isfinite(points).all() and np.isfinite(worth).all() and np.isfinite(known).all()):
+    if not (np.isfinite(worth).all() and Vectors(known).finite() and Vectors(points).finite()):
         raise ValueError("embeddings, values and labelled must be finite")
     return Pool(points, worth, known, min(k, n))

@@ -65,8 +65,11 @@ def test_every_strategy_refuses_what_does_not_fit(name):
         choose(values, values, NONE, 3)
     with pytest.raises(ValueError, match="k must not be negative, but is -1"):
         choose(points, values, NONE, -1)
-    with pytest.raises(ValueError, match="finite"):
-        choose(points, np.full(10, np.nan), NONE, 3)
+    broken = points.copy()
+    broken[7, 3] = np.nan
+    for bad in ((points, np.full(10, np.nan), NONE), (broken, values, NONE), (points, values, broken)):
+        with pytest.raises(ValueError, match="finite"):
+            choose(*bad, 3)
 
 
 @pytest.mark.parametrize("name", QUERY_STRATEGIES)
@@ -83,6 +86,32 @@ def test_every_strategy_takes_duplicates(name):
     assert len(set(query_strategy(name)(points, np.zeros(30), points[:2], 20).tolist())) == 20
 
 
+@pytest.mark.parametrize("name", QUERY_STRATEGIES)
+def test_every_strategy_goes_on_when_everything_is_labelled(name):
+    points, values = pool(30)
+    assert len(set(query_strategy(name)(points, values, points, 12).tolist())) == 12
+    assert sorted(query_strategy(name)(points, values, points, 30).tolist()) == list(range(30))
+
+
+@pytest.mark.parametrize("name", QUERY_STRATEGIES)
+def test_every_strategy_takes_vectors_of_zeros_and_equal_values(name):
+    for value in (-3.0, 0.0, 2.0):
+        chosen = query_strategy(name)(np.zeros((9, 8), np.float32), np.full(9, value), NONE, 9)
+        assert sorted(chosen.tolist()) == list(range(9))
+
+
+@pytest.mark.parametrize("name", QUERY_STRATEGIES)
+def test_every_strategy_reads_mapped_half_precision_as_it_reads_memory(name, tmp_path):
+    points, values = pool(50)
+    halves = np.lib.format.open_memmap(tmp_path / "pool.npy", mode="w+", dtype=np.float16, shape=points.shape)
+    halves[:] = points
+    halves.flush()
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    known = pool(5, seed=1)[0]
+    expected = query_strategy(name)(np.asarray(mapped, dtype=np.float32), values, known, 9, seed=2)
+    assert query_strategy(name)(mapped, values, known, 9, seed=2).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(("n", "labelled"), [(60, 0), (60, 6), (400, 0), (400, 9)])
 def test_k_center_greedy_is_brute_force(n, labelled):
     points, values = pool(n, seed=n)
@@ -90,13 +119,26 @@ def test_k_center_greedy_is_brute_force(n, labelled):
     assert greedy(points, values, known, 50).tolist() == brute_force(points, values, known, 50)
 
 
-def test_k_center_greedy_is_brute_force_beyond_its_front(monkeypatch):
-    # The function hides the module of its name.
-    module = sys.modules["engine.query_strategies.k_center_greedy"]
-    for name, size in {"_FRONT": 4, "_PENDING": 3, "_BLOCK": 50}.items():
-        monkeypatch.setattr(module, name, size)
+def small_steps(monkeypatch):
+    """Sizes at which even small pools take every path of the large ones, among them the cells."""
+    for module, sizes in {
+        "farthest_first": {"_FRONT": 4, "_WAITING": 3},
+        "seeding": {"_WAITING": 3, "_REFUSED": 5},
+        "vectors": {"BLOCK": 50},
+        "covering": {"_CENTRES": 7},
+        "nearest": {"_ALL_PAIRS": 0},
+        "cells": {"_POINTS_A_CELL": 5, "_NEIGHBOURS": 1},
+        "similarity": {"_EXACT": 0},
+    }.items():
+        for name, size in sizes.items():
+            monkeypatch.setattr(sys.modules[f"engine.query_strategies.{module}"], name, size)
+
+
+@pytest.mark.parametrize("labelled", [0, 3, 400])
+def test_k_center_greedy_is_brute_force_beyond_its_front(monkeypatch, labelled):
+    small_steps(monkeypatch)
     points, values = pool(300, seed=5)
-    known = pool(3, seed=6)[0]
+    known = pool(labelled, seed=6)[0] if labelled else NONE
     assert greedy(points, values, known, 60).tolist() == brute_force(points, values, known, 60)
 
 
@@ -149,5 +191,5 @@ def test_random_is_even():
 
 
 def test_an_unknown_one_names_those_known():
-    with pytest.raises(UnknownName, match="unknown query strategy 'bald'; known: k_center_greedy, random, top"):
+    with pytest.raises(UnknownName, match="unknown query strategy 'bald'; known: badge, facility_location, "):
         query_strategy("bald")

@@ -152,6 +152,10 @@ def test_money_is_there_where_it_was_spent(reader: Client, classifier: Classifie
     Attack.objects.update(result={"spending": {"some/model": paid}})
     page = text_of(reader.get(AT))
     assert "$0.13 3 requests, 1,000 tokens" in page
+    Attack.objects.update(result={"spending": {"some/model": paid | {"money": 0.004}}})
+    assert "under $0.01 3 requests" in text_of(reader.get(AT))
+    Attack.objects.update(result={"spending": {"some/model": paid | {"money": 0.0}}})
+    assert "$0.00 3 requests" in text_of(reader.get(AT))
 
 
 def test_the_list_is_filtered(reader: Client, policy: Policy, classifier: Classifier) -> None:

@@ -1,0 +1,37 @@
+"""Seeded vectors that stand in for text embeddings where the number of texts would be out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.embeddings.vectors import unit_rows
+
+CLUSTERS = 2_000
+_BLOCK = 1 << 16
+
+
+def clustered(n: int, dimension: int, *, seed: int) -> NDArray[np.float32]:
+    """(n, dimension) unit rows; see `clustered_blocks`."""
+    return np.concatenate(list(clustered_blocks(n, dimension, seed=seed)))
+
+
+def clustered_blocks(n: int, dimension: int, *, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Unit rows in blocks: 2,000 clusters of sizes by Zipf's law, the same for every seed, wide ones and narrow ones.
+
+    As with sentence encoders variance falls along the axes (as 1 / sqrt(axis)), and a point's own part is about as long
+    as its cluster's.
+    """
+    scale = (np.arange(1, dimension + 1) ** -0.25).astype(np.float32)
+    fixed = np.random.default_rng(0)
+    centres = unit_rows(fixed.standard_normal((CLUSTERS, dimension), dtype=np.float32) * scale)
+    width = fixed.uniform(0.5, 1.5, CLUSTERS).astype(np.float32)
+    shares = 1 / (np.arange(CLUSTERS) + 10.0)
+    rng = np.random.default_rng([seed, n])
+    for start in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - start)
+        which = rng.choice(CLUSTERS, size, p=shares / shares.sum())
+        own = unit_rows(rng.standard_normal((size, dimension), dtype=np.float32) * scale)
+        yield unit_rows(centres[which] + own * width[which, None])
