@@ -20,6 +20,7 @@ from engine.classifiers.artifact import TrainingResult
 from engine.classifiers.base import Example
 from engine.classifiers.recipe import Recipe
 from engine.classifiers.request import ERROR, OUTPUT, PROGRESS, Request, write_request
+from engine.classifiers.trainable import checked
 from engine.errors import BadInput, Crashed, EngineError, MissingModel, OutOfMemory, UnknownName
 from engine.progress import Progress, silent
 
@@ -48,6 +49,7 @@ def train_apart(
     `progress` is called at least once a second; what it raises stops the training, and is raised. The process ends
     when this one does. Until it has started, some seconds are spent on imports.
     """
+    checked(examples, recipe, validation, out_dir=out_dir, others=(checkpoints, logs))
     identity = artifact.fingerprint(examples, recipe, validation)
     if (done := artifact.finished(out_dir, identity)) is not None:
         return done

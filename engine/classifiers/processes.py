@@ -54,7 +54,7 @@ class Several(Alone):
     """Processes that `accelerate` brings together. Values that are sent must be picklable; they stay among these."""
 
     def __init__(self) -> None:
-        from accelerate import PartialState  # half a second that one process need not spend
+        from accelerate import PartialState  # type: ignore[import-untyped]  # seconds that one process need not spend
 
         state = PartialState(cpu=not torch.cuda.is_available())
         self.rank, self.count, self._device = state.process_index, state.num_processes, state.device
@@ -72,7 +72,7 @@ class Several(Alone):
                 one.grad = values.view_as(one).clone()
 
     def agreed(self, value: Value) -> Value:
-        from accelerate.utils import broadcast_object_list
+        from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
         sent: list[Any] = [value]
         broadcast_object_list(sent)

@@ -21,7 +21,7 @@ from types import FrameType
 
 from engine.classifiers import train
 from engine.classifiers.request import ERROR, EXAMPLES, PROGRESS, VALIDATION, read_examples, read_request
-from engine.errors import EngineError
+from engine.errors import EngineError, OutOfMemory
 from engine.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None, work: Callable[[Path, Progress]
     folder: Path = chosen.folder
     try:
         work(folder, _noting(folder))
+    except MemoryError as error:
+        _tell(folder, OutOfMemory(f"memory ran out ({error})"))
+        return 1
     except Exception as error:  # whatever it is, the process that waits is told
         _tell(folder, error)
         logger.exception("the training failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -145,7 +147,10 @@ def _write(
     folder: Path, trained: _Trained, examples: Sequence[Example], recipe: Recipe, counter: _Counter
 ) -> Int8Check:
     network = trained.network.eval()
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / artifact.WEIGHTS)
+    try:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / artifact.WEIGHTS)
+    except SafetensorError as error:  # its own name for what the system said
+        raise OSError(errno.EIO, f"the weights could not be written ({error})", str(folder.parent)) from error
     network.encoder.config.save_pretrained(folder)
     trained.files.save_pretrained(folder)
     (folder / artifact.RECIPE).write_text(recipe.model_dump_json(indent=1))

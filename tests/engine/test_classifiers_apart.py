@@ -29,23 +29,20 @@ def recipe(encoder: str, **changes: object) -> Recipe:
     return Recipe.model_validate({**quick, **changes})
 
 
-def in_the_other_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> None:
-    """Has the other process run `code` before it trains."""
+def instead_of_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> None:
+    """Has the other process run `code` once it has told of some progress; it loads no torch."""
     script = tmp_path / "launch.py"
-    script.write_text(f"import sys\n{code}\nfrom engine.classifiers import run\nsys.exit(run.main(sys.argv[3:]))\n")
+    script.write_text(f"""
+import os, signal, sys, time
+from engine.classifiers import run
+from engine.errors import BadInput, MissingModel, OutOfMemory
+def train(examples, recipe, *, progress, out_dir, **named):
+    progress(3, 9)
+    {code}
+run.train = train
+sys.exit(run.main(sys.argv[3:]))
+""")
     monkeypatch.setattr(apart, "_launcher", lambda processes: [sys.executable, str(script)])
-
-
-AT_A_STEP = """
-import os, signal, time
-from engine.classifiers.fitting import loop
-trained = loop._Fit._train
-def train(self, step, at):
-    trained(self, step, at)
-    if at == 3:
-        {fault}
-loop._Fit._train = train
-"""
 
 
 @pytest.mark.slow
@@ -73,16 +70,6 @@ def test_it_gives_what_training_here_gives_and_tells_its_progress(encoder: str, 
     assert time.monotonic() - started < 0.5  # nothing is started for what is done
 
 
-@pytest.mark.slow
-def test_what_training_raises_is_raised_here(encoder: str, tmp_path: Path) -> None:
-    with pytest.raises(MissingModel, match=r"nothing' could not be loaded"):
-        train_apart(examples(8), recipe(str(tmp_path / "nothing")), out_dir=tmp_path / "model")
-    with pytest.raises(BadInput, match="max_tokens: 65 is more than the 64") as caught:
-        train_apart(examples(8), recipe(encoder, max_tokens=65), out_dir=tmp_path / "model")
-    assert caught.value.where == "max_tokens"
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_needs_no_process_is_refused_without_one(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,56 +80,50 @@ def test_what_needs_no_process_is_refused_without_one(
         train_apart(examples(1), recipe(encoder), out_dir=tmp_path / "model")
 
 
-@pytest.mark.slow
-def test_a_kill_is_taken_for_a_lack_of_memory_and_goes_on_later(
-    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fault = AT_A_STEP.format(fault="os.kill(os.getpid(), signal.SIGKILL)")
-    often = "from engine.classifiers.fitting import checkpoints\ncheckpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9\n"
-    with monkeypatch.context() as patched:
-        in_the_other_process(patched, tmp_path, often + fault)
-        with pytest.raises(OutOfMemory, match=r"killed \(SIGKILL\)") as caught:
-            train_apart(examples(64), recipe(encoder), out_dir=tmp_path / "model", checkpoints=tmp_path / "checkpoints")
-    assert not caught.value.permanent
-    assert not (tmp_path / "model").exists()
-    result = train_apart(
-        examples(64), recipe(encoder), out_dir=tmp_path / "model", checkpoints=tmp_path / "checkpoints"
-    )
-    whole = train(examples(64), recipe(encoder), out_dir=tmp_path / "whole")
-    assert result.notes[0].startswith("went on from checkpoint step-")
-    assert (result.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "error", "says"),
+    ("code", "error", "permanent", "says"),
     [
-        ("os.abort()", Crashed, r"died of SIGABRT; its last lines:"),
-        (
-            "print('the end'); sys.stdout.flush(); os._exit(3)",
-            Crashed,
-            r"ended with status 3; its last lines:\nthe end",
-        ),
-        ("raise MemoryError('no room')", OutOfMemory, "memory ran out"),
-        ("raise TypeError('odd')", Crashed, "TypeError: odd"),
-        ("raise OSError(28, 'No space left on device')", OSError, "No space left"),
+        ("raise BadInput('is 65', where='max_tokens')", BadInput, True, "max_tokens: is 65"),
+        ("raise MissingModel('no weights')", MissingModel, True, "no weights"),
+        ("raise OutOfMemory('one example', permanent=True)", OutOfMemory, True, "one example"),
+        ("raise MemoryError('no room')", OutOfMemory, False, r"memory ran out \(no room\)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", OutOfMemory, False, r"killed \(SIGKILL\)"),
+        ("os.abort()", Crashed, False, "died of SIGABRT; its last lines:"),
+        ("print('the end', flush=True); os._exit(3)", Crashed, False, "ended with status 3; its last lines:\nthe end"),
+        ("raise TypeError('odd')", Crashed, False, "TypeError: odd"),
+        ("raise OSError(28, 'No space left on device')", OSError, None, "No space left"),
+        ("return", Crashed, False, "ended without a classifier"),
     ],
 )
 def test_an_end_is_told_as_what_it_was(
-    fault: str, error: type[Exception], says: str, encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str,
+    error: type[Exception],
+    permanent: bool | None,
+    says: str,
+    encoder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    in_the_other_process(monkeypatch, tmp_path, AT_A_STEP.format(fault=fault))
-    with pytest.raises(error, match=says):
-        train_apart(examples(64), recipe(encoder), out_dir=tmp_path / "model")
+    instead_of_training(monkeypatch, tmp_path, code)
+    seen: list[tuple[int, int]] = []
+    with pytest.raises(error, match=says) as caught:
+        train_apart(
+            examples(64),
+            recipe(encoder),
+            out_dir=tmp_path / "model",
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    assert getattr(caught.value, "permanent", None) == permanent
+    assert getattr(caught.value, "where", "") == ("max_tokens" if error is BadInput else "")
+    assert seen[-1] == (3, 9)
     assert [path.name for path in tmp_path.iterdir()] == ["launch.py"]
 
 
-@pytest.mark.slow
 def test_a_caller_who_gives_up_takes_the_process_with_it(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
-    in_the_other_process(monkeypatch, tmp_path, AT_A_STEP.format(fault=f"{note}; time.sleep(60)"))
+    instead_of_training(monkeypatch, tmp_path, f"{note}; time.sleep(60)")
 
     class LostLease(Exception):
         pass
@@ -162,21 +143,22 @@ def test_a_caller_who_gives_up_takes_the_process_with_it(
 CALLER = """
 import sys
 from pathlib import Path
-import pytest
-from engine.classifiers.apart import train_apart
-from tests.engine.test_classifiers_apart import AT_A_STEP, in_the_other_process, recipe
-from tests.engine.tiny_encoders import examples
-folder = Path(sys.argv[2])
-note = f"open({str(folder / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-with pytest.MonkeyPatch.context() as patch:
-    in_the_other_process(patch, folder, AT_A_STEP.format(fault=note))
-    train_apart(examples(64), recipe(sys.argv[1]), out_dir=folder / "model")
+from engine.classifiers import apart
+from engine.classifiers.request import read_examples, read_request
+folder = Path(sys.argv[1])
+asked = read_request(folder)
+apart._launcher = lambda processes: [sys.executable, str(folder / "launch.py")]
+apart.train_apart(read_examples(folder / "examples.jsonl"), asked.recipe, out_dir=asked.out_dir)
 """
 
 
-@pytest.mark.slow
-def test_the_process_ends_when_its_caller_is_killed(encoder: str, tmp_path: Path) -> None:
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, encoder, str(tmp_path)], cwd=ROOT)
+def test_the_process_ends_when_its_caller_is_killed(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    instead_of_training(monkeypatch, tmp_path, f"{note}; time.sleep(60)")
+    write_request(tmp_path, Request(recipe=recipe(encoder), out_dir=tmp_path / "model"), examples(64))
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], cwd=ROOT)
     pid = _eventually(lambda: int((tmp_path / "pid").read_text() or 0) if (tmp_path / "pid").exists() else 0)
     os.kill(pid, 0)
     caller.send_signal(signal.SIGKILL)

@@ -70,7 +70,7 @@ def test_one_ascent_step_in_the_network_is_theirs(tmp_path: Path) -> None:
     """delta + 1e-4 g / (1e-6 + max |g|) for each token, g the gradient of the summed divergence at the noise."""
     net, batch = network_and_batch(tmp_path)
     with torch.no_grad():
-        net.head.weight.mul_(1000)  # answers that move: a gradient much above 1e-6
+        net.head.weight.mul_(30)  # answers that move: a gradient well above 1e-6
     moved: list[Tensor] = []
     with perturbable(net) as perturbation:
         clean = net(*batch).detach()
@@ -91,9 +91,12 @@ def test_one_ascent_step_in_the_network_is_theirs(tmp_path: Path) -> None:
     assert len(moved) == 2
     expected = moved[0].detach() + 1e-4 * g / (1e-6 + g.abs().amax(-1, keepdim=True))
     assert moved[1].numpy() == pytest.approx(expected.numpy(), abs=1e-7)
-    seen = batch[1].bool()  # padding has no gradient, and stays
-    step = (moved[1] - moved[0].detach())[seen]
-    assert step.abs().amax(-1).numpy() == pytest.approx(np.full(int(seen.sum()), 1e-4), rel=0.02)
+    greatest = g.abs().amax(-1)
+    felt = greatest > 1e-4  # where the 1e-6 that saves padding from 0 / 0 takes less than a hundredth off
+    assert felt.sum() > batch[1].sum() / 3
+    assert torch.equal(moved[1][batch[1] == 0], moved[0].detach()[batch[1] == 0])
+    step = (moved[1] - moved[0].detach()).abs().amax(-1)[felt]
+    assert step.numpy() == pytest.approx(np.full(len(step), 1e-4), rel=0.011)
 
 
 def test_at_no_perturbation_there_is_no_gradient(tmp_path: Path) -> None:
@@ -193,4 +196,4 @@ def test_it_makes_answers_smoother(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             perturbation.delta = sift.start(perturbation.shape, torch.device("cpu"), noise)
             return float((divergence(net(*batch), clean) - divergence(clean, clean)).mean())
 
-    assert spread({"sift": {"init": 0.3, "weight": 5}}) < 0.7 * spread({})
+    assert spread({"sift": {"init": 0.3, "weight": 300}}) < 0.7 * spread({})

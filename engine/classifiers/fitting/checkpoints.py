@@ -122,5 +122,5 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     digest = hashlib.sha256(state.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(memoryview(np.ascontiguousarray(tensors[name].numpy()).reshape(-1)).cast("B"))
+        digest.update(np.ascontiguousarray(tensors[name].numpy()).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -197,7 +197,8 @@ class _Fit:
         self.curve.restore(saved.values["curve"])
         self.gradients.room, self.halved = saved.values["room"], saved.values["halved"]
         if self.watch and "best" in saved.values:
-            self.watch.best = Best(*saved.values["best"], _under("best", saved.tensors))
+            loss, step = saved.values["best"]
+            self.watch.best = Best(loss, step, _under("best", saved.tensors))
             self.watch.waited = saved.values["waited"]
         if saved.values["processes"] == processes.count:
             _restore_chance(_under(f"chance.{processes.rank}", saved.tensors))

@@ -78,8 +78,8 @@ def start(shape: torch.Size, device: torch.device, sift: Sift) -> Tensor:
 
 def ascended(delta: Tensor, gradient: Tensor, sift: Sift) -> Tensor:
     """One step along each token's gradient, divided by its norm. No projection."""
-    order = float("inf") if sift.norm == "linf" else 2
-    size = torch.linalg.vector_norm(gradient, order, dim=-1, keepdim=True)
+    order: float = float("inf") if sift.norm == "linf" else 2
+    size: Tensor = torch.linalg.vector_norm(gradient, order, dim=-1, keepdim=True)
     return delta + sift.step_size * gradient / (1e-6 + size)
 
 
