@@ -13,6 +13,9 @@ from engine.generation.tuning.recipe import TuningRecipe
 from engine.progress import Progress, silent
 from engine.snippets import SPLITS, Snippet, Split, split_of
 
+SHARE_OF_ONE = 10
+"""No story gives more than this part of what is measured on: long ones would leave too few for an interval."""
+
 
 def story_hash(text: str) -> str:
     """SHA-256 (hex) of a story's text, as snippets are hashed: white space and Unicode forms make no difference."""
@@ -64,6 +67,8 @@ def _taken(stories: Iterable[Story], recipe: TuningRecipe, progress: Progress, t
         split = split_of(digest)
         text = _text(story.text, recipe)
         room = most[split] - found.chars[split]
+        if split != "train":
+            room = min(room, max(1, most[split] // SHARE_OF_ONE))
         if room <= 0 or digest in seen or not text.strip():
             continue
         seen.add(digest)

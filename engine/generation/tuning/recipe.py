@@ -47,7 +47,8 @@ class TuningRecipe(BaseModel):
     max_chars: int = Field(100_000_000, ge=1)
     """Characters of stories to train on, at most: they come in random order until there are so many."""
     held_out_chars: int = Field(500_000, ge=1)
-    """Characters of stories to evaluate on, at most, of the validation and of the test split each."""
+    """Characters of stories to evaluate on, at most, of the validation and of the test split each; of one story no more
+    than a tenth of it, from its beginning."""
     block_tokens: int = Field(256, ge=2)
     """Tokens the model reads at once in training. No block holds parts of two stories."""
     batch_size: int = Field(16, ge=1)
