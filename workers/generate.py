@@ -56,7 +56,7 @@ def generate(run: JobRun) -> dict[str, Any]:
     generator = load_generator(source, round_.policy.rules, corpus=(row.text for row in rows), account=account)
     if split != SplitName.TRAIN:
         rows = not_trained_on(source.row, rows)
-    once, often, draws = _parts(wanted.sizes, split, rows)
+    once, often, draws = _parts(wanted.sizes, split, rows, tuned=source.row is not None)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
     for chunk in chunked(once, CHUNK):
@@ -72,16 +72,21 @@ def generate(run: JobRun) -> dict[str, Any]:
     return {"prompts": total, "snippets": made, **spent(account)}
 
 
-def _parts(sizes: Sizes, split: SplitName, rows: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet], int]:
-    """The prompts to complete once, those to complete often, and how often. Rows are in random order by the seed."""
+def _parts(
+    sizes: Sizes, split: SplitName, rows: Sequence[Snippet], *, tuned: bool = False
+) -> tuple[list[Snippet], list[Snippet], int]:
+    """The prompts to complete once, those to complete often, and how often. Rows are in random order by the seed; of a
+    tuned generator they are those from stories that it was not trained on.
+    """
     needed = {
         SplitName.TRAIN: sizes.initial + sizes.candidates,
         SplitName.VALIDATION: sizes.validation_prompts,
         SplitName.TEST: sizes.test + sizes.seeds,
     }[split]
     if len(rows) < needed:
+        unseen = " of stories that the generator was not trained on" if tuned and split != SplitName.TRAIN else ""
         raise BadInput(
-            f"the {split} split has {len(rows)} snippets, the round wants {needed}: "
+            f"the {split} split has {len(rows)} snippets{unseen}, the round wants {needed}: "
             "give it more text, or lower `sizes`",
             where="corpus",
         )
