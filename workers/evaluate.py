@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
 from webapi.models import Classifier, Evaluation, Pool, Round, SplitName, Stage
-from workers.jobs import JobRun
+from workers.jobs import JobRun, Later
 from workers.round_settings import round_settings
 from workers.scoring import (
     alternate_logits,
@@ -52,6 +52,8 @@ def evaluate(run: JobRun) -> dict[str, Any]:
     ids = list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
     scored = score_snippets(row, scorer, ids, run.progress)
     alternates = alternate_logits(run, row, scorer, SplitName.TEST)
+    if len(logits_of(classifier_of(run.round, BASELINE), ids)) < len(ids):
+        raise Later(2)  # the other shard is scoring them; ours are kept
     results = _assess(run.round, row, alternates)
     Evaluation.objects.update_or_create(
         classifier=row, name=EVALUATION, defaults={"round": run.round, "results": results}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
@@ -82,7 +83,7 @@ class AttackSettings(Part):
     """An attack by name, with its settings and budget."""
 
     name: str = "paraphrase"
-    title: str = Field("", max_length=32, pattern=r"^[\w .+()-]*$")
+    title: str = Field("", max_length=32)
     """What people call it; as its name unless said otherwise."""
     config: dict[str, Any] = {}
     """The attack's own settings."""
@@ -96,6 +97,13 @@ class AttackSettings(Part):
         title = data.get("title")
         untitled = title is None or (isinstance(title, str) and not title.strip())
         return {**data, "title": data.get("name", "paraphrase")} if untitled else data
+
+    @field_validator("title")
+    @classmethod
+    def _title(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w .+()-]*", value):
+            raise ValueError("may hold letters, digits, spaces and . + - _ ( ) only")
+        return value
 
     @model_validator(mode="after")
     def _suits(self) -> Self:
