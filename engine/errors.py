@@ -39,6 +39,26 @@ class MissingModel(EngineError):
     code = "missing_model"
 
 
+class Damaged(EngineError):
+    """A file is not what it was when it was written: its hash is another. `wanted` and `found` are SHA-256, in hex."""
+
+    code = "damaged"
+
+    def __init__(self, name: str, *, wanted: str, found: str) -> None:
+        self.name, self.wanted, self.found = name, wanted, found
+        super().__init__(f"{name}: its SHA-256 should be {wanted} and is {found}; it was damaged or exchanged")
+
+
+class StoreError(EngineError):
+    """The artifact store could not be reached, or does not hold what it should."""
+
+    code = "store_error"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
 class GeneratorError(EngineError):
     """A generator or paraphraser could not answer: refused key, unreachable endpoint, nothing returned."""
 

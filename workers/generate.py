@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.endpoints.settings import Account
 from engine.errors import BadInput
 from engine.generation import Generator
 from engine.policies.word_rules import fits_any
@@ -48,14 +49,8 @@ def plan(stage: Stage) -> dict[str, dict[str, Any]]:
 def generate(run: JobRun) -> dict[str, Any]:
     """Completes the prompts of one split. Run again it draws the same completions and adds no row."""
     round_, wanted, split = run.round, round_settings(run.round.config), SplitName(run.args["split"])
-    corpus = Snippet.objects.filter(
-        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
-    )
-    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    account, source = account_of(run), chosen(wanted.generator)
-    generator = load_generator(source, round_.policy.rules, corpus=(row.text for row in rows), account=account)
-    if split != SplitName.TRAIN:
-        rows = not_trained_on(source.row, rows)
+    rows, account, source = corpus_of(round_, split), account_of(run), chosen(wanted.generator)
+    generator = generator_of(round_, rows, account)
     once, often, draws = _parts(wanted.sizes, split, rows, tuned=source.row is not None)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
@@ -70,6 +65,25 @@ def generate(run: JobRun) -> dict[str, Any]:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
     return {"prompts": total, "snippets": made, **spent(account)}
+
+
+def corpus_of(round_: Round, split: SplitName) -> list[Snippet]:
+    """The round's corpus snippets of that split, in random order by its seed. Those that measure come from stories that
+    the round's generator was not trained on.
+    """
+    corpus = Snippet.objects.filter(
+        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
+    )
+    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
+    if split == SplitName.TRAIN:
+        return rows
+    return not_trained_on(chosen(round_settings(round_.config).generator).row, rows)
+
+
+def generator_of(round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
+    """The round's generator, on text of one split alone."""
+    source = chosen(round_settings(round_.config).generator)
+    return load_generator(source, round_.policy.rules, corpus=(row.text for row in corpus), account=account)
 
 
 def _parts(

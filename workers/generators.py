@@ -18,6 +18,8 @@ from engine.generation.tuning.results import trained_on
 from engine.policies import Policy
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Generator, Snippet, Story
+from workers.artifacts import verified
+from workers.store import NotStored
 
 PREFIX = "generator:"
 CAUSAL_LM = "causal_lm"
@@ -59,10 +61,17 @@ def check_chosen(named: Named) -> None:
 
 
 def weights_of(row: Generator) -> Path:
-    """The folder of the generator's weights. Raises MissingModel."""
-    if row.artifact is None or not row.artifact.file.exists():
-        raise MissingModel(f"the weights of generator {row} are not in the store; tune it again")
-    return row.artifact.file
+    """The folder of the generator's weights, as they were written. Raises MissingModel, or Damaged."""
+    try:
+        if row.artifact is not None:
+            return verified(row.artifact)
+    except NotStored as error:
+        raise _missing(row) from error
+    raise _missing(row)
+
+
+def _missing(row: Generator) -> MissingModel:
+    return MissingModel(f"the weights of generator {row} are not in the store; tune it again")
 
 
 def load_generator(

@@ -200,6 +200,8 @@ class RoundSettings(Part):
     training: Recipe = Recipe()
     equal_sizes: bool = True
     """Whether added snippets replace random initial ones, so that conditions differ in kind, not in number."""
+    oversample: int = Field(1, ge=1, le=25)
+    """How often each added snippet stands in the training set, before failures are upsampled (paper, A.5)."""
     target_kl: float = Field(0.5, gt=0)
     precision: Literal["int8", "fp32", "bf16"] = "int8"
 

@@ -16,9 +16,10 @@ from engine.errors import MissingModel
 from engine.progress import Progress
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Round, Score, Snippet, SplitName
-from workers.artifacts import register, round_path, writing
+from workers.artifacts import at_hand, register, round_path, verified, writing
 from workers.generate import alternates_path
-from workers.jobs import JobRun, chunked
+from workers.jobs import chunked
+from workers.store import NotStored
 
 CHUNK = 256
 REJECTED = 1e4
@@ -26,14 +27,21 @@ REJECTED = 1e4
 
 
 def weights_of(row: Classifier) -> Path:
-    """The folder of the classifier's weights. Raises MissingModel."""
-    if row.artifact is None or not row.artifact.file.exists():
-        raise MissingModel(f"the weights of classifier {row} are not in the store; train it again")
-    return row.artifact.file
+    """The folder of the classifier's weights, as they were written. Raises MissingModel, or Damaged."""
+    try:
+        if row.artifact is not None:
+            return verified(row.artifact)
+    except NotStored as error:
+        raise _missing(row) from error
+    raise _missing(row)
+
+
+def _missing(row: Classifier) -> MissingModel:
+    return MissingModel(f"the weights of classifier {row} are not in the store; train it again")
 
 
 def load_classifier(row: Classifier) -> Scorer:
-    """The classifier, ready to score at the precision it is deployed at. Raises MissingModel."""
+    """The classifier, ready to score at the precision it is deployed at. Raises MissingModel, or Damaged."""
     return load(weights_of(row), precision=row.precision)
 
 
@@ -68,26 +76,36 @@ def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, floa
     return known
 
 
-def alternate_logits(run: JobRun, row: Classifier, scorer: Scorer, split: SplitName) -> NDArray[np.float32]:
+def alternate_logits(
+    round_: Round, row: Classifier, scorer: Scorer, split: SplitName, progress: Progress
+) -> NDArray[np.float32]:
     """Logits of a split's alternates, in the file's order, float32 (n,). An empty completion counts as rejected.
 
     Kept in the store, so that a job run again does not score again.
     """
-    path = round_path(run.round, f"logits/{row.condition}-{split.value}.npy")
+    name = row.condition if row.round_id == round_.pk else str(row.pk)
+    path = at_hand(round_path(round_, f"logits/{name}-{split.value}.npy"))
     if path.exists():
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
-    table = pq.read_table(alternates_path(run.round, split), columns=["prompt", "completion"]).to_pydict()
-    texts = [SnippetText(p, c) for p, c in zip(table["prompt"], table["completion"], strict=True)]
-    spoken = np.array([bool(text.completion) for text in texts])
-    logits = np.full(len(texts), REJECTED, dtype=np.float32)
-    logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=run.progress)
+    logits = score_alternates(round_, scorer, split, progress)
     with writing(path) as temporary:
         np.save(temporary, logits)
     register(path, "logits")
     return logits
 
 
+def score_alternates(round_: Round, scorer: Scorer, split: SplitName, progress: Progress) -> NDArray[np.float32]:
+    """As `alternate_logits`, by a classifier that may have no row, and kept nowhere."""
+    table = pq.read_table(at_hand(alternates_path(round_, split)), columns=["prompt", "completion"]).to_pydict()
+    texts = [SnippetText(p, c) for p, c in zip(table["prompt"], table["completion"], strict=True)]
+    spoken = np.array([bool(text.completion) for text in texts])
+    logits = np.full(len(texts), REJECTED, dtype=np.float32)
+    logits[spoken] = scorer.logits([t for t, keep in zip(texts, spoken, strict=True) if keep], progress=progress)
+    return logits
+
+
 def alternate_prompts(round_: Round, split: SplitName) -> list[str]:
     """The prompt id of each alternate, in the file's order."""
-    column: list[str] = pq.read_table(alternates_path(round_, split), columns=["prompt_id"])["prompt_id"].to_pylist()
+    path = at_hand(alternates_path(round_, split))
+    column: list[str] = pq.read_table(path, columns=["prompt_id"])["prompt_id"].to_pylist()
     return column

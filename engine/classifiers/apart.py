@@ -28,6 +28,8 @@ POLL = 0.1
 """Seconds between two looks at the process."""
 GRACE = 15.0
 """Seconds that a stopped process has for removing what it has half written."""
+KILLS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
+"""Where Linux counts them."""
 LAST_LINES = 12
 """Of its output, quoted when it crashed."""
 
@@ -73,8 +75,9 @@ def run_apart(module: str, folder: Path, progress: Progress, *, processes: int =
 
     Raises the error that it ended with, OutOfMemory or Crashed; progress is as `train_apart` has it.
     """
+    killed_before = _kills()
     if code := _run(folder, processes, progress, module):
-        raise _error(folder, code)
+        raise _error(folder, code, killed=_kills() > killed_before)
 
 
 def _run(folder: Path, processes: int, progress: Progress, module: str) -> int:
@@ -131,15 +134,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _error(folder: Path, code: int) -> Exception:
-    """What ended the process, as the error that it was."""
+def _error(folder: Path, code: int, *, killed: bool) -> Exception:
+    """What ended the process, as the error that it was; `killed`: the system has killed something for its memory."""
     if said := _json(folder / ERROR):
         return _typed(said)
     lines = _last_lines(folder)
-    killed = re.search(r"exitcode\s*:\s*(-\d+)", lines)  # how torchrun tells of one of several
-    number = -int(killed[1]) if killed else -code
+    told = re.search(r"exitcode\s*:\s*(-\d+)", lines)  # how torchrun tells of one of several
+    number = -int(told[1]) if told else -code
     if number == signal.SIGKILL:
-        return OutOfMemory("the training was killed (SIGKILL), which is what the system does when memory runs out")
+        why = "the system had no memory left" if killed else "by somebody, or because the system had no memory left"
+        return OutOfMemory(f"the training was killed (SIGKILL): {why}")
     how = f"died of {signal.Signals(number).name}" if number > 0 else f"ended with status {code}"
     return Crashed(f"the training {how}; its last lines:\n{lines}")
 
@@ -159,6 +163,18 @@ def _typed(said: dict[str, Any]) -> Exception:
     if said["errno"] is not None:
         return OSError(said["errno"], said["text"])
     return Crashed(said["text"], permanent=said["permanent"])
+
+
+def _kills() -> int:
+    """How often the system has killed a process because memory ran out, in this container or, failing that, at all."""
+    for file in KILLS:
+        try:
+            told = re.search(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if told:
+            return int(told[1])
+    return 0
 
 
 def _last_lines(folder: Path) -> str:

@@ -102,7 +102,7 @@ def train(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        raise OutOfMemory(f"memory ran out ({str(error).splitlines()[0]})") from error
+        raise OutOfMemory(f"memory ran out ({str(error).partition(chr(10))[0] or type(error).__name__})") from error
     if processes.rank == 0:
         Checkpoints(checkpoints, identity).clear()
     return result

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.query_strategies.cells import Cells
-from engine.query_strategies.vectors import Vectors
+from engine.query_strategies.vectors import Vectors, spans
 
 _ALL_PAIRS: Final = 2 * 10**8
 """As many distances are computed outright; above that cells give a near labelled point, and the nearest on demand."""
@@ -36,7 +36,7 @@ class NearestCentre:
         self._tight = np.full(len(points), not searched)
         if len(labelled):
             cells = Cells(labelled) if searched else None
-            for rows in points.blocks():
+            for rows in points.blocks(beside=1 if cells else len(labelled)):
                 part = points[rows]
                 self.bounds[rows] = cells.squared(part) if cells else _nearest(part, labelled)
                 alive()
@@ -65,9 +65,11 @@ class NearestCentre:
     def tighten(self, rows: NDArray[np.int64]) -> None:
         """Makes the bounds of these rows the distances themselves, but for centres that wait. O(m d) a row, once."""
         loose = rows[~self._tight[rows]]
-        if loose.size:
-            self.bounds[loose] = np.minimum(self.bounds[loose], _nearest(self._points[loose], self._labelled))
-            self._tight[loose] = True
+        for span in spans(loose.size, beside=len(self._labelled)):
+            some = loose[span]
+            self.bounds[some] = np.minimum(self.bounds[some], _nearest(self._points[some], self._labelled))
+            self._alive()
+        self._tight[loose] = True
 
     def exact(self, row: int) -> float:
         """The squared distance of one point to its nearest centre, those that wait among them."""

@@ -16,6 +16,7 @@ from webapi.models import Classifier, Policy, User
 from webapi.pages import generators as pages
 from webapi.services.classifiers import Scored
 from webapi.services.generators import SampledText
+from webapi.services.promotions import classifier_promote
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -25,10 +26,11 @@ def test_a_generator_is_looked_at_and_sampled(
     faults: Callable[[Page], list[str]],
 ) -> None:  # fmt: skip
     row = ready(small_corpus(gauntlet_home, 4), "fairy tales")
-    Classifier.objects.create(
-        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2, promoted_at="2026-01-01T00:00:00Z",
+    guard = Classifier.objects.create(
+        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
         artifact=row.artifact,
     )  # fmt: skip
+    classifier_promote(classifier=guard)
     plain = [SampledText("The beam fell on her arm and broke it.", 1, None, None)] * 2
     kept = [SampledText("She woke and went down to the mill.", 3, 0.05, -2.9), SampledText(None, 25, None, None)]
     monkeypatch.setattr(pages, "generator_sample", lambda *, classifier, **_: [plain if classifier is None else kept])

@@ -203,6 +203,19 @@ def _eventually(look: object, seconds: float = 60.0) -> object:
     return pytest.fail("it did not come to pass")
 
 
+def test_a_kill_for_want_of_memory_is_known_where_the_system_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "output.txt").write_text("")
+    assert str(apart._error(tmp_path, -9, killed=True)).endswith(": the system had no memory left")
+    assert "by somebody, or" in str(apart._error(tmp_path, -9, killed=False))
+    (tmp_path / "output.txt").write_text("Root Cause:\n  exitcode  : -9 (pid: 7)\n")  # one of several
+    assert isinstance(apart._error(tmp_path, 1, killed=False), OutOfMemory)
+    (tmp_path / "events").write_text("low 0\noom 3\noom_kill 2\n")
+    monkeypatch.setattr(apart, "KILLS", (tmp_path / "absent", tmp_path / "events"))
+    assert apart._kills() == 2
+
+
 # The folder
 
 

@@ -252,11 +252,14 @@ def test_accumulated_steps_are_those_of_a_larger_batch(undisturbed: Path) -> Non
 
 
 def test_it_stops_early_and_keeps_the_best_weights(stories: Path, tmp_path: Path) -> None:
-    wild = RECIPE.model_copy(update={"learning_rate": 1.0, "steps": 40, "evaluations": 20, "patience": 2})
+    # The rate climbs to the end: what is learnt at first is lost again.
+    climbing = {"learning_rate": 2.0, "warmup": 1.0, "steps": 60, "evaluations": 30, "patience": 2}
+    wild = RECIPE.model_copy(update=climbing)
     result = tune(stories, wild, out_dir=tmp_path / "g")
     losses = [point.validation_loss for point in result.curve]
     best = int(np.argmin(losses))
     assert result.stopped_early
+    assert 0 < result.best_step < result.steps
     assert (result.best_step, len(losses)) == (result.curve[best].step, best + 3)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "g", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "g")

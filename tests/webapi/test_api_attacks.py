@@ -132,7 +132,7 @@ def test_a_named_seed_that_is_no_failure_is_refused(
     """What nobody has judged yet may be named: whoever names it says that it is one."""
     yes, no, unjudged = make_snippets(3)
     for row, choice in ((yes, "Yes"), (no, "No")):
-        Consensus.objects.create(snippet=row, choice=choice, rule="majority")
+        Consensus.objects.create(snippet=row, choice=choice, rule="majority", labels=1)
     asked = {"classifier": str(classifier.pk), "seeds": {"snippets": [str(one.pk) for one in (yes, no, unjudged)]}}
     refused = api(rita).post("/api/v1/attacks", asked, format="json")
     assert refused.status_code == 400

@@ -17,7 +17,8 @@ from tests.attacking import victim
 from tests.tuning import RECIPE, in_this_process, small_corpus, tuned
 from webapi.models import Artifact, Classifier, Corpus, Generator, Job, Policy, User
 from webapi.services import generators as services
-from webapi.services.classifiers import classifier_promote, classifier_score, scorer_at_hand
+from webapi.services.classifiers import classifier_score, scorer_at_hand
+from webapi.services.promotions import classifier_promote
 from workers.execute import execute
 
 pytestmark = pytest.mark.django_db
@@ -168,10 +169,11 @@ def test_unfiltered_it_answers_with_the_first_proposal(
 def test_what_cannot_be_sampled_is_refused(
     rita: User, api: Api, policy: Policy, corpus: Corpus, body: dict[str, Any], status: int, code: str, loc: list[Any]
 ) -> None:
-    Classifier.objects.create(
-        policy=policy, name="c", condition="b", encoder="e", threshold=0.5, promoted_at="2026-01-01T00:00:00Z",
+    guard = Classifier.objects.create(
+        policy=policy, name="c", condition="b", encoder="e", threshold=0.5,
         artifact=_artifact(),
     )  # fmt: skip
+    classifier_promote(classifier=guard)
     row = services.generator_create(name="small tales", corpus=corpus, recipe=RECIPE)
     response = api(rita).post(f"/api/v1/generators/{row.pk}/sample", body, format="json")
     assert (response.status_code, response.json()["code"]) == (status, code), response.content
@@ -245,10 +247,11 @@ def test_a_sampling_is_a_job(rita: User, api: Api, generator: Generator, guard: 
 def test_a_sampling_that_makes_no_sense_is_refused(
     rita: User, api: Api, policy: Policy, change: dict[str, Any], loc: list[str]
 ) -> None:
-    Classifier.objects.create(
-        policy=policy, name="c", condition="b", encoder="e", threshold=0.5, promoted_at="2026-01-01T00:00:00Z",
+    guard = Classifier.objects.create(
+        policy=policy, name="c", condition="b", encoder="e", threshold=0.5,
         artifact=_artifact(),
     )  # fmt: skip
+    classifier_promote(classifier=guard)
     body = {"policy": "harm", "prompts": {"texts": PROMPTS}, **change}
     response = api(rita).post("/api/v1/samplings", body, format="json")
     assert response.status_code == 400, response.content

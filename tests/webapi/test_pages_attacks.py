@@ -424,7 +424,7 @@ def test_cancelling_asks_first(reader: Client, classifier: Classifier) -> None:
     assert Attack.objects.get().state == "running"
     page = reader.post(f"{AT}{row.pk}/cancel/", follow=True)
     assert page.redirect_chain == [(f"{AT}{row.pk}/", 302)]
-    assert "Cancelled. What it had found stays." in text_of(page)
+    assert "Cancelled. What its finished parts had found stays." in text_of(page)
     assert (Attack.objects.get().state, Job.objects.get().state) == ("cancelled", "cancelled")
     again = text_of(reader.post(f"{AT}{row.pk}/cancel/", follow=True))
     assert "Nothing was changed: The attack has ended before: cancelled." in again

@@ -15,6 +15,7 @@ from webapi.models import Artifact, Classifier, Corpus, Generator, Job, Policy, 
 from webapi.pages import generators as pages
 from webapi.services.classifiers import Scored
 from webapi.services.generators import SampledText, generator_create
+from webapi.services.promotions import classifier_promote
 
 pytestmark = pytest.mark.django_db
 
@@ -121,9 +122,10 @@ def test_samples_stand_side_by_side(
 ) -> None:
     row = ready(corpus)
     guard = Classifier.objects.create(
-        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2, promoted_at="2026-01-01T00:00:00Z",
+        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
         artifact=row.artifact,
     )  # fmt: skip
+    classifier_promote(classifier=guard)
     seen = []
 
     def sample(*, classifier: Classifier | None, prompts: list[str], copies: int, seed: int, **_: object):
@@ -171,10 +173,11 @@ def test_what_goes_wrong_while_sampling_is_told(
     watcher: Client, corpus: Corpus, policy: Policy, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     row = ready(corpus)
-    Classifier.objects.create(
-        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2, promoted_at="2026-01-01T00:00:00Z",
+    guard = Classifier.objects.create(
+        policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
         artifact=row.artifact,
     )  # fmt: skip
+    classifier_promote(classifier=guard)
 
     def failing(**_: object) -> None:
         raise error

@@ -31,7 +31,7 @@ def test_a_shard_waits_for_the_scores_that_the_other_makes(
         Classifier.objects.create(policy=policy, round=round_, name=condition, condition=condition, encoder="e")
     monkeypatch.setattr(evaluate, "load_classifier", lambda row: Scorer())
     monkeypatch.setattr(evaluate, "alternate_logits", lambda *any_: np.zeros(4, dtype=np.float32))
-    monkeypatch.setattr(evaluate, "_assess", lambda *any_: {})
+    monkeypatch.setattr(evaluate, "assess_on", lambda *any_: {})
 
     def shard(condition: str) -> dict[str, object]:
         job = Job.objects.create(kind="stage", stage=stage, shard=condition, args={"condition": condition})

@@ -22,8 +22,9 @@ from tests.engine.tiny_encoders import examples
 from tests.tuning import in_this_process, small_corpus, tuned
 from webapi.errors import DomainError
 from webapi.models import Classifier, Corpus, Job, Policy, Round, Snippet, Story
-from webapi.services.classifiers import classifier_promote, classifier_score
+from webapi.services.classifiers import classifier_score
 from webapi.services.generators import sampling_create
+from webapi.services.promotions import classifier_promote
 from workers import sample as sample_job
 from workers.execute import execute
 from workers.sample import Sampling, samples_path

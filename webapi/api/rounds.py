@@ -31,8 +31,9 @@ from webapi.api.round_shapes import (
 from webapi.api.schema import example
 from webapi.models import Round
 from webapi.selectors.round_progress import round_progress
-from webapi.selectors.rounds import REPORT_HTML, report_data, report_file, rounds_listed
+from webapi.selectors.rounds import rounds_listed
 from webapi.services import rounds as services
+from webapi.services.reports import REPORT_HTML, report_data, report_file
 from workers.round_settings import RoundSettings
 
 REPORT_POLICY = (

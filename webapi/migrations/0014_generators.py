@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapi', '0010_rounds_that_had_one_attack'),
+        ('webapi', '0012_sweeps'),
     ]
 
     operations = [

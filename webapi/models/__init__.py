@@ -1,9 +1,9 @@
 """The tables, one tight family a file, and their state moves."""
 
 from webapi.models.accounts import Annotator, ApiToken, IssuedToken, Role, User
-from webapi.models.artifacts import Artifact, DatasetSnapshot
+from webapi.models.artifacts import Artifact
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
-from webapi.models.classifiers import Classifier, Evaluation
+from webapi.models.classifiers import Classifier, Evaluation, Promotion
 from webapi.models.corpora import Corpus, Story
 from webapi.models.generators import Generator
 from webapi.models.jobs import Job, JobState
@@ -13,7 +13,9 @@ from webapi.models.quality import Gold, Standing, StandingState
 from webapi.models.queue import Batch, BatchKind, BatchState, Lease, LeaseState, Task, TaskState
 from webapi.models.requests import IdempotentRequest
 from webapi.models.rounds import Round, RoundState, Stage, StageState
+from webapi.models.snapshots import DatasetSnapshot
 from webapi.models.snippets import Pool, RoundSnippet, Score, Snippet, Source, SplitName
+from webapi.models.sweeps import RunState, Sweep, SweepState, TrainingRun
 from webapi.models.webhooks import DeliveryState, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -49,10 +51,12 @@ __all__ = [
     "Pool",
     "Preference",
     "Preferred",
+    "Promotion",
     "Role",
     "Round",
     "RoundSnippet",
     "RoundState",
+    "RunState",
     "Score",
     "Snippet",
     "Source",
@@ -62,8 +66,11 @@ __all__ = [
     "Standing",
     "StandingState",
     "Story",
+    "Sweep",
+    "SweepState",
     "Task",
     "TaskState",
+    "TrainingRun",
     "User",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -60,7 +60,20 @@ NAVIGATION: tuple[NavLink, ...] = (
         "classifiers",
         "classifiers",
         "",
-        frozenset({"classifiers", "classifier", "generators", "generator"}),
+        frozenset(
+            {
+                "classifiers",
+                "classifier",
+                "classifier-compare",
+                "classifier-promote",
+                "classifier-rollback",
+                "sweeps",
+                "sweep",
+                "sweep-cancel",
+                "generators",
+                "generator",
+            }
+        ),
     ),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),

@@ -1,4 +1,4 @@
-"""Classifiers at work: scoring text now, and serving as a policy's filter."""
+"""Classifiers at work: scoring text now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from django.utils import timezone
 
 from engine.generation.rejection import accepts
 from engine.snippets import Snippet as SnippetText
@@ -50,26 +49,6 @@ def scorer_at_hand(classifier: Classifier) -> Scorer:
         raise DomainError("classifier_not_trained", f"{classifier.name} has no weights yet.")
     with _loading:
         return _scorer(classifier.pk, classifier.precision)
-
-
-def classifier_promote(*, classifier: Classifier) -> Classifier:
-    """Makes it its policy's serving classifier: the one promoted last. Raises DomainError `classifier_not_calibrated`.
-
-    Promoting the serving classifier again changes nothing.
-    """
-    if classifier.threshold is None:
-        raise DomainError("classifier_not_calibrated", f"{classifier.name} has no threshold yet.")
-    serving = serving_classifier(classifier.policy_id)
-    if serving is None or serving.pk != classifier.pk:
-        Classifier.objects.filter(pk=classifier.pk).update(promoted_at=timezone.now())
-        classifier.refresh_from_db()
-    return classifier
-
-
-def serving_classifier(policy_id: uuid.UUID) -> Classifier | None:
-    """The classifier of a policy that was promoted last."""
-    promoted = Classifier.objects.filter(policy=policy_id, promoted_at__isnull=False)
-    return promoted.order_by("-promoted_at").first()
 
 
 @lru_cache(maxsize=2)

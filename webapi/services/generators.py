@@ -18,7 +18,8 @@ from engine.generation.tuning import TuningRecipe
 from webapi.errors import DomainError, FieldError
 from webapi.models import Classifier, Corpus, Generator, Job, JobState, Policy, Round, User
 from webapi.models.generators import TUNE_GENERATOR
-from webapi.services.classifiers import scorer_at_hand, serving_classifier
+from webapi.selectors.classifiers import serving_classifier
+from webapi.services.classifiers import scorer_at_hand
 from webapi.services.corpora import server_path
 from webapi.services.key_variables import check_key_variables
 from workers.generators import check_chosen

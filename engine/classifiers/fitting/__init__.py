@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from engine.classifiers.fitting.loop import Data, Fitted, Surroundings, fit, reproducible
+from engine.classifiers.fitting.chance import reproducible
+from engine.classifiers.fitting.loop import Data, Fitted, Surroundings, fit
 
 __all__ = ["Data", "Fitted", "Surroundings", "fit", "reproducible"]

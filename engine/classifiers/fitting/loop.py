@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from engine.classifiers.artifact import Point
 from engine.classifiers.fitting import checkpoints
+from engine.classifiers.fitting.chance import chance_now, restore_chance
 from engine.classifiers.fitting.checkpoints import Checkpoints, Saved
 from engine.classifiers.fitting.curve import Curve
 from engine.classifiers.fitting.evaluation import Best, Validation, Watch
@@ -26,7 +26,6 @@ from engine.classifiers.layer_cache import Forward
 from engine.classifiers.network import Network
 from engine.classifiers.processes import Alone
 from engine.classifiers.recipe import Recipe
-from engine.classifiers.threads import threads
 from engine.errors import BadInput
 
 
@@ -165,7 +164,7 @@ class _Fit:
         return Fitted(at, self.curve.epoch_loss, speed, tuple(self.curve.points), best, halved, tuple(notes))
 
     def _save(self, at: int) -> None:
-        chance = self.around.processes.gathered(_chance())
+        chance = self.around.processes.gathered(chance_now())
         halved = round(self.around.processes.total(self.gradients.halved))
         if self.around.processes.rank:
             return
@@ -201,37 +200,10 @@ class _Fit:
             self.watch.best = Best(loss, step, _under("best", saved.tensors))
             self.watch.waited = saved.values["waited"]
         if saved.values["processes"] == processes.count:
-            _restore_chance(_under(f"chance.{processes.rank}", saved.tensors))
+            restore_chance(_under(f"chance.{processes.rank}", saved.tensors))
         else:
             self.checkpoints.notes.append("the number of processes changed, so dropout is drawn anew from there on")
         return saved.step
-
-
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Torch's chance seeded and its threads set for a while; both are put back as they were."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads())
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
-def _chance() -> dict[str, Tensor]:
-    """The state of torch's generators, which dropout and SiFT draw from."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_chance(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

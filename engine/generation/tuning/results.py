@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.environment import Environment
 from engine.errors import BadInput
 from engine.generation.tuning.perplexity import PerplexityDict
 from engine.generation.tuning.reading import Divided
@@ -57,7 +58,8 @@ class TuningResult(NamedTuple):
     """Of training, evaluations included, over all attempts."""
     tokens_per_second: float
     """Training only."""
-    environment: dict[str, str]
+    environment: Environment
+    """What it was made with."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, without the path."""

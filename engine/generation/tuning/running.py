@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tokenizers
 import torch
 import transformers
 from transformers.utils.logging import disable_progress_bar
 
 from engine.classifiers.fitting import reproducible
 from engine.classifiers.hardware import device, out_of_memory
-from engine.classifiers.threads import threads
+from engine.environment import environment
 from engine.errors import OutOfMemory
 from engine.generation.tuning.blocks import Blocks, blocks_of
 from engine.generation.tuning.checkpoints import Keeper, State, alone_in
@@ -166,20 +164,8 @@ def _result(
         change=perplexity(after.nats - before, after.tokens).as_dict(),
         seconds=state.seconds,
         tokens_per_second=state.trained_tokens / max(state.training_seconds, 1e-9),
-        environment=_environment(),
+        environment=environment(),
     )
-
-
-def _environment() -> dict[str, str]:
-    where = device()
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else platform.machine(),
-        "threads": str(threads()),
-    }
 
 
 def _publish(result: TuningResult, recipe: TuningRecipe, found: Divided, made: Beginning) -> None:

@@ -1,6 +1,6 @@
 // Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
 
-const KINDS = { funnel, days, intervals, trend, losses };
+const KINDS = { curves, funnel, days, intervals, losses, trend };
 const drawn = new WeakMap();
 
 export function drawCharts() {
@@ -155,6 +155,27 @@ function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
 
 function lowest(series) {
   return Math.min(0, ...series.flatMap((one) => one.low.filter((low) => low !== null)));
+}
+
+// A line a run; the picked one is in the accent colour, named at its end and drawn last.
+function curves({ curves: lines, x, y }, ink) {
+  const ordered = [...lines].sort((a, b) => a.picked - b.picked);
+  const picked = ordered.at(-1).picked ? ordered.at(-1) : null;
+  return {
+    traces: ordered.map((one) => ({
+      type: "scatter", mode: one.x.length < 2 ? "markers" : "lines", x: one.x, y: one.y, name: one.label,
+      line: { color: one.picked ? ink.accent : ink.edge, width: one.picked ? 2.5 : 1 },
+      marker: { color: one.picked ? ink.accent : ink.edge, size: 7 },
+      text: one.y.map((value, i) => `${one.label}: ${value.toFixed(3)} after ${one.x[i].toLocaleString("en")} examples`),
+      hovertemplate: "%{text}<extra></extra>",
+    })),
+    layout: {
+      margin: { l: 8, r: 8, t: 16, b: 36 },
+      annotations: picked ? [{ x: picked.x.at(-1), y: picked.y.at(-1), text: "picked", showarrow: false, xanchor: "right", yanchor: "bottom", font: { color: ink.accent, size: 13 } }] : [],
+      xaxis: axis(ink, { title: x, rangemode: "tozero", nticks: 6, tickformat: ",d" }),
+      yaxis: axis(ink, { title: y, rangemode: "tozero", nticks: 6 }),
+    },
+  };
 }
 
 // Lines by step, each named at its end; `mark` is the step that was kept.
