@@ -72,6 +72,7 @@ TABLES: dict[type[Model], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
     models.EmbeddingIndex: (("policy", "encoder", "version", "state", "follows"), ("state",), ("encoder",)),
     models.EmbeddingShard: (("number", "index", "stream", "count", "state"), ("state",), ()),
     models.ScoreShard: (("classifier", "count", "created_at"), (), ()),
+    models.Generator: (("name", "corpus", "base", "created_at"), ("corpus",), ("name",)),
     models.Artifact: (("path", "kind", "size", "created_at"), ("kind",), ("path",)),
     models.DatasetSnapshot: (("condition", "round", "size"), ("condition",), ()),
     models.ApiToken: (("name", "user", "role", "expires_at", "revoked_at", "last_used_at"), ("role",), ("name",)),

@@ -88,6 +88,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "nothing_before": Meaning(409, "Nothing before", "No classifier was promoted before the one that serves."),
     "policy_is_blind": Meaning(403, "Policy is blind", "Labelers may not see what a classifier says."),
     "classifier_not_trained": Meaning(409, "Classifier not trained", "It has no weights yet."),
+    "no_serving_classifier": Meaning(409, "No serving classifier", "The policy has none; promote one, or name one."),
+    "generator_not_tuned": Meaning(409, "Generator not tuned", "Its job has not succeeded (yet): it has no weights."),
     "artifact_gone": Meaning(404, "Artifact gone", "The file is no longer in the store."),
     "snapshot_immutable": Meaning(409, "Snapshot immutable", "Make another snapshot instead."),
     "job_finished": Meaning(409, "Job finished", "The job has ended; it cannot be cancelled."),

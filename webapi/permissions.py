@@ -159,6 +159,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "rounds": {Role.RESEARCHER: _rights(*_ROUND_MOVES), Role.VIEWER: _READS},
     "classifiers": {Role.RESEARCHER: _rights("score", "promote", "export"), Role.VIEWER: _READS},
     "sweeps": {Role.RESEARCHER: _rights("create", "cancel", "retry"), Role.VIEWER: _READS},
+    "generators": {Role.RESEARCHER: _rights("create", "sample"), Role.VIEWER: _READS},
+    "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},

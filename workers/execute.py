@@ -17,6 +17,7 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.generators import TUNE_GENERATOR
 from webapi.models.sweeps import PREPARE_SWEEP, TRAINING_RUN
 from workers import (
     aggregate,
@@ -32,8 +33,10 @@ from workers import (
     index_refresh,
     index_shards,
     rounds,
+    sample,
     training_sweeps,
     transfer,
+    tune,
     vendors,
     webhooks,
 )
@@ -58,6 +61,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
+    TUNE_GENERATOR: tune.tune_generator,
+    sample.SAMPLE_COMPLETIONS: sample.sample_completions,
     PREPARE_SWEEP: training_sweeps.prepare_sweep,
     TRAINING_RUN: training_sweeps.training_run,
     training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,

@@ -18,7 +18,7 @@ from engine.errors import BadInput
 from engine.policies import Policy as PolicyRules
 from engine.snippets import Snippet as SnippetText
 from webapi.models import DatasetSnapshot, Policy, Round, Snippet, SplitName
-from workers.artifacts import register, round_path, writing
+from workers.artifacts import register, round_path, verified, writing
 from workers.conditions import Condition, Dataset, labelled_in
 from workers.jobs import chunked
 

@@ -6,6 +6,7 @@ from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSee
 from webapi.models.classifiers import Classifier, Evaluation, Promotion
 from webapi.models.corpora import Corpus, Story
 from webapi.models.embeddings import EmbeddingIndex, EmbeddingShard, IndexState, ScoreShard, ShardState
+from webapi.models.generators import Generator
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
 from webapi.models.policies import Policy
@@ -40,6 +41,7 @@ __all__ = [
     "EmbeddingIndex",
     "EmbeddingShard",
     "Evaluation",
+    "Generator",
     "Gold",
     "IdempotentRequest",
     "IndexState",

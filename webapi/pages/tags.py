@@ -76,6 +76,8 @@ NAVIGATION: tuple[NavLink, ...] = (
                 "sweeps",
                 "sweep",
                 "sweep-cancel",
+                "generators",
+                "generator",
             }
         ),
     ),

@@ -13,6 +13,7 @@ from webapi.services.batches import batch_move
 from webapi.services.key_variables import check_key_variables
 from workers import rounds
 from workers.attack_stages import end_unfinished
+from workers.generators import check_chosen
 from workers.jobs import cancel_queued
 from workers.publish import wake
 from workers.round_settings import policy_suits, round_settings
@@ -34,6 +35,7 @@ def round_create(
     policy_suits(policy.rules, checked)
     check_second_opinions(policy, checked.selection.second_opinions)
     check_key_variables(checked.model_dump(mode="json"))
+    check_chosen(checked.generator)
     with transaction.atomic():
         round_ = Round.objects.create(
             policy=policy,
