@@ -272,6 +272,7 @@ SPECTACULAR_SETTINGS = {
         "BatchKindEnum": "webapi.models.BatchKind",
         "StandingStateEnum": "webapi.models.StandingState",
         "TaskKindEnum": ["label", "compare"],
+        "TrainingPrecisionEnum": ["fp32", "bf16"],
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

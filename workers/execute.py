@@ -17,6 +17,7 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.generators import TUNE_GENERATOR
 from webapi.models.sweeps import PREPARE_SWEEP, TRAINING_RUN
 from workers import (
     aggregate,
@@ -29,9 +30,13 @@ from workers import (
     export_classifier,
     import_hatemoji,
     import_judgements,
+    index_refresh,
+    index_shards,
     rounds,
+    sample,
     training_sweeps,
     transfer,
+    tune,
     vendors,
     webhooks,
 )
@@ -56,10 +61,14 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
+    TUNE_GENERATOR: tune.tune_generator,
+    sample.SAMPLE_COMPLETIONS: sample.sample_completions,
     PREPARE_SWEEP: training_sweeps.prepare_sweep,
     TRAINING_RUN: training_sweeps.training_run,
     training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,
     "deliver_webhook": webhooks.deliver_webhook,
+    index_refresh.REFRESH: index_refresh.refresh_index,
+    index_refresh.EMBED: index_shards.embed_shard,
 }
 
 

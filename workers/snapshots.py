@@ -18,7 +18,7 @@ from engine.errors import BadInput
 from engine.policies import Policy as PolicyRules
 from engine.snippets import Snippet as SnippetText
 from webapi.models import DatasetSnapshot, Policy, Round, Snippet, SplitName
-from workers.artifacts import at_hand, register, round_path, writing
+from workers.artifacts import register, round_path, verified, writing
 from workers.conditions import Condition, Dataset, labelled_in
 from workers.jobs import chunked
 
@@ -45,8 +45,12 @@ def snapshot_of(
 
 
 def read_snapshot(snapshot: DatasetSnapshot) -> list[Row]:
-    """The rows of the manifest, in order. Raises BadInput where the file is gone or is not what was written."""
-    path = at_hand(snapshot.artifact.file)
+    """The rows of the manifest, in order.
+
+    Raises NotStored where the file is gone, Damaged where its bytes are others than its row in the table of artifacts
+    says, and BadInput where it does not say what was written, however it is packed.
+    """
+    path = verified(snapshot.artifact)
     try:
         columns = pq.read_table(path, schema=SCHEMA).to_pydict()
     except (OSError, pa.ArrowInvalid, pa.ArrowTypeError, KeyError) as error:
@@ -62,7 +66,7 @@ def read_snapshot(snapshot: DatasetSnapshot) -> list[Row]:
 
 
 def training_rows(snapshot: DatasetSnapshot) -> list[Row]:
-    """As `read_snapshot`, for a training: checked against the table of snippets once more. Raises BadInput."""
+    """As `read_snapshot`, for a training: checked against the table of snippets once more. Raises BadInput besides."""
     if not snapshot.trains:
         raise BadInput("is not to be trained on", where=str(snapshot))
     rows = read_snapshot(snapshot)

@@ -64,19 +64,27 @@ def train_apart(
             logs=logs and logs.absolute(),
         )
         write_request(folder, request, examples, validation)
-        killed_before = _kills()
-        if code := _run(folder, processes, progress):
-            raise _error(folder, code, killed=_kills() > killed_before)
+        run_apart("engine.classifiers.run", folder, progress, processes=processes)
         if (result := artifact.finished(out_dir, identity)) is None:
             raise Crashed(f"the training ended without a classifier; its last lines:\n{_last_lines(folder)}")
         return result
 
 
-def _run(folder: Path, processes: int, progress: Progress) -> int:
+def run_apart(module: str, folder: Path, progress: Progress, *, processes: int = 1) -> None:
+    """Runs `python -m module FOLDER`, whose `main` is that of `engine.classifiers.run`, to its end.
+
+    Raises the error that it ended with, OutOfMemory or Crashed; progress is as `train_apart` has it.
+    """
+    killed_before = _kills()
+    if code := _run(folder, processes, progress, module):
+        raise _error(folder, code, killed=_kills() > killed_before)
+
+
+def _run(folder: Path, processes: int, progress: Progress, module: str) -> int:
     """The exit status of the process, negative where a signal ended it."""
     with (folder / OUTPUT).open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own module and folder
-            [*_launcher(processes), "-m", "engine.classifiers.run", str(folder), "--ends-with-stdin"],
+            [*_launcher(processes), "-m", module, str(folder), "--ends-with-stdin"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -22,6 +22,7 @@ from types import FrameType
 from engine.classifiers import train
 from engine.classifiers.request import ERROR, EXAMPLES, PROGRESS, VALIDATION, read_examples, read_request
 from engine.errors import EngineError, OutOfMemory
+from engine.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,22 @@ GRACE = 10.0
 """Seconds that a told process has for tidying up before it ends at once."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains; 0 if the classifier is there, 1 if not and the folder's error.json says why."""
+def train_as_asked(folder: Path, progress: Progress) -> None:
+    """The training that the folder asks for."""
+    request = read_request(folder)
+    train(
+        read_examples(folder / EXAMPLES),
+        request.recipe,
+        out_dir=request.out_dir,
+        validation=read_examples(folder / VALIDATION),
+        checkpoints=request.checkpoints,
+        logs=request.logs,
+        progress=progress,
+    )
+
+
+def main(arguments: Sequence[str] | None = None, work: Callable[[Path, Progress], None] = train_as_asked) -> int:
+    """Does the work that a folder asks for; 0 if it is done, 1 if not and the folder's error.json says why."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--ends-with-stdin", action="store_true", help="stop when standard input is closed")
@@ -42,16 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(target=_watch, daemon=True).start()
     folder: Path = chosen.folder
     try:
-        request = read_request(folder)
-        train(
-            read_examples(folder / EXAMPLES),
-            request.recipe,
-            out_dir=request.out_dir,
-            validation=read_examples(folder / VALIDATION),
-            checkpoints=request.checkpoints,
-            logs=request.logs,
-            progress=_noting(folder),
-        )
+        work(folder, _noting(folder))
     except MemoryError as error:
         _tell(folder, OutOfMemory(f"memory ran out ({error})"))
         return 1

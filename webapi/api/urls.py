@@ -13,8 +13,10 @@ from webapi.api.classifiers import Classifiers
 from webapi.api.corpora import Corpora
 from webapi.api.evaluations import Evaluations
 from webapi.api.exports import ExportFile, Exports
+from webapi.api.generators import Generators
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
+from webapi.api.indexes import Indexes
 from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
 from webapi.api.me import ErrorCodes, Me, Nothing
@@ -22,6 +24,7 @@ from webapi.api.metrics import Metrics
 from webapi.api.ml_backend import MlBackend
 from webapi.api.policies import Policies
 from webapi.api.rounds import Rounds
+from webapi.api.samplings import Samplings
 from webapi.api.snapshots import SnapshotFile, Snapshots
 from webapi.api.snippets import Snippets
 from webapi.api.sweeps import Sweeps
@@ -41,9 +44,12 @@ router.register("tasks", Tasks, "tasks")
 router.register("labels", Labels, "labels")
 router.register("rounds", Rounds, "rounds")
 router.register("classifiers", Classifiers, "classifiers")
+router.register("generators", Generators, "generators")
+router.register("samplings", Samplings, "samplings")
 router.register("evaluations", Evaluations, "evaluations")
-router.register("sweeps", Sweeps, "sweeps")
 router.register("snapshots", Snapshots, "snapshots")
+router.register("sweeps", Sweeps, "sweeps")
+router.register("indexes", Indexes, "indexes")
 router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")
