@@ -73,7 +73,7 @@ class S3Store:
     @property
     def _s3(self) -> Any:
         if self._client is None:
-            import boto3  # only where there is a bucket
+            import boto3  # type: ignore[import-untyped]  # only where there is a bucket
 
             self._client = boto3.client("s3")
         return self._client
@@ -88,10 +88,11 @@ class S3Store:
 
     def _held(self, name: str) -> str | None:
         """The hash of the object as whoever sent it said; None where there is none."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
         try:
-            return self._s3.head_object(Bucket=self.bucket, Key=self._key(name))["Metadata"].get("sha256")
+            found: str | None = self._s3.head_object(Bucket=self.bucket, Key=self._key(name))["Metadata"].get("sha256")
+            return found
         except ClientError as error:
             if _code(error) in ABSENT:
                 return None
@@ -124,7 +125,7 @@ def _store_at(address: str) -> S3Store:
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     """What went wrong at the store, in one kind of error that says whether trying again helps."""
-    from boto3.exceptions import Boto3Error
+    from boto3.exceptions import Boto3Error  # type: ignore[import-untyped]
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
