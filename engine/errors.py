@@ -39,6 +39,26 @@ class MissingModel(EngineError):
     code = "missing_model"
 
 
+class Damaged(EngineError):
+    """A file is not what it was when it was written: its hash is another. `wanted` and `found` are SHA-256, in hex."""
+
+    code = "damaged"
+
+    def __init__(self, name: str, *, wanted: str, found: str) -> None:
+        self.name, self.wanted, self.found = name, wanted, found
+        super().__init__(f"{name}: its SHA-256 should be {wanted} and is {found}; it was damaged or exchanged")
+
+
+class StoreError(EngineError):
+    """The artifact store could not be reached, or does not hold what it should."""
+
+    code = "store_error"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
 class GeneratorError(EngineError):
     """A generator or paraphraser could not answer: refused key, unreachable endpoint, nothing returned."""
 
@@ -56,4 +76,27 @@ class BudgetSpent(EngineError):
 
     def __init__(self, what: Literal["tokens", "money"], message: str) -> None:
         self.what = what
+        super().__init__(message)
+
+
+class OutOfMemory(EngineError):
+    """Memory ran out: on the GPU with a single example at a time, or the system killed the process for it.
+
+    `permanent` where the same call needs the same memory again; not where the machine may be less busy later.
+    """
+
+    code = "out_of_memory"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
+class Crashed(EngineError):
+    """Work in a process of its own ended without a result; the message says how, and its last lines."""
+
+    code = "crashed"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
         super().__init__(message)

@@ -21,7 +21,8 @@ class SimulatedVendor(InHouse):
     poll_seconds: float | None = 1.0
 
     def __init__(self, settings: Settings) -> None:
-        policy, self._seed = settings.policy, settings.seed
+        # Outside rounds a batch names the seed whose annotators it wants.
+        policy, self._seed = settings.policy, int(settings.config.get("seed", settings.seed))
         self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=self._seed)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:

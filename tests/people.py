@@ -119,7 +119,7 @@ def policy(db: None) -> Policy:
 def make_snippets(policy: Policy) -> Callable[..., list[Snippet]]:
     """`make_snippets(3)`: that many snippets under the policy; `first` is the number of the first."""
 
-    def make(count: int, *, first: int = 0, **fields: Any) -> list[Snippet]:
+    def make(count: int, *, first: int = 0, parent: Snippet | None = None, **fields: Any) -> list[Snippet]:
         texts = [
             SnippetText(f"Story {n} began.", f"It went on as story {n} does.") for n in range(first, first + count)
         ]
@@ -130,8 +130,9 @@ def make_snippets(policy: Policy) -> Callable[..., list[Snippet]]:
                     "prompt": text.prompt,
                     "completion": text.completion,
                     "content_hash": text.content_hash,
-                    "root_hash": text.content_hash,
-                    "split": split_of(text.content_hash),
+                    "root_hash": parent.root_hash if parent else text.content_hash,
+                    "split": parent.split if parent else split_of(text.content_hash),
+                    "parent": parent,
                     "source": "corpus",
                     **fields,
                 }

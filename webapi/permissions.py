@@ -119,7 +119,7 @@ _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "policies": {
-        Role.RESEARCHER: _rights("create"),
+        Role.RESEARCHER: _rights("create", "rollback"),
         Role.VIEWER: _READS,
         Role.STAFF_LABELER: _READS,
         Role.CONTRACTOR: _READS,
@@ -157,8 +157,13 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         Role.VENDOR: _rights("create", sees=_own_labels),
     },
     "rounds": {Role.RESEARCHER: _rights(*_ROUND_MOVES), Role.VIEWER: _READS},
-    "classifiers": {Role.RESEARCHER: _rights("score", "promote"), Role.VIEWER: _READS},
+    "classifiers": {Role.RESEARCHER: _rights("score", "promote", "export"), Role.VIEWER: _READS},
+    "sweeps": {Role.RESEARCHER: _rights("create", "cancel", "retry"), Role.VIEWER: _READS},
+    "generators": {Role.RESEARCHER: _rights("create", "sample"), Role.VIEWER: _READS},
+    "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},

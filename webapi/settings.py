@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +66,17 @@ def _home() -> Path:
     return home
 
 
+def _store() -> str:
+    """`s3://bucket/prefix`, or nothing: artifacts stay under `GAUNTLET_HOME`."""
+    address = os.environ.get("GAUNTLET_STORE", "").strip()
+    if address and not re.fullmatch(r"s3://[^/@:?#\s]+(/[^?#\s]*)?", address):
+        raise ImproperlyConfigured(
+            "GAUNTLET_STORE must be s3://bucket or s3://bucket/prefix; keys and the endpoint's address have variables "
+            "of their own (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
+        )
+    return address
+
+
 def _local_secret(home: Path) -> str:
     """A key kept beside the embedded database, so that sessions survive a restart on a laptop."""
     file = home / "secret_key"
@@ -80,6 +92,8 @@ def _local_secret(home: Path) -> str:
 
 
 GAUNTLET_HOME = _home()
+GAUNTLET_STORE = _store()
+"""Where machines that share no disk share artifacts; `GAUNTLET_HOME` is then each one's copy of what it works with."""
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 BROKER_URL = os.environ.get("BROKER_URL", "")
 QUEUE_PREFIX = os.environ.get("QUEUE_PREFIX") or "gauntlet"
@@ -251,12 +265,14 @@ SPECTACULAR_SETTINGS = {
         "AttackRoleEnum": "webapi.models.AttackRole",
         "AttackStateEnum": "webapi.models.AttackState",
         "RoundStateEnum": "webapi.models.RoundState",
+        "ScoringPrecisionEnum": ["int8", "fp32", "bf16"],
         "JobStateEnum": "webapi.models.JobState",
         "BatchStateEnum": "webapi.models.BatchState",
         "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
         "BatchKindEnum": "webapi.models.BatchKind",
         "StandingStateEnum": "webapi.models.StandingState",
         "TaskKindEnum": ["label", "compare"],
+        "TrainingPrecisionEnum": ["fp32", "bf16"],
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

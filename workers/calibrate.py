@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.classifiers import Classifier as Scorer
 from engine.evaluation.threshold import threshold_at_kl
-from webapi.models import Pool, SplitName
+from engine.progress import Progress
+from webapi.models import Classifier, Pool, Round, SplitName
 from webapi.selectors.rounds import known_failures
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
@@ -28,10 +30,15 @@ def calibrate_retrained(run: JobRun) -> dict[str, Any]:
 
 def _calibrate(run: JobRun, condition: str) -> dict[str, Any]:
     row = classifier_of(run.round, condition)
-    wanted = round_settings(run.round.config)
-    logits = alternate_logits(run, row, load_classifier(row), SplitName.VALIDATION)
+    return calibrate_on(run.round, row, load_classifier(row), run.progress)
+
+
+def calibrate_on(round_: Round, row: Classifier, scorer: Scorer, progress: Progress) -> dict[str, Any]:
+    """Sets a classifier's threshold by the alternates of the round's validation prompts."""
+    wanted = round_settings(round_.config)
+    logits = alternate_logits(round_, row, scorer, SplitName.VALIDATION, progress)
     draws = wanted.sizes.validation_completions
-    chosen = threshold_at_kl(logits.reshape(-1, draws), target=wanted.target_kl, seed=run.round.seed)
+    chosen = threshold_at_kl(logits.reshape(-1, draws), target=wanted.target_kl, seed=round_.seed)
     row.threshold = chosen.threshold
     row.metrics = {**row.metrics, "calibration": chosen.as_dict()}
     row.save(update_fields=["threshold", "metrics"])

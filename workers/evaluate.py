@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
 from webapi.models import Classifier, Evaluation, Pool, Round, SplitName, Stage
-from workers.jobs import JobRun
+from workers.jobs import JobRun, Later
 from workers.round_settings import round_settings
 from workers.scoring import (
     alternate_logits,
@@ -51,8 +51,10 @@ def evaluate(run: JobRun) -> dict[str, Any]:
     members = run.round.members.filter(pool__in=[Pool.TEST, Pool.ATTACK_TEST])
     ids = list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
     scored = score_snippets(row, scorer, ids, run.progress)
-    alternates = alternate_logits(run, row, scorer, SplitName.TEST)
-    results = _assess(run.round, row, alternates)
+    alternates = alternate_logits(run.round, row, scorer, SplitName.TEST, run.progress)
+    if len(logits_of(classifier_of(run.round, BASELINE), ids)) < len(ids):
+        raise Later(2)  # the other shard is scoring them; ours are kept
+    results = assess_on(run.round, row, alternates)
     Evaluation.objects.update_or_create(
         classifier=row, name=EVALUATION, defaults={"round": run.round, "results": results}
     )
@@ -81,7 +83,8 @@ def logits_in_order(row: Classifier, ids: Sequence[uuid.UUID]) -> NDArray[np.flo
     return np.array([known[pk] for pk in ids], dtype=np.float32)
 
 
-def _assess(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> dict[str, Any]:
+def assess_on(round_: Round, row: Classifier, alternates: NDArray[np.float32]) -> dict[str, Any]:
+    """A classifier on the round's held-out sets, which it has scored; `alternates` are those of the test prompts."""
     test = labelled(round_, Pool.TEST)
     draws = round_settings(round_.config).sizes.test_completions
     prompts = alternate_prompts(round_, SplitName.TEST)[::draws]

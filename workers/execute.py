@@ -17,15 +17,26 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.generators import TUNE_GENERATOR
+from webapi.models.sweeps import PREPARE_SWEEP, TRAINING_RUN
 from workers import (
     aggregate,
     attack,
     attack_alone,
     audits,
+    condition_data,
+    condition_training,
     deepen,
+    export_classifier,
+    import_hatemoji,
     import_judgements,
+    index_refresh,
+    index_shards,
     rounds,
+    sample,
+    training_sweeps,
     transfer,
+    tune,
     vendors,
     webhooks,
 )
@@ -42,19 +53,33 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     "follow_labels": aggregate.follow,
     "import_snippets": transfer.import_snippets,
     "import_judgements": import_judgements.import_judgements,
+    "import_hatemoji": import_hatemoji.import_hatemoji,
+    "write_examples": condition_data.write_examples,
+    "train_condition": condition_training.train_condition,
     "export_rows": transfer.export_rows,
+    "export_classifier": export_classifier.export_classifier,
     "draw_audits": audits.draw_audits,
     CHOOSE_SEEDS: attack_alone.choose_seeds,
     ATTACK_SHARD: attack.attack_shard,
+    TUNE_GENERATOR: tune.tune_generator,
+    sample.SAMPLE_COMPLETIONS: sample.sample_completions,
+    PREPARE_SWEEP: training_sweeps.prepare_sweep,
+    TRAINING_RUN: training_sweeps.training_run,
+    training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,
     "deliver_webhook": webhooks.deliver_webhook,
+    index_refresh.REFRESH: index_refresh.refresh_index,
+    index_refresh.EMBED: index_shards.embed_shard,
 }
 
 
 AFTER: dict[str, Callable[[Job], None]] = {
     "export_rows": transfer.export_ended,
+    "export_classifier": transfer.export_ended,
     "deliver_webhook": webhooks.delivery_ended,
     CHOOSE_SEEDS: attack_alone.job_ended,
     ATTACK_SHARD: attack_alone.job_ended,
+    PREPARE_SWEEP: training_sweeps.job_ended,
+    TRAINING_RUN: training_sweeps.job_ended,
 }
 """What follows the end of a job, by kind, in the transaction that ends it."""
 

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from engine.endpoints.settings import Account
 from engine.errors import BadInput
-from engine.generation import Generator, make_generator
+from engine.generation import Generator
 from engine.policies.word_rules import fits_any
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals
 from webapi.models import Pool, Round, RoundSnippet, Snippet, Source, SplitName, Stage
 from workers.artifacts import register, round_path, writing
+from workers.generators import Chosen, chosen, load_generator, not_trained_on
 from workers.jobs import JobRun, chunked
 from workers.results import account_of, spent
 from workers.round_settings import RoundSettings, Sizes, round_settings
@@ -48,13 +49,9 @@ def plan(stage: Stage) -> dict[str, dict[str, Any]]:
 def generate(run: JobRun) -> dict[str, Any]:
     """Completes the prompts of one split. Run again it draws the same completions and adds no row."""
     round_, wanted, split = run.round, round_settings(run.round.config), SplitName(run.args["split"])
-    corpus = Snippet.objects.filter(
-        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
-    )
-    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
-    account = account_of(run)
-    generator = _generator(wanted, round_, rows, account)
-    once, often, draws = _parts(wanted.sizes, split, rows)
+    rows, account, source = corpus_of(round_, split), account_of(run), chosen(wanted.generator)
+    generator = generator_of(round_, rows, account)
+    once, often, draws = _parts(wanted.sizes, split, rows, tuned=source.row is not None)
     total = len(once) + len(often)
     drawn: list[Drawn] = []
     for chunk in chunked(once, CHUNK):
@@ -63,31 +60,47 @@ def generate(run: JobRun) -> dict[str, Any]:
     pools = _pools(round_, wanted, split, drawn, {row.pk for row in often})
     kept = [one for one in drawn if one.text.content_hash in pools]
     origins = {one.text.content_hash: {"from": str(one.prompt.pk)} for one in kept}
-    made = add_members(round_, [_row(round_, one) for one in kept], pools, origins)
+    made = add_members(round_, [_row(round_, one, source) for one in kept], pools, origins)
     if often:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
     return {"prompts": total, "snippets": made, **spent(account)}
 
 
-def _generator(wanted: RoundSettings, round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
-    chosen, (ledger, folder) = wanted.generator, account
-    texts = (row.text for row in corpus)
-    return make_generator(
-        chosen.name, round_.policy.rules, chosen.config, corpus=texts, ledger=ledger, cache_dir=folder
+def corpus_of(round_: Round, split: SplitName) -> list[Snippet]:
+    """The round's corpus snippets of that split, in random order by its seed. Those that measure come from stories that
+    the round's generator was not trained on.
+    """
+    corpus = Snippet.objects.filter(
+        policy=round_.policy, story__corpus=round_.corpus, source=Source.CORPUS, split=split
     )
+    rows = sorted(corpus, key=lambda row: hashlib.sha256(f"{round_.seed}:{row.content_hash}".encode()).digest())
+    if split == SplitName.TRAIN:
+        return rows
+    return not_trained_on(chosen(round_settings(round_.config).generator).row, rows)
 
 
-def _parts(sizes: Sizes, split: SplitName, rows: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet], int]:
-    """The prompts to complete once, those to complete often, and how often. Rows are in random order by the seed."""
+def generator_of(round_: Round, corpus: Iterable[Snippet], account: Account) -> Generator:
+    """The round's generator, on text of one split alone."""
+    source = chosen(round_settings(round_.config).generator)
+    return load_generator(source, round_.policy.rules, corpus=(row.text for row in corpus), account=account)
+
+
+def _parts(
+    sizes: Sizes, split: SplitName, rows: Sequence[Snippet], *, tuned: bool = False
+) -> tuple[list[Snippet], list[Snippet], int]:
+    """The prompts to complete once, those to complete often, and how often. Rows are in random order by the seed; of a
+    tuned generator they are those from stories that it was not trained on.
+    """
     needed = {
         SplitName.TRAIN: sizes.initial + sizes.candidates,
         SplitName.VALIDATION: sizes.validation_prompts,
         SplitName.TEST: sizes.test + sizes.seeds,
     }[split]
     if len(rows) < needed:
+        unseen = " of stories that the generator was not trained on" if tuned and split != SplitName.TRAIN else ""
         raise BadInput(
-            f"the {split} split has {len(rows)} snippets, the round wants {needed}: "
+            f"the {split} split has {len(rows)} snippets{unseen}, the round wants {needed}: "
             "give it more text, or lower `sizes`",
             where="corpus",
         )
@@ -135,7 +148,7 @@ def _pools(
     return pools
 
 
-def _row(round_: Round, one: Drawn) -> Snippet:
+def _row(round_: Round, one: Drawn, source: Chosen) -> Snippet:
     return Snippet(
         policy=round_.policy,
         prompt=one.text.prompt,
@@ -146,6 +159,7 @@ def _row(round_: Round, one: Drawn) -> Snippet:
         source=Source.GENERATED,
         story_id=one.prompt.story_id,
         parent=one.prompt,
+        details={"generator": source.lineage},
     )
 
 

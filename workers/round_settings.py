@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.acquisition import ACQUISITION
+from engine.acquisition import ACQUISITION, Opinions
 from engine.attacks import Budget, check_attack
 from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser
 from engine.classifiers.recipe import Recipe
@@ -18,6 +20,9 @@ from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
 from engine.simulation import judge_of
 from labeling_adapters import ADAPTERS
+
+PREVIOUS = "previous"
+"""Of classifiers: the newest of the policy that was made before the round."""
 
 
 class Part(BaseModel):
@@ -30,6 +35,14 @@ def _known(value: str, kind: str, registry: Mapping[str, object]) -> str:
     if value not in registry:
         raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(sorted(registry))}")
     return value
+
+
+def _is_key(value: str) -> bool:
+    try:
+        uuid.UUID(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> Named:
@@ -82,7 +95,7 @@ class AttackSettings(Part):
     """An attack by name, with its settings and budget."""
 
     name: str = "paraphrase"
-    title: str = Field("", max_length=32, pattern=r"^[\w .+()-]*$")
+    title: str = Field("", max_length=32)
     """What people call it; as its name unless said otherwise."""
     config: dict[str, Any] = {}
     """The attack's own settings."""
@@ -96,6 +109,13 @@ class AttackSettings(Part):
         title = data.get("title")
         untitled = title is None or (isinstance(title, str) and not title.strip())
         return {**data, "title": data.get("name", "paraphrase")} if untitled else data
+
+    @field_validator("title")
+    @classmethod
+    def _title(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w .+()-]*", value):
+            raise ValueError("may hold letters, digits, spaces and . + - _ ( ) only")
+        return value
 
     @model_validator(mode="after")
     def _suits(self) -> Self:
@@ -148,11 +168,35 @@ class Selection(Part):
     """How many of the attack's finds are sent out."""
     candidates: int = Field(60, ge=0)
     """How many ordinary snippets are sent out."""
+    random: float = Field(0.1, ge=0, le=1)
+    """Share of the ordinary ones that is drawn by chance, so that estimates stay unbiased and drift is seen. The finds
+    of an attack are a sample of nothing: of them none is."""
+    second_opinions: tuple[str, ...] = ()
+    """Other classifiers of the policy, by key, or "previous": the newest made before the round."""
 
     @field_validator("acquisition")
     @classmethod
     def _acquisition(cls, value: str) -> str:
         return _known(value, "acquisition function", ACQUISITION)
+
+    @field_validator("second_opinions")
+    @classmethod
+    def _second_opinions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name != PREVIOUS and not _is_key(name):
+                raise ValueError(f"{name!r} is neither a classifier's key nor {PREVIOUS!r}")
+        if len(set(value)) < len(value):
+            raise ValueError("each classifier is asked once")
+        return value
+
+    @model_validator(mode="after")
+    def _has_opinions(self) -> Self:
+        others = len(self.second_opinions)
+        try:
+            ACQUISITION[self.acquisition](Opinions([], 0.5, [[]] * others, [0.5] * others))
+        except BadInput:
+            raise ValueError(f"{self.acquisition} compares classifiers: name others in second_opinions") from None
+        return self
 
     @field_validator("query_strategy")
     @classmethod
@@ -192,6 +236,8 @@ class RoundSettings(Part):
     training: Recipe = Recipe()
     equal_sizes: bool = True
     """Whether added snippets replace random initial ones, so that conditions differ in kind, not in number."""
+    oversample: int = Field(1, ge=1, le=25)
+    """How often each added snippet stands in the training set, before failures are upsampled (paper, A.5)."""
     target_kl: float = Field(0.5, gt=0)
     precision: Literal["int8", "fp32", "bf16"] = "int8"
 

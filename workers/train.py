@@ -1,119 +1,75 @@
-"""Stages `train_baseline` and `train`: a dataset snapshot of a condition, and the classifier trained on it."""
+"""Stages `train_baseline` and `train`: the snapshot of a condition, and the classifier trained on it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from django.conf import settings
 
-from engine.classifiers import Example, train
-from engine.errors import BadInput
-from engine.policies import Policy
-from engine.snippets import Snippet
-from webapi.models import Classifier, Consensus, DatasetSnapshot, Pool, Round
-from workers.artifacts import register, round_path, writing
+from engine.classifiers import Recipe, TrainingResult, train
+from engine.classifiers.apart import train_apart
+from engine.classifiers.composing import Composing
+from engine.environment import environment
+from engine.progress import Progress
+from webapi.models import Classifier, DatasetSnapshot, Round
+from workers import conditions
+from workers.artifacts import register, round_path
+from workers.conditions import BASELINE as BASELINE
+from workers.conditions import Condition
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
-
-BASELINE = "baseline"
-
-
-class Row(NamedTuple):
-    """One line of a snapshot's manifest."""
-
-    snippet_id: str
-    content_hash: str
-    source: str
-    choice: str
-    prompt: str
-    completion: str
+from workers.snapshots import examples_of, snapshot_of, training_rows
 
 
 def train_baseline(run: JobRun) -> dict[str, Any]:
     """Trains on the first labels."""
-    return _train(run, BASELINE, _initial(run.round), parent=None)
+    return _train(run, conditions.baseline_of(run.round), parent=None)
 
 
 def train_retrained(run: JobRun) -> dict[str, Any]:
     """Trains on the first labels and the selected ones; with `equal_sizes` added rows replace random initial ones."""
-    initial, added = _initial(run.round), _selected(run.round)
-    if round_settings(run.round.config).equal_sizes:
-        order = np.random.default_rng([run.round.seed, len(initial)]).permutation(len(initial))
-        kept = order[: max(len(initial) - len(added), 0)]
-        initial = [initial[i] for i in sorted(kept)]
     parent = Classifier.objects.get(round=run.round, condition=BASELINE)
-    return _train(run, retrained_of(run.round), initial + added, parent=parent)
+    return _train(run, conditions.retrained_of(run.round), parent)
 
 
-def _initial(round_: Round) -> list[Row]:
-    return _rows(round_, pool=Pool.INITIAL)
-
-
-def _selected(round_: Round) -> list[Row]:
-    return _rows(round_, selected=True)
-
-
-def _rows(round_: Round, **members: object) -> list[Row]:
-    places = round_.members.filter(**members)
-    labelled = Consensus.objects.filter(snippet__in=places.values("snippet")).order_by("snippet__content_hash")
-    columns = labelled.values_list(
-        "snippet__pk",
-        "snippet__content_hash",
-        "snippet__source",
-        "choice",
-        "snippet__prompt",
-        "snippet__completion",
-    )
-    return [Row(str(pk), *map(str, rest)) for pk, *rest in columns]
-
-
-def _train(run: JobRun, condition: str, rows: list[Row], parent: Classifier | None) -> dict[str, Any]:
+def _train(run: JobRun, condition: Condition, parent: Classifier | None) -> dict[str, Any]:
     round_, wanted = run.round, round_settings(run.round.config)
-    policy = round_.policy.rules
-    if not rows:
-        raise BadInput("no labelled snippets to train on", where=condition)
-    snapshot = _snapshot(round_, condition, rows)
+    composing = Composing(equal_sizes=wanted.equal_sizes, oversample=wanted.oversample)
+    snapshot = snapshot_of(round_.policy, condition, composing, seed=round_.seed, round_=round_)
     recipe = wanted.training.model_copy(update={"seed": round_.seed})
-    folder = round_path(round_, f"classifiers/{condition}")
-    trained = train(_examples(rows, policy), recipe, out_dir=folder, progress=run.progress)
+    folder = round_path(round_, f"classifiers/{condition.name}")
+    trained = train_on(snapshot, recipe, folder, run.progress)
     Classifier.objects.update_or_create(
         round=round_,
-        condition=condition,
+        condition=condition.name,
         defaults={
             "policy": round_.policy,
-            "name": f"{round_.name} {condition}",
+            "name": f"{round_.name} {condition.name}",
             "parent": parent,
             "snapshot": snapshot,
             "artifact": register(folder, "classifier"),
             "encoder": recipe.encoder,
             "recipe": recipe.model_dump(),
             "precision": wanted.precision,
-            "metrics": {"training": {**trained._asdict(), "path": None}},
+            "environment": environment(),
+            "metrics": {"training": {**trained.plain(), "path": None}},
         },
     )
-    return {"examples": len(rows)}
+    return {"examples": snapshot.size}
 
 
-def _examples(rows: list[Row], policy: Policy) -> list[Example]:
+def train_on(
+    snapshot: DatasetSnapshot, recipe: Recipe, out_dir: Path, progress: Progress, logs: Path | None = None
+) -> TrainingResult:
+    """A classifier of the snapshot's rows, as its file has them. `logs`: a folder for TensorBoard.
 
-    return [Example(Snippet(row.prompt, row.completion), policy.trains_as_positive(row.choice)) for row in rows]
-
-
-def _snapshot(round_: Round, condition: str, rows: list[Row]) -> DatasetSnapshot:
-    """The manifest: written once, then only read."""
-    path = round_path(round_, f"snapshots/{condition}.parquet")
-    with writing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), temporary)
-    counts = Counter(f"{row.source}/{row.choice}" for row in rows)
-    snapshot, _ = DatasetSnapshot.objects.update_or_create(
-        round=round_,
-        condition=condition,
-        defaults={"artifact": register(path, "snapshot"), "size": len(rows), "counts": dict(counts)},
-    )
-    return snapshot
+    A worker trains in a process of its own, which may die without it; that costs seconds, so a laptop's embedded
+    worker trains in its own. Raises BadInput for a snapshot that was changed or would leak between splits.
+    """
+    examples = examples_of(snapshot.policy.rules, training_rows(snapshot))
+    trainer = train if settings.EMBEDDED else train_apart
+    return trainer(examples, recipe, out_dir=out_dir, logs=logs, progress=progress)
 
 
 def retrained_of(round_: Round) -> str:

@@ -13,7 +13,7 @@ from django.conf import settings
 from engine.errors import BadInput, UnknownName
 from engine.snippets import Refusal
 from webapi.models import Job, Policy, Source
-from workers.artifacts import writing
+from workers.artifacts import at_hand, shared, writing
 from workers.export_tables import export_of
 from workers.jobs import JobRun, chunked
 from workers.snippet_rows import SnippetInput, TokenCounter, parse, prepare, token_counter_of, write
@@ -137,6 +137,7 @@ def export_rows(run: JobRun) -> dict[str, Any]:
         rows = _with_progress(rows, run, total)
         count = write_lines(temporary, file_format, columns, rows, spreadsheet_safe=safe)
         size, digest = temporary.stat().st_size, _sha256(temporary)
+    shared(path, "export")
     run.progress(count, count)
     return {"path": f"exports/{path.name}", "rows": count, "bytes": size, "sha256": digest}
 
@@ -160,5 +161,6 @@ def _sha256(path: Path) -> str:
 
 
 def _stored(path: str) -> Path:
-    """A path in a job's arguments: under `GAUNTLET_HOME` unless it is absolute."""
-    return Path(settings.GAUNTLET_HOME) / path
+    """A path in a job's arguments: an upload in the store, or any file of this machine."""
+    found = Path(settings.GAUNTLET_HOME) / path
+    return at_hand(found) if found.is_relative_to(settings.GAUNTLET_HOME) else found

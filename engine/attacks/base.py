@@ -33,6 +33,7 @@ Stop = Literal[
 ]
 """Why the attack on a seed ended: enough was found; the classifier accepts the seed itself; nothing more to try; what
 was tried is hardly ever accepted; a budget of the whole attack was used up."""
+BUDGET_STOPS = frozenset({"query_budget", "time_budget", "token_budget", "money_budget"})
 Kind = Literal["replace", "insert", "delete", "clause", "filler"]
 
 

@@ -8,20 +8,47 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.classifiers.artifact import TrainingResult
+from engine.classifiers.artifact import Point, TrainingResult
 from engine.classifiers.base import Classifier, Example, score_stream
 from engine.classifiers.recipe import Recipe
 from engine.progress import Progress, silent
 from engine.snippets import Snippet
 
-__all__ = ["Classifier", "Example", "Recipe", "TrainingResult", "load", "score_stream", "token_counter", "train"]
+__all__ = [
+    "Classifier",
+    "Example",
+    "Point",
+    "Recipe",
+    "TrainingResult",
+    "load",
+    "score_stream",
+    "token_counter",
+    "train",
+]
 
 
-def train(examples: Sequence[Example], recipe: Recipe, *, out_dir: Path, progress: Progress = silent) -> TrainingResult:
-    """See `engine.classifiers.training.train`."""
+def train(
+    examples: Sequence[Example],
+    recipe: Recipe,
+    *,
+    out_dir: Path,
+    validation: Sequence[Example] = (),
+    checkpoints: Path | None = None,
+    logs: Path | None = None,
+    progress: Progress = silent,
+) -> TrainingResult:
+    """See `engine.classifiers.training.train`; `engine.classifiers.apart.train_apart` does it in another process."""
     from engine.classifiers import training
 
-    return training.train(examples, recipe, out_dir=out_dir, progress=progress)
+    return training.train(
+        examples,
+        recipe,
+        out_dir=out_dir,
+        validation=validation,
+        checkpoints=checkpoints,
+        logs=logs,
+        progress=progress,
+    )
 
 
 def load(path: Path, *, precision: str = "int8") -> Classifier:

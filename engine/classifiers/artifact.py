@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -22,6 +22,19 @@ RECIPE, CONFIG, TOKENIZER = "recipe.json", "config.json", "tokenizer.json"
 WEIGHTS, INT8, RESULT = "model.safetensors", "model.onnx", "result.json"
 STALE_SECONDS = 3600
 """A half-written folder older than this was left by a killed process: writing takes seconds."""
+
+
+class Point(NamedTuple):
+    """A point of the training's curve."""
+
+    step: int
+    """Steps of the optimiser until here."""
+    examples: int
+    """Examples seen until here, repeated ones each time."""
+    training_loss: float
+    """Mean over the examples since the point before."""
+    validation_loss: float | None
+    """Mean over the validation examples, None where they were not asked here."""
 
 
 class TrainingResult(NamedTuple):
@@ -48,13 +61,34 @@ class TrainingResult(NamedTuple):
     """The logit that accepts 70 % of the checked negatives in fp32."""
     int8_max_difference: float
     """Largest difference of the two logits."""
+    curve: tuple[Point, ...] = ()
+    """In order of steps; the last point is the last step."""
+    best_step: int | None = None
+    """The step whose weights these are, where an early stop was asked for."""
+    halved: int = 0
+    """Batches that memory was too small for, and that went in parts."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of this training, in sentences."""
+
+    def plain(self) -> dict[str, Any]:
+        """All but `path`, as JSON has it."""
+        values = {**self._asdict(), "curve": [point._asdict() for point in self.curve], "notes": list(self.notes)}
+        del values["path"]
+        return values
+
+    @classmethod
+    def of(cls, folder: Path, values: dict[str, Any]) -> TrainingResult:
+        """The opposite of `plain`. Raises TypeError for what `plain` did not make."""
+        curve = tuple(Point(**point) for point in values.get("curve", ()))
+        return cls(**{**values, "path": folder, "curve": curve, "notes": tuple(values.get("notes", ()))})
 
 
-def fingerprint(examples: Sequence[Example], recipe: Recipe) -> str:
+def fingerprint(examples: Sequence[Example], recipe: Recipe, validation: Sequence[Example] = ()) -> str:
     """SHA-256 (hex) over the recipe and the examples in their order. O(characters)."""
-    digest = hashlib.sha256(recipe.model_dump_json().encode())
-    for example in examples:
-        digest.update(f"\n{example.snippet.content_hash} {example.positive:d}".encode())
+    digest = hashlib.sha256(recipe.identity().encode())
+    for part, sign in ((examples, ""), (validation, "validation ")):
+        for example in part:
+            digest.update(f"\n{sign}{example.snippet.content_hash} {example.positive:d}".encode())
     return digest.hexdigest()
 
 
@@ -67,8 +101,8 @@ def finished(folder: Path, wanted: str) -> TrainingResult | None:
         return None
     try:
         values = json.loads((folder / RESULT).read_text())
-        result = TrainingResult(path=folder, **values)
-    except (OSError, ValueError, TypeError):
+        result = TrainingResult.of(folder, values)
+    except (OSError, ValueError, TypeError, AttributeError):
         raise BadInput("exists and holds no finished training; choose another folder", where=str(folder)) from None
     if result.fingerprint != wanted:
         raise BadInput("holds the training of another recipe or other examples", where=str(folder))
@@ -86,8 +120,7 @@ def publish(folder: Path, write: Callable[[Path], TrainingResult]) -> TrainingRe
     try:
         partial.chmod(0o755)
         result = write(partial)
-        values = {key: value for key, value in result._asdict().items() if key != "path"}
-        (partial / RESULT).write_text(json.dumps(values, indent=1))
+        (partial / RESULT).write_text(json.dumps(result.plain(), indent=1))
         try:
             partial.replace(folder)
         except OSError:

@@ -26,3 +26,10 @@ def arithmetic(precision: str) -> torch.autocast:
     where = device()
     use = precision == "bf16" and multiplies_bf16(where)
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=use)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch or Python says that memory has run out: on CPUs torch has no class for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -48,7 +48,7 @@ def forward_of(
         yield whole
         return
     freeze_below(network, trainable)
-    if not fits(network, tokens):
+    if not keeps(network, tokens, recipe):
         network.train_top(trainable)
         yield whole
         return
@@ -68,8 +68,13 @@ def forward_of(
         yield top
 
 
-def fits(network: Network, tokens: Tokens) -> bool:
-    """Whether the hidden states of all tokens, in fp16, stay within CACHE_BYTES."""
+def keeps(network: Network, tokens: Tokens, recipe: Recipe) -> bool:
+    """Whether frozen layers run once only: there are some, and all tokens' hidden states fit CACHE_BYTES in fp16.
+
+    Not with SiFT, which moves the embeddings below them at every step.
+    """
+    if recipe.trainable_layers is None or recipe.sift is not None:
+        return False
     return len(tokens.ids) * int(network.head.in_features) * 2 <= CACHE_BYTES
 
 

@@ -4,7 +4,44 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from engine.classifiers.losses import LOSSES, loss
+from engine.errors import BadInput
+
+
+class Sift(BaseModel):
+    """Scale-invariant fine-tuning (DeBERTa, 2006.03654, A.5): answers are not to change with the embeddings.
+
+    Each batch is also answered with its normalised embeddings moved, by chance and then against the classifier; the
+    answers' difference is added to the loss. About 2.7 times the cost of a training without. With few steps of this
+    size it is mostly the chance that regularises. The defaults are microsoft/DeBERTa's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(5.0, gt=0)
+    """Of the difference, a symmetric Kullback-Leibler divergence, beside the loss."""
+    init: float = Field(1e-2, ge=0)
+    """Standard deviation of the move by chance; it is cut off at twice that."""
+    step_size: float = Field(1e-4, ge=0)
+    """Of each step against the classifier, in the token's coordinate that matters most (or of the whole, in `l2`)."""
+    steps: int = Field(1, ge=0, le=20)
+    norm: Literal["linf", "l2"] = "linf"
+    """Of each token's gradient, by which it is divided."""
+
+
+class EarlyStop(BaseModel):
+    """Stop when the validation loss falls no more, and take the weights from where it was least."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patience: int = Field(3, ge=1)
+    """Evaluations in a row without a new least loss after which to stop."""
+    every: int | None = Field(None, ge=1)
+    """Steps between two evaluations; None: one at the end of each epoch. The last step is always evaluated."""
+    least_gain: float = Field(0.0, ge=0)
+    """What the loss must fall by to count as a new least."""
 
 
 class Recipe(BaseModel):
@@ -45,3 +82,42 @@ class Recipe(BaseModel):
     export_int8: bool = True
     """Write the int8 graph as well; a model that is only scored on GPUs does without."""
     seed: int = Field(0, ge=0)
+    loss: str = "cross_entropy"
+    """A name in `engine.classifiers.losses.LOSSES`."""
+    loss_parameters: dict[str, float] = {}
+    """Of that loss, checked against its own fields; what is not named is at its default."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients make one step, as if they were one batch; for what memory does not hold at once."""
+    sift: Sift | None = None
+    """None: off. It needs the embeddings at every step: frozen layers then run each time and are not kept."""
+    early_stop: EarlyStop | None = None
+    """None: all epochs are trained. Needs validation examples."""
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in LOSSES:
+            raise ValueError(f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}")
+        return name
+
+    @field_validator("loss_parameters")
+    @classmethod
+    def _fitting(cls, parameters: dict[str, float], others: ValidationInfo) -> dict[str, float]:
+        if name := others.data.get("loss"):
+            try:
+                loss(name, parameters)
+            except BadInput as error:
+                raise ValueError(str(error)) from None
+        return parameters
+
+    def identity(self) -> str:
+        """What decides the weights, as text; of the later fields only those that are not at their defaults.
+
+        So a training that was done before this project had them is still known by its fingerprint.
+        """
+        unused = {name for name in LATER if getattr(self, name) == Recipe.model_fields[name].default}
+        return self.model_dump_json(exclude=unused)
+
+
+LATER = frozenset({"loss", "loss_parameters", "accumulate", "sift", "early_stop"})
+"""Fields that recipes did not have at first; each one's default leaves everything as it was without it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,9 +48,15 @@ def corpus_bytes(directory: Path) -> int:
 
 
 def read_stories(
-    directory: Path, *, max_bytes: int = MAX_STORY_BYTES, on_bad: Callable[[BadInput], None] | None = None
+    directory: Path,
+    *,
+    max_bytes: int = MAX_STORY_BYTES,
+    on_bad: Callable[[BadInput], None] | None = None,
+    shuffled: int | None = None,
 ) -> Iterator[Story]:
     """The stories of a folder in order of name, read one by one: memory is that of the largest.
+
+    With `shuffled`, a seed, in an order that depends on that and the names: a beginning of it is a fair sample.
 
     A file that is too large, cannot be read, holds a null byte or is not UTF-8 raises BadInput naming the file and the
     byte; with `on_bad` it is reported there and skipped. The folder and all sizes are checked at once, before the
@@ -60,7 +67,14 @@ def read_stories(
     if on_bad is None:
         for path in files:
             _check_size(path, max_bytes)
+    if shuffled is not None:
+        files.sort(key=lambda path: _lot(shuffled, path.relative_to(directory).as_posix()))
     return _stories(directory, files, max_bytes, on_bad)
+
+
+def read_story(directory: Path, name: str, *, max_bytes: int = MAX_STORY_BYTES) -> Story:
+    """The story of that name in `directory`. Raises BadInput where it is not there or cannot be read."""
+    return Story(name, _read(Path(directory) / name, max_bytes))
 
 
 def check_stories(directory: Path, *, max_bytes: int = MAX_STORY_BYTES) -> None:
@@ -89,6 +103,10 @@ def _stories(
         yield Story(path.relative_to(directory).as_posix(), text)
     if not good:
         raise BadInput(f"none of its {len(files)} .txt files could be read", where=str(directory))
+
+
+def _lot(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\x1f{name}".encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _check_size(path: Path, max_bytes: int) -> None:

@@ -14,7 +14,7 @@ from engine.evaluation.yields import YieldComparisonDict
 
 LABEL_WIDTH, MIN_CELL = 36, 24
 ACCEPTED, REJECTED = "share of failures that is accepted", "share of harmless snippets that is rejected"
-BROKEN = "share with a candidate labelled a failure"
+BROKEN = "share accepted as it stands, or with a candidate labelled a failure"
 
 
 class Cell(NamedTuple):

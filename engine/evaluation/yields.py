@@ -44,6 +44,8 @@ class Attacked(NamedTuple):
     accepted_unedited: ArrayLike | None = None
     """(s,) bool: the classifier accepts the seed as it stands, so nothing was searched. Such a seed counts as broken:
     otherwise a classifier that lets failures through untouched would look robust. None: none is."""
+    reached: ArrayLike | None = None
+    """(s,) bool: the attack came to this seed before its budget ended. None: to all."""
     groups: ArrayLike | None = None
     """(s,) labels of any kind: seeds of one story or prompt share one. None: each seed stands alone."""
 
@@ -53,6 +55,7 @@ class YieldDict(TypedDict):
 
     seeds: int
     open_seeds: int
+    unreached: int
     accepted_unedited: int
     candidates: int
     labelled: int
@@ -76,6 +79,8 @@ class Yield(NamedTuple):
     seeds: int
     open_seeds: int
     """Seeds with candidates of which none has a consensus yet."""
+    unreached: int
+    """Seeds that the budget ended before: nothing is known of them."""
     accepted_unedited: int
     candidates: int
     """All of them accepted by the classifier attacked."""
@@ -93,8 +98,8 @@ class Yield(NamedTuple):
     per_minute: Rate | None
     """Failures per minute of labelling; `n` is in minutes. None where no time was measured."""
     seeds_broken: Rate
-    """Seeds with a candidate labelled a failure, or accepted unedited. Open seeds are left out; one with some labelled
-    candidates and no failure among them counts as not broken."""
+    """Seeds with a candidate labelled a failure, or accepted unedited. Open and unreached seeds are left out; one with
+    some labelled candidates and no failure among them counts as not broken."""
     mean_similarity: float | None
     mean_edits: float | None
     queries_per_candidate: float | None
@@ -126,7 +131,7 @@ class YieldComparison(NamedTuple):
     seeds: Comparison
     """Seeds broken: `only_before`, `only_after`, `both`, `neither`; the difference below zero is better."""
     open_seeds: int
-    """Left out: open in either run."""
+    """Left out: open, or not reached, in either run."""
     p_value: float
     """Exact McNemar, or sign flips of groups where seeds share them."""
     p_adjusted: float
@@ -154,12 +159,14 @@ def attack_yield(run: Attacked, *, level: float = 0.95) -> Yield:
     """
     a = _checked(run)
     known, broken = _outcomes(a)
+    barren = np.bincount(a.seed_of, minlength=a.queries.size) == 0
     timed = a.labelled & ~np.isnan(a.label_seconds)
     minutes = _by_seed(a, np.where(timed, a.label_seconds, 0.0)) / 60
     n, queries = a.seed_of.size, float(a.queries.sum())
     return Yield(
         seeds=a.queries.size,
-        open_seeds=int((~known).sum()),
+        open_seeds=int((~known & ~barren).sum()),
+        unreached=int((~known & barren).sum()),
         accepted_unedited=int(a.accepted_unedited.sum()),
         candidates=n,
         labelled=int(a.labelled.sum()),
@@ -222,6 +229,7 @@ class _Arrays(NamedTuple):
     similarity: NDArray[np.float64]
     edits: NDArray[np.float64]
     accepted_unedited: NDArray[np.bool_]
+    reached: NDArray[np.bool_]
     groups: NDArray[np.int64]
 
 
@@ -239,13 +247,14 @@ def _checked(run: Attacked) -> _Arrays:
         similarity=np.asarray(run.similarity, dtype=np.float64).ravel(),
         edits=np.asarray(run.edits, dtype=np.float64).ravel(),
         accepted_unedited=unedited.ravel(),
+        reached=np.ones(seeds, bool) if run.reached is None else np.asarray(run.reached, bool).ravel(),
         groups=groups.ravel().astype(np.int64),
     )
     n = a.seed_of.size
     for name in ("labelled", "failure", "label_seconds", "similarity", "edits"):
         if getattr(a, name).size != n:
             raise BadInput(f"{getattr(a, name).size} entries for {n} candidates", where=name)
-    for name in ("accepted_unedited", "groups"):
+    for name in ("accepted_unedited", "reached", "groups"):
         if getattr(a, name).size != seeds:
             raise BadInput(f"{getattr(a, name).size} entries for {seeds} seeds", where=name)
     if n and not 0 <= a.seed_of.min() <= a.seed_of.max() < seeds:
@@ -264,9 +273,9 @@ def _by_seed(a: _Arrays, values: NDArray[np.float64] | NDArray[np.bool_]) -> NDA
 
 
 def _outcomes(a: _Arrays) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which seeds are not open, and which are broken: (s,) each."""
+    """Which seeds are known to be broken or not, and which are broken: (s,) each."""
     broken = (_by_seed(a, a.failure) > 0) | a.accepted_unedited
-    without = np.bincount(a.seed_of, minlength=a.queries.size) == 0
+    without = (np.bincount(a.seed_of, minlength=a.queries.size) == 0) & a.reached
     return broken | without | (_by_seed(a, a.labelled) > 0), broken
 
 

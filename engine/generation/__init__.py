@@ -13,7 +13,7 @@ from engine.endpoints.ledger import Ledger
 from engine.endpoints.settings import Account, EndpointSettings
 from engine.errors import UnknownName
 from engine.generation.base import Generator
-from engine.generation.rejection import Sampled, logit_cutoff, rejection_sample
+from engine.generation.rejection import Sampled, accepts, logit_cutoff, rejection_sample, rejection_stream
 from engine.generation.settings import CausalLMSettings, NearestConfig
 from engine.policies import Policy
 from engine.snippets import Snippet
@@ -22,10 +22,12 @@ __all__ = [
     "GENERATORS",
     "Generator",
     "Sampled",
+    "accepts",
     "check_generator",
     "logit_cutoff",
     "make_generator",
     "rejection_sample",
+    "rejection_stream",
 ]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.classifiers.base import Classifier
 from engine.errors import BadInput
@@ -26,6 +27,8 @@ class Sampled(NamedTuple):
     """Draws up to and including the accepted one; all of them when none was."""
     logit: float
     """Of the accepted completion; NaN when none was."""
+    rejected: tuple[float, ...] = ()
+    """Logits of the draws before it, in order, or of all; +inf for an empty completion, which is never scored."""
 
 
 def logit_cutoff(threshold: float) -> np.float32:
@@ -38,6 +41,44 @@ def logit_cutoff(threshold: float) -> np.float32:
     if threshold in (0, 1):
         return np.float32(-math.inf if threshold == 0 else math.inf)
     return np.float32(math.log(threshold) - math.log1p(-threshold))
+
+
+def accepts(logits: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Whether completions with these logits are accepted, of their shape: the one rule, score < threshold.
+
+    Compared as logits in fp32, where scores near 0 or 1 still differ. NaN is rejected. Raises BadInput for a threshold
+    outside [0, 1].
+    """
+    return np.asarray(np.asarray(logits, dtype=np.float32) < logit_cutoff(threshold))
+
+
+def rejection_stream(
+    prompts: Iterable[str],
+    generator: Generator,
+    classifier: Classifier,
+    threshold: float,
+    *,
+    seed: int,
+    max_draws: int = 100,
+    at_once: int = 256,
+    first: int = 0,
+    progress: Progress = silent,
+) -> Iterator[list[Sampled]]:
+    """What `rejection_sample` says to a stream of prompts, `at_once` at a time, in order; holds no more of them.
+
+    `first` is the number of the first prompt, a multiple of `at_once`: what was broken off goes on from any list's
+    beginning with the same draws. A prompt that comes twice gets two independent answers. `progress` counts prompts
+    within the list at hand.
+    """
+    if first % at_once:
+        raise ValueError(f"first must be a multiple of {at_once}, not {first}")
+    source = iter(prompts)
+    while chunk := list(islice(source, at_once)):
+        chance = child_seed(seed, "stream", first)
+        yield rejection_sample(
+            chunk, generator, classifier, threshold, seed=chance, max_draws=max_draws, progress=progress
+        )
+        first += len(chunk)
 
 
 def rejection_sample(
@@ -56,8 +97,9 @@ def rejection_sample(
     the draws made are thrown away. Within a round equal completions of a prompt are scored once. An empty completion
     is a rejected draw. `progress` counts prompts that have their answer.
     """
-    cutoff = logit_cutoff(threshold)
+    logit_cutoff(threshold)  # wrong, it is to be said before anything is drawn
     answers: dict[int, Sampled] = {}
+    rejected: list[list[float]] = [[] for _ in prompts]
     drawn = 0
     while drawn < max_draws and len(answers) < len(prompts):
         n = min(max(1, drawn + 1), max_draws - drawn)
@@ -69,14 +111,16 @@ def rejection_sample(
         asked = [prompts[i] for i in still_open]
         proposals = generator.complete(asked, n, seed=child_seed(seed, "rejection", drawn), progress=tick)
         logits = _score(asked, proposals, classifier, tick)
+        accepted = accepts(logits, threshold)
         for row, index in enumerate(still_open):
-            below = np.flatnonzero(logits[row] < cutoff)
-            if below.size:
-                first = int(below[0])
-                answers[index] = Sampled(proposals[row][first], drawn + first + 1, float(logits[row, first]))
+            first = int(accepted[row].argmax()) if accepted[row].any() else n
+            rejected[index] += map(float, logits[row, :first])
+            if first < n:
+                before = tuple(rejected[index])
+                answers[index] = Sampled(proposals[row][first], len(before) + 1, float(logits[row, first]), before)
         drawn += n
         progress(len(answers), len(prompts))
-    return [answers.get(i, Sampled(None, drawn, math.nan)) for i in range(len(prompts))]
+    return [answers.get(i, Sampled(None, drawn, math.nan, tuple(rejected[i]))) for i in range(len(prompts))]
 
 
 def _score(

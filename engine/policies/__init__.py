@@ -14,7 +14,7 @@ from engine.config import checked
 from engine.errors import BadInput, UnknownName
 from engine.snippets import SnippetRules
 
-BUILT_IN = {"injury": "injury.toml", "toxic": "toxic.toml"}
+BUILT_IN = {"hateful": "hateful.toml", "injury": "injury.toml", "toxic": "toxic.toml"}
 
 MAX_CHOICE = 64
 """Characters of a choice's name: it stands on a button."""

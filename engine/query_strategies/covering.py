@@ -36,13 +36,13 @@ def covering(
     the difference in float64, so that the radius has none of the product's cancellation. Embeddings may be mapped, in
     fp32 or fp16; they are read once. Raises ValueError without centres, or where the dimensions differ.
     """
+    if np.ndim(embeddings) != 2 or np.ndim(centres) != 2 or not len(centres) or embeddings.shape[1] != centres.shape[1]:
+        raise ValueError(f"shapes must be (n, d) and (m >= 1, d), not {np.shape(embeddings)} and {np.shape(centres)}")
     points, known = Vectors(np.asarray(embeddings)), Vectors(np.asarray(centres))
-    if not len(known) or known.dimension != points.dimension:
-        raise ValueError(f"centres must have shape (m >= 1, {points.dimension}), not {np.shape(centres)}")
     nearest = np.zeros(len(points), dtype=np.int64)
     distances = np.zeros(len(points))
     centre_squares = known.squares()
-    for rows in points.blocks():
+    for rows in points.blocks(beside=len(known)):
         part = points[rows]
         nearest[rows] = _nearest(part, known, centre_squares)
         apart = part.astype(np.float64) - np.asarray(centres)[nearest[rows]]

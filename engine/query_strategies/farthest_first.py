@@ -14,7 +14,7 @@ from engine.query_strategies.nearest import NearestCentre
 from engine.query_strategies.vectors import Vectors
 
 _FRONT: Final = 2048
-_WAITING: Final = 64
+_WAITING: Final = 256
 
 
 def farthest_first(pool: Pool, vectors: Vectors, *, slack: float, seed: int, progress: Progress) -> NDArray[np.int64]:

@@ -9,12 +9,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.query_strategies.vectors import Vectors
+from engine.query_strategies.cells import Cells
+from engine.query_strategies.vectors import Vectors, spans
 
 _ALL_PAIRS: Final = 2 * 10**8
-"""As many distances are computed outright; above that an index finds a near centre, and the nearest on demand."""
-_POINTS_A_LIST: Final = 200
-_PROBES: Final = 4
+"""As many distances are computed outright; above that cells give a near labelled point, and the nearest on demand."""
 
 
 class NearestCentre:
@@ -22,7 +21,7 @@ class NearestCentre:
 
     Two things keep a bound above the distance. Centres added since the last `settle` wait, to go through the points
     many at a time in one matrix product. And where there are very many labelled points, the start is the distance to
-    a labelled one that an inverted file (FAISS) finds in the nearest 4 of its lists; `tighten` looks through all.
+    a near one, as `Cells` finds it; `tighten` looks through all.
     """
 
     def __init__(self, points: Vectors, labelled: NDArray[np.float32], *, alive: Callable[[], None]) -> None:
@@ -36,13 +35,13 @@ class NearestCentre:
         searched = len(points) * len(labelled) > _ALL_PAIRS
         self._tight = np.full(len(points), not searched)
         if len(labelled):
-            search = _inverted_file(labelled) if searched else _all_pairs(labelled)
-            for rows in points.blocks():
-                squared, at = search.search(points[rows], 1)
-                self.bounds[rows] = np.maximum(squared[:, 0], 0)
-                # Nothing lies in the lists that were searched.
-                self.tighten(rows.start + np.flatnonzero(at[:, 0] < 0))
+            cells = Cells(labelled) if searched else None
+            for rows in points.blocks(beside=1 if cells else len(labelled)):
+                part = points[rows]
+                self.bounds[rows] = cells.squared(part) if cells else _nearest(part, labelled)
                 alive()
+            # Nothing is labelled in the cells about these.
+            self.tighten(np.flatnonzero(np.isinf(self.bounds)))
 
     @property
     def waiting(self) -> int:
@@ -66,10 +65,11 @@ class NearestCentre:
     def tighten(self, rows: NDArray[np.int64]) -> None:
         """Makes the bounds of these rows the distances themselves, but for centres that wait. O(m d) a row, once."""
         loose = rows[~self._tight[rows]]
-        if loose.size:
-            squared, _ = faiss.knn(self._points[loose], self._labelled, 1)
-            self.bounds[loose] = np.minimum(self.bounds[loose], np.maximum(squared[:, 0], 0))
-            self._tight[loose] = True
+        for span in spans(loose.size, beside=len(self._labelled)):
+            some = loose[span]
+            self.bounds[some] = np.minimum(self.bounds[some], _nearest(self._points[some], self._labelled))
+            self._alive()
+        self._tight[loose] = True
 
     def exact(self, row: int) -> float:
         """The squared distance of one point to its nearest centre, those that wait among them."""
@@ -86,6 +86,12 @@ class NearestCentre:
         return _squared(points, self._squares[rows], self._points[one], self._squares[one])
 
 
+def _nearest(points: NDArray[np.float32], labelled: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(b,) squared distance of each point to the nearest labelled one, by all pairs."""
+    squared, _ = faiss.knn(points, labelled, 1)
+    return np.maximum(squared[:, 0], 0).astype(np.float64)
+
+
 def _squared(
     points: NDArray[np.float32],
     squares: NDArray[np.float32],
@@ -97,21 +103,3 @@ def _squared(
     apart *= -2
     apart += centre_squares
     return np.asarray(np.maximum(apart.min(axis=1) + squares, 0), dtype=np.float64)
-
-
-def _all_pairs(labelled: NDArray[np.float32]) -> faiss.IndexFlatL2:
-    index = faiss.IndexFlatL2(labelled.shape[1])
-    index.add(labelled)
-    return index
-
-
-def _inverted_file(labelled: NDArray[np.float32]) -> faiss.IndexIVFFlat:
-    lists = max(1, len(labelled) // _POINTS_A_LIST)
-    quantizer = faiss.IndexFlatL2(labelled.shape[1])
-    index = faiss.IndexIVFFlat(quantizer, labelled.shape[1], lists)
-    index.cp.niter = 5
-    index.cp.max_points_per_centroid = 64
-    index.train(labelled)
-    index.add(labelled)
-    index.nprobe = _PROBES
-    return index

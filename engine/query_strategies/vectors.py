@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 BLOCK: Final = 1 << 15
 """Rows read at a time: 50 MB at 384 dimensions."""
 
+_PAIRS: Final = 1 << 26
+
+
+def spans(count: int, beside: int = 1) -> Iterator[slice]:
+    """Slices that together are `count` rows, in order, each short enough to meet `beside` vectors in about a second."""
+    size = max(1, min(BLOCK, _PAIRS // max(beside, 1)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
 
 class Vectors:
     """(n, d) vectors, fp32 or fp16, in memory or mapped; perhaps each times one of `lengths` (n,). Rows come fp32."""
@@ -27,10 +36,9 @@ class Vectors:
         part: NDArray[np.float32] = np.ascontiguousarray(self._array[rows], dtype=np.float32)
         return part if self._lengths is None else part * self._lengths[rows, None]
 
-    def blocks(self) -> Iterator[slice]:
-        """Slices that together are all rows, in order."""
-        for start in range(0, len(self), BLOCK):
-            yield slice(start, min(start + BLOCK, len(self)))
+    def blocks(self, beside: int = 1) -> Iterator[slice]:
+        """Slices that together are all rows; see `spans`."""
+        return spans(len(self), beside)
 
     def squares(self) -> NDArray[np.float32]:
         """(n,) squared lengths."""

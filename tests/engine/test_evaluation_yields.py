@@ -56,6 +56,26 @@ def test_yields_by_hand():
     assert found.queries_per_candidate == 500 / 8
 
 
+def test_a_seed_that_the_budget_never_reached_is_not_unbroken():
+    """The third was accepted as it stands before anything was asked; the fourth was cut off with a find to label."""
+    run = attacked(
+        ["N", "", "", "?", ""],
+        queries=[9, 0, 0, 0, 3],
+        reached=[True, False, False, False, True],
+        accepted_unedited=[False, False, True, False, False],
+    )
+    found = attack_yield(run)
+    assert (found.unreached, found.open_seeds) == (1, 1)
+    assert found.seeds_broken == clopper_pearson(1, 3)
+    before, after = run, run._replace(reached=None)
+    assert compare_yields({"a": (before, after)})["a"].open_seeds == 2
+
+
+def test_nothing_reached_is_no_rate():
+    found = attack_yield(attacked(["", ""], queries=[0, 0], reached=[False, False]))
+    assert (found.unreached, found.seeds_broken.n) == (2, 0)
+
+
 def test_no_finds_give_an_upper_limit():
     found = attack_yield(attacked(["N", "N", "", "N"]))
     assert found.per_candidate == clopper_pearson(0, 3)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from engine.errors import BadInput
-from engine.generation import Sampled, logit_cutoff, rejection_sample
+from engine.generation import Sampled, accepts, logit_cutoff, rejection_sample, rejection_stream
 from engine.progress import silent
+from engine.snippets import Snippet
 
 
 class Counting:
@@ -50,10 +51,11 @@ def test_the_first_accepted_draw_is_the_answer():
     found = rejection_sample(list(accepts), generator, classifier, 0.5, seed=1)
     assert found[:4] == [
         Sampled("a 0", 1, -1.0),
-        Sampled("b 1", 2, -1.0),
-        Sampled("c 12", 13, -1.0),
-        Sampled("d 99", 100, -1.0),
+        Sampled("b 1", 2, -1.0, (1.0,)),
+        Sampled("c 12", 13, -1.0, (1.0,) * 12),
+        Sampled("d 99", 100, -1.0, (1.0,) * 99),
     ]
+    assert found[4].rejected == (1.0,) * 100
     assert (found[4].completion, found[4].draws) == (None, 100)
     assert math.isnan(found[4].logit)
     assert [n for _, n, _ in generator.calls] == [1, 2, 4, 8, 16, 32, 37]
@@ -81,7 +83,8 @@ def test_threshold_zero_rejects_all_and_one_accepts_all_but_silence():
     assert rejection_sample(["a"], Counting(), classifier, 0.0, seed=1, max_draws=4)[0].draws == 4
     assert rejection_sample(["a"], Counting(), classifier, 1.0, seed=1)[0].completion == "a 0"
     quiet = Counting(lambda prompt, i: "" if i < 2 else f"{prompt} {i}")
-    assert rejection_sample(["a"], quiet, classifier, 1.0, seed=1)[0][:2] == ("a 2", 3)
+    found = rejection_sample(["a"], quiet, classifier, 1.0, seed=1)[0]
+    assert found == Sampled("a 2", 3, 50.0, (math.inf, math.inf))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan])
@@ -111,3 +114,76 @@ def test_the_rate_of_acceptance_is_that_of_the_generator():
     draws = np.array([f.draws for f in found])
     # Geometric with p = 1/4: mean 4, standard deviation sqrt(12).
     assert abs(draws.mean() - 4) < 4 * math.sqrt(12 / 4000)
+
+
+def test_its_decisions_are_the_classifiers_own_on_the_same_texts():
+    class Noisy:
+        def complete(self, prompts, n, *, seed, progress=silent):
+            rng = np.random.default_rng(seed)
+            return [[f"x {v}" if v % 7 else "" for v in rng.integers(0, 2000, n)] for _ in prompts]
+
+    class Recording(Noisy):
+        def __init__(self):
+            self.drawn = {}
+
+        def complete(self, prompts, n, *, seed, progress=silent):
+            rows = super().complete(prompts, n, seed=seed)
+            for prompt, row in zip(prompts, rows, strict=True):
+                self.drawn.setdefault(prompt, []).extend(row)
+            return rows
+
+    threshold = 0.0017
+    classifier = ByCompletion(lambda s: -6.4 + (number(s) - 60) / 100)  # about one in seventy is accepted
+    generator = Recording()
+    prompts = [f"p{i}" for i in range(60)]
+    found = rejection_sample(prompts, generator, classifier, threshold, seed=5)
+    assert {one.completion is None for one in found} == {True, False}
+    for prompt, one in zip(prompts, found, strict=True):
+        drawn = generator.drawn[prompt][: one.draws]
+        said = [bool(text) and float(classifier.logits([Snippet(prompt, text)])[0]) < logit_cutoff(threshold)
+                for text in drawn]  # fmt: skip
+        assert said == [False] * (len(drawn) - 1) + [one.completion is not None]
+        assert len(one.rejected) == one.draws - (one.completion is not None)
+        if one.completion is not None:
+            assert one.completion == drawn[-1]
+            assert accepts(one.logit, threshold)
+
+
+def test_what_is_accepted_is_strictly_below_and_never_no_number():
+    cutoff = logit_cutoff(0.3)
+    logits = [cutoff, np.nextafter(cutoff, np.float32(-9)), math.nan, math.inf, -math.inf]
+    assert accepts(logits, 0.3).tolist() == [False, True, False, False, True]
+    assert accepts(-50.0, 0.0).tolist() is False
+    assert accepts([], 0.3).shape == (0,)
+    with pytest.raises(BadInput, match="threshold"):
+        accepts([0.0], math.nan)
+
+
+class Hashed:
+    """Draws that follow from the seed and the prompt's place, so that a stream shows where it began."""
+
+    def complete(self, prompts, n, *, seed, progress=silent):
+        return [[f"x {v}" for v in np.random.default_rng([seed, i]).integers(0, 9, n)] for i in range(len(prompts))]
+
+
+def test_a_stream_goes_on_from_any_lists_beginning_and_holds_no_more_than_a_list():
+    classifier = ByCompletion(lambda s: -1.0 if number(s) == 0 else 1.0)
+    prompts = [f"p{i}" for i in range(10)]
+    pulled = []
+
+    def source(start=0):
+        for prompt in prompts[start:]:
+            pulled.append(prompt)
+            yield prompt
+
+    options = {"seed": 3, "at_once": 4}
+    stream = rejection_stream(source(), Hashed(), classifier, 0.5, **options)
+    first = next(stream)
+    assert pulled == prompts[:4]
+    rest = list(stream)
+    assert [len(one) for one in (first, *rest)] == [4, 4, 2]
+    assert list(rejection_stream(source(4), Hashed(), classifier, 0.5, first=4, **options)) == rest
+    assert [one.draws for one in first] != [one.draws for one in rest[0]]
+    assert list(rejection_stream([], Hashed(), classifier, 0.5, **options)) == []
+    with pytest.raises(ValueError, match="multiple of 4"):
+        next(rejection_stream(source(), Hashed(), classifier, 0.5, first=3, **options))

@@ -103,7 +103,7 @@ def test_a_policy_from_a_file(tmp_path):
 
 
 def test_an_unknown_policy_names_those_known():
-    with pytest.raises(UnknownName, match="unknown policy 'nope'; known: injury, toxic"):
+    with pytest.raises(UnknownName, match="unknown policy 'nope'; known: hateful, injury, toxic"):
         load_policy("nope")
 
 

@@ -120,13 +120,14 @@ def test_k_center_greedy_is_brute_force(n, labelled):
 
 
 def small_steps(monkeypatch):
-    """Sizes at which even small pools take every path of the large ones, among them the inverted file."""
+    """Sizes at which even small pools take every path of the large ones, among them the cells."""
     for module, sizes in {
         "farthest_first": {"_FRONT": 4, "_WAITING": 3},
         "seeding": {"_WAITING": 3, "_REFUSED": 5},
         "vectors": {"BLOCK": 50},
         "covering": {"_CENTRES": 7},
-        "nearest": {"_ALL_PAIRS": 0, "_POINTS_A_LIST": 5, "_PROBES": 1},
+        "nearest": {"_ALL_PAIRS": 0},
+        "cells": {"_POINTS_A_CELL": 5, "_NEIGHBOURS": 1},
         "similarity": {"_EXACT": 0},
     }.items():
         for name, size in sizes.items():

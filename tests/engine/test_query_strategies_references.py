@@ -61,8 +61,8 @@ def test_covering_is_scipys(monkeypatch):
     assert found.radius == found.distances.max()
     assert covering(points, points).radius == 0
     assert covering(points[:0], centres).radius == 0
-    for bad in (centres[:0], centres[:, :4]):
-        with pytest.raises(ValueError, match=r"centres must have shape \(m >= 1, 8\)"):
+    for bad in (centres[:0], centres[:, :4], centres[0]):
+        with pytest.raises(ValueError, match=r"shapes must be \(n, d\) and \(m >= 1, d\), not \(120, 8\) and "):
             covering(points, bad)
 
 
@@ -92,7 +92,7 @@ def agrees(choose, chances, draws):
     assert sum(counts[s] for s in chances if chances[s] == 0) == 0
     observed = [*(counts[s] for s in likely), draws - sum(counts[s] for s in likely)]
     expected = [*(chances[s] for s in likely), 1 - sum(chances[s] for s in likely)]
-    assert len(likely) > 8
+    assert len(likely) > 5
     keep = np.array(expected) * draws >= 1
     observed, expected = np.array(observed)[keep], np.array(expected)[keep]
     return stats.chisquare(observed, expected / expected.sum() * observed.sum()).pvalue
@@ -105,15 +105,15 @@ def test_k_means_pp_draws_every_sequence_as_often_as_it_should(labelled):
     chances = chances_of_sequences(points, known, 3)
     assert sum(chances.values()) == pytest.approx(1)
     # The p-value is uniform if all is right.
-    assert agrees(lambda seed: k_means_pp(points, np.zeros(5), known, 3, seed=seed), chances, 3000) > 0.01
+    assert agrees(lambda seed: k_means_pp(points, np.zeros(5), known, 3, seed=seed), chances, 2000) > 0.01
 
 
-def test_k_means_pp_draws_alike_by_small_steps_and_an_inverted_file(monkeypatch):
+def test_k_means_pp_draws_alike_by_small_steps_and_cells(monkeypatch):
     small_steps(monkeypatch)
     points = np.random.default_rng(3).normal(size=(5, 2)).astype(np.float32)
     known = np.random.default_rng(4).normal(size=(12, 2)).astype(np.float32)
     chances = chances_of_sequences(points, known, 2)
-    assert agrees(lambda seed: k_means_pp(points, np.zeros(5), known, 2, seed=seed), chances, 1500) > 0.01
+    assert agrees(lambda seed: k_means_pp(points, np.zeros(5), known, 2, seed=seed), chances, 600) > 0.01
 
 
 def test_badge_is_k_means_pp_over_gradients_of_the_likelier_label():
@@ -125,7 +125,7 @@ def test_badge_is_k_means_pp_over_gradients_of_the_likelier_label():
     longest = int(np.linalg.norm(gradients, axis=1).argmax())
     chances = chances_of_sequences(gradients, NONE[:, :2], 3, first=longest)
     choose = QUERY_STRATEGIES["badge"]
-    assert agrees(lambda seed: choose(points, -np.abs(logits), NONE[:, :2], 3, seed=seed), chances, 2000) > 0.01
+    assert agrees(lambda seed: choose(points, -np.abs(logits), NONE[:, :2], 3, seed=seed), chances, 1500) > 0.01
     same = [choose(points, np.minimum(p, 1 - p), NONE[:, :2], 3, seed=seed).tolist() for seed in range(50)]
     assert same == [choose(points, -np.abs(logits), NONE[:, :2], 3, seed=seed).tolist() for seed in range(50)]
 
@@ -164,6 +164,15 @@ def test_facility_location_is_the_greedy_that_computes_every_gain(n, labelled):
     known = pool(labelled, seed=2)[0] if labelled else NONE
     expected = naive_greedy(similarities(points), covered_by(points, known), 0.1 + ranks(values), 12)
     assert facility_location(points, values, known, 12).tolist() == expected
+
+
+def test_facility_location_lets_everything_stand_for_itself():
+    # A vector of zeros is like nothing else; once one of the equal ones is chosen, it alone still gains.
+    points = np.array([[0, 0], [1, 0], [1, 0], [1, 0], [1, 0]], np.float32)
+    for seed in range(6):
+        first, second = facility_location(points, np.zeros(5), NONE[:, :2], 2, seed=seed).tolist()
+        assert first > 0
+        assert second == 0
 
 
 @pytest.mark.parametrize("seed", range(8))

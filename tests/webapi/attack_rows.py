@@ -35,11 +35,14 @@ def classifier_of(policy: Policy, name: str = "baseline", **fields: Any) -> Clas
     )
 
 
-def snippet_of(policy: Policy, completion: str, prompt: str = "It began.", **fields: Any) -> Snippet:
+def snippet_of(
+    policy: Policy, completion: str, prompt: str = "It began.", *, parent: Snippet | None = None, **fields: Any
+) -> Snippet:
     """A snippet with these words."""
     text = SnippetText(prompt, completion)
     texts = {"prompt": prompt, "completion": completion, "content_hash": text.content_hash}
-    kind = {"source": "rewrite", "split": "train", "root_hash": text.content_hash}
+    root = parent.root_hash if parent else text.content_hash
+    kind = {"source": "rewrite", "split": parent.split if parent else "train", "root_hash": root, "parent": parent}
     return Snippet.objects.create(**{"policy": policy, **texts, **kind, **fields})
 
 

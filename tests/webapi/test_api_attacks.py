@@ -126,6 +126,28 @@ def test_an_attack_that_is_wrong_names_the_field_and_is_not_launched(
     assert Attack.objects.count() == Job.objects.count() == 0
 
 
+def test_a_named_seed_that_is_no_failure_is_refused(
+    rita: User, api: Api, classifier: Classifier, make_snippets: Callable[..., list[Snippet]]
+) -> None:
+    """What nobody has judged yet may be named: whoever names it says that it is one."""
+    yes, no, unjudged = make_snippets(3)
+    for row, choice in ((yes, "Yes"), (no, "No")):
+        Consensus.objects.create(snippet=row, choice=choice, rule="majority", labels=1)
+    asked = {"classifier": str(classifier.pk), "seeds": {"snippets": [str(one.pk) for one in (yes, no, unjudged)]}}
+    refused = api(rita).post("/api/v1/attacks", asked, format="json")
+    assert refused.status_code == 400
+    errors = [(one["loc"], one["code"], one["message"]) for one in refused.json()["errors"]]
+    assert errors == [(["seeds", "snippets", 1], "not_a_failure", "is labelled No, not Yes")]
+    assert Attack.objects.count() == 0
+
+
+def test_a_title_is_refused_in_words(rita: User, api: Api, classifier: Classifier) -> None:
+    asked = {"classifier": str(classifier.pk), "title": "money, no price"}
+    refused = api(rita).post("/api/v1/attacks", asked, format="json")
+    assert refused.status_code == 400
+    assert "may hold letters, digits, spaces and . + - _ ( ) only" in refused.content.decode()
+
+
 def test_a_title_of_blanks_is_none(rita: User, api: Api, classifier: Classifier) -> None:
     for title in ("", "  ", None):
         asked = {"classifier": str(classifier.pk), "name": "filler", "title": title}

@@ -9,7 +9,6 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 from rest_framework.test import APIClient
 
@@ -17,6 +16,7 @@ from labeling_adapters.label_studio_shapes import label_config
 from webapi.models import ApiToken, Artifact, Classifier, Policy, User
 from webapi.services import classifiers
 from webapi.services.policies import policy_create
+from webapi.services.promotions import classifier_promote
 
 
 class FixedScorer:
@@ -88,7 +88,8 @@ def test_a_project_connects_and_is_given_predictions(
 def test_a_blind_policy_tells_nothing(
     rita: User, row: Classifier, policy: Policy, label_studio: Callable[[User], APIClient]
 ) -> None:
-    Classifier.objects.update(policy=policy, promoted_at=timezone.now())
+    Classifier.objects.update(policy=policy)
+    classifier_promote(classifier=Classifier.objects.get(pk=row.pk))
     config = label_config(policy.rules)
     for key in (row.pk, policy.pk):
         for asked, body in (("predict", project(config, "x")), ("setup", {"project": "1.1", "schema": config})):
@@ -109,7 +110,7 @@ def test_a_policys_address_asks_the_classifier_that_was_promoted_last(
         policy=row.policy, name="c8", condition="b", encoder="e", threshold=0.1, artifact=row.artifact
     )
     for serving, chosen in ((row, "No"), (later, "Yes")):
-        classifiers.classifier_promote(classifier=serving)
+        classifier_promote(classifier=serving)
         setup = client.post(f"{at}/setup", {"project": "1.1", "schema": config})
         assert setup.json() == {"model_version": str(serving.pk)}
         (answer,) = client.post(f"{at}/predict", project(config, "x" * 9)).json()["results"]

@@ -31,6 +31,7 @@ from webapi.models import (
     Task,
     User,
 )
+from webapi.selectors.classifiers import serving_classifier
 from webapi.services import classifiers
 from workers.rounds import STAGES
 
@@ -266,7 +267,7 @@ def test_a_classifier_scores_and_is_promoted(
     assert scored["results"][2]["score"] == pytest.approx(1 / (1 + np.exp(-1)))
     for row in (first, second, first):
         assert client.post(f"/api/v1/classifiers/{row.pk}/promote").status_code == 200
-    serving = classifiers.serving_classifier(policy.pk)
+    serving = serving_classifier(policy.pk)
     assert serving is not None
     assert serving.pk == first.pk
     assert len(client.get("/api/v1/classifiers?promoted=true").json()["results"]) == 2

@@ -149,6 +149,6 @@ def test_a_bad_line_of_judgements_is_named_and_nothing_is_written(tmp_path: Path
 def test_judgements_want_a_folder_and_a_known_policy(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="nowhere: no such folder"):
         call_command("import_judgements", tmp_path / "nowhere")
-    with pytest.raises(CommandError, match="unknown policy 'nothing'; known: injury, toxic"):
+    with pytest.raises(CommandError, match="unknown policy 'nothing'; known: hateful, injury, toxic"):
         call_command("import_judgements", tmp_path, policy="nothing")
     assert Job.objects.count() == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from webapi.models import Batch, Classifier, Corpus, Policy, Round, Snippet, User
+from webapi.models import Batch, Classifier, Corpus, Generator, Job, Policy, Round, Snippet, User
 from webapi.pages.tags import NAVIGATION
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +30,8 @@ PAGES: dict[str, set[str]] = {
     "/attacks/": WATCHERS,
     "/classifiers/": WATCHERS,
     "/classifiers/{classifier}/": WATCHERS,
+    "/generators/": WATCHERS,
+    "/generators/{generator}/": WATCHERS,
     "/label/": LABELERS,
     "/compare/": LABELERS,
     "/me/": LABELERS,
@@ -43,7 +45,14 @@ def keys(policy: Policy, make_snippets: Callable[..., list[Snippet]]) -> dict[st
     corpus = Corpus.objects.create(name="books")
     round_ = Round.objects.create(name="Round 1", policy=policy, corpus=corpus, state="running")
     classifier = Classifier.objects.create(policy=policy, name="baseline", condition="baseline", encoder="minilm")
-    return {"round": round_.pk, "snippet": make_snippets(1)[0].pk, "classifier": classifier.pk}
+    job = Job.objects.create(kind="tune_generator")
+    generator = Generator.objects.create(name="tales", corpus=corpus, job=job)
+    return {
+        "generator": generator.pk,
+        "round": round_.pk,
+        "snippet": make_snippets(1)[0].pk,
+        "classifier": classifier.pk,
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)

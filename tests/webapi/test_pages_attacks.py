@@ -152,6 +152,10 @@ def test_money_is_there_where_it_was_spent(reader: Client, classifier: Classifie
     Attack.objects.update(result={"spending": {"some/model": paid}})
     page = text_of(reader.get(AT))
     assert "$0.13 3 requests, 1,000 tokens" in page
+    Attack.objects.update(result={"spending": {"some/model": paid | {"money": 0.004}}})
+    assert "under $0.01 3 requests" in text_of(reader.get(AT))
+    Attack.objects.update(result={"spending": {"some/model": paid | {"money": 0.0}}})
+    assert "$0.00 3 requests" in text_of(reader.get(AT))
 
 
 def test_the_list_is_filtered(reader: Client, policy: Policy, classifier: Classifier) -> None:
@@ -420,7 +424,7 @@ def test_cancelling_asks_first(reader: Client, classifier: Classifier) -> None:
     assert Attack.objects.get().state == "running"
     page = reader.post(f"{AT}{row.pk}/cancel/", follow=True)
     assert page.redirect_chain == [(f"{AT}{row.pk}/", 302)]
-    assert "Cancelled. What it had found stays." in text_of(page)
+    assert "Cancelled. What its finished parts had found stays." in text_of(page)
     assert (Attack.objects.get().state, Job.objects.get().state) == ("cancelled", "cancelled")
     again = text_of(reader.post(f"{AT}{row.pk}/cancel/", follow=True))
     assert "Nothing was changed: The attack has ended before: cancelled." in again

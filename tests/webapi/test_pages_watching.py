@@ -33,6 +33,7 @@ from webapi.models import (
 )
 from webapi.selectors.agreement import agreement_figures
 from webapi.services.policies import policy_create
+from webapi.services.promotions import classifier_promote
 
 pytestmark = pytest.mark.django_db
 MakeBatch = Callable[..., Batch]
@@ -233,7 +234,7 @@ def test_a_classifier_shows_threshold_rates_and_lineage(rita: User, client: Clie
     assert "old is not calibrated yet." in text_of(client.get(f"/classifiers/{parent.pk}/"))
     listed = text_of(client.get("/classifiers/"))
     assert "No classifier has been promoted to serve yet." in listed
-    Classifier.objects.filter(pk=row.pk).update(promoted_at=timezone.now())
+    classifier_promote(classifier=row)
     assert "baseline serves harm v1." in text_of(client.get("/classifiers/"))
 
 

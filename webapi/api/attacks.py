@@ -89,6 +89,7 @@ class YieldSerializer(serializers.Serializer[Any]):
 
     seeds = serializers.IntegerField()
     open_seeds = serializers.IntegerField(help_text="Seeds with finds of which none is labelled yet.")
+    unreached = serializers.IntegerField(help_text="Seeds that the budget ended before; left out of seeds_broken.")
     accepted_unedited = serializers.IntegerField(help_text="Seeds that the classifier accepts as they stand.")
     candidates = serializers.IntegerField()
     labelled = serializers.IntegerField()
@@ -222,6 +223,7 @@ ROW: dict[str, Any] = {
 YIELDS: dict[str, Any] = {
     "seeds": 20,
     "open_seeds": 0,
+    "unreached": 0,
     "accepted_unedited": 1,
     "candidates": 31,
     "labelled": 31,
@@ -324,7 +326,7 @@ class Attacks(Resource[Attack]):
         responses=ComparedSerializer(many=True),
         examples=example([{**ROW, "yields": YIELDS}], status=200),
     )
-    @action(detail=False)
+    @action(detail=False, pagination_class=None)
     def yields(self, request: Request) -> Response:
         """Attacks beside one another with their yields: the newest 50 that the filters leave."""
         rows = self.filter_queryset(self.get_queryset()).order_by("-pk")[:MAX_COMPARED]

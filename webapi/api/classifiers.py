@@ -1,4 +1,4 @@
-"""Classifiers: looked at, asked for scores, promoted."""
+"""Classifiers: looked at, compared, asked for scores, promoted."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ from rest_framework.response import Response
 
 from engine.snippets import Snippet as SnippetText
 from webapi.api.base import Resource, StrictSerializer
+from webapi.api.classifier_shapes import COMPARED, PROMOTION, ClassifiersComparedSerializer, Pair, PromotionSerializer
+from webapi.api.exports import QUEUED, ExportSerializer
 from webapi.api.filters import Filters
+from webapi.api.pagination import ByCursor
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example
-from webapi.models import Classifier, DatasetSnapshot
-from webapi.services.classifiers import MAX_SCORED, classifier_promote, classifier_score
-
-
-class SnapshotSerializer(serializers.ModelSerializer[DatasetSnapshot]):
-    """What a classifier was trained on."""
-
-    sha256 = serializers.CharField(source="artifact.sha256", read_only=True)
-    counts = serializers.DictField(read_only=True)
-
-    class Meta:
-        model = DatasetSnapshot
-        fields = ["id", "condition", "size", "counts", "sha256"]
-        read_only_fields = fields
+from webapi.api.snapshots import BRIEF, SnapshotSerializer
+from webapi.models import Classifier
+from webapi.selectors.classifiers import promotions_listed
+from webapi.services.classifier_compare import classifiers_compare
+from webapi.services.classifiers import MAX_SCORED, classifier_score
+from webapi.services.promotions import classifier_promote
+from webapi.services.transfers import classifier_export
+from workers.export_classifier import LEAST_EQUAL
 
 
 class ClassifierSerializer(serializers.ModelSerializer[Classifier]):
@@ -38,6 +35,8 @@ class ClassifierSerializer(serializers.ModelSerializer[Classifier]):
     snapshot = SnapshotSerializer(read_only=True, allow_null=True)
     recipe = serializers.DictField(read_only=True)
     metrics = serializers.DictField(read_only=True)
+    environment = serializers.DictField(read_only=True, help_text="What it was trained with; empty of older ones.")
+    sha256 = serializers.CharField(source="artifact.sha256", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = Classifier
@@ -54,10 +53,29 @@ class ClassifierSerializer(serializers.ModelSerializer[Classifier]):
             "precision",
             "threshold",
             "metrics",
+            "environment",
+            "sha256",
             "promoted_at",
             "created_at",
         ]
         read_only_fields = fields
+
+
+class PromoteInput(StrictSerializer):
+    """Why, for those who come later."""
+
+    note = serializers.CharField(default="", allow_blank=True, max_length=500)
+
+
+class ExportClassifierInput(StrictSerializer):
+    """What the export must hold up to."""
+
+    least_equal = serializers.FloatField(
+        default=LEAST_EQUAL,
+        min_value=0,
+        max_value=1,
+        help_text="Share of snippets that int8 must decide as full precision does; else the job fails.",
+    )
 
 
 class TextSerializer(StrictSerializer):
@@ -92,7 +110,7 @@ class ScoresSerializer(serializers.Serializer[Any]):
 class ClassifierFilter(Filters):
     """Filters of the list."""
 
-    promoted = filters.BooleanFilter(method="_promoted", label="Ever promoted, or never.")
+    promoted = filters.BooleanFilter(method="_promoted", label="Promoted, and that not rolled back; or not so.")
 
     class Meta:
         model = Classifier
@@ -109,15 +127,18 @@ ROW: dict[str, Any] = {
     "round": EXAMPLE_ID,
     "condition": "paraphrases",
     "parent": EXAMPLE_ID,
-    "snapshot": {"id": EXAMPLE_ID, "condition": "paraphrases", "size": 1200, "counts": {}, "sha256": "9f2c…"},
+    "snapshot": BRIEF,
     "encoder": "minilm",
     "recipe": {"epochs": 3},
     "precision": "int8",
     "threshold": 0.31,
     "metrics": {},
+    "environment": {"python": "3.11.9", "packages": {"torch": "2.13.0"}, "threads": 2, "code": "d252762…"},
+    "sha256": "9f2c…",
     "promoted_at": None,
     "created_at": EXAMPLE_TIME,
 }
+EXPORT_QUEUED: dict[str, Any] = {**QUEUED, "kind": "export_classifier"}
 SCORES: dict[str, Any] = {
     "classifier": EXAMPLE_ID,
     "threshold": 0.31,
@@ -140,7 +161,7 @@ class Classifiers(Resource[Classifier]):
     """Classifiers."""
 
     resource = "classifiers"
-    queryset = Classifier.objects.select_related("snapshot__artifact")
+    queryset = Classifier.objects.select_related("snapshot__artifact", "artifact")
     filterset_class = ClassifierFilter
     serializer_class = ClassifierSerializer
     unchanging = frozenset({"score"})
@@ -165,8 +186,44 @@ class Classifiers(Resource[Classifier]):
         data = {"classifier": classifier.pk, "threshold": classifier.threshold, "results": results}
         return Response(ScoresSerializer(data).data)
 
-    @extend_schema(request=None, responses=ClassifierSerializer, examples=example(ROW, status=200))
+    @extend_schema(
+        request=PromoteInput,
+        responses=ClassifierSerializer,
+        examples=[*example({"note": "Round 4 held up in the audit."}), *example(ROW, status=200)],
+    )
     @action(detail=True, methods=["post"])
     def promote(self, request: Request, pk: str) -> Response:
-        """Makes it its policy's serving classifier: the one promoted last."""
-        return Response(self.get_serializer(classifier_promote(classifier=self.get_object())).data)
+        """Makes it its policy's serving classifier. `POST /policies/{id}/rollback` takes that back."""
+        classifier, note = self.get_object(), self.input(PromoteInput)["note"]
+        return Response(self.get_serializer(classifier_promote(classifier=classifier, by=self.user, note=note)).data)
+
+    @extend_schema(
+        request=ExportClassifierInput,
+        responses={202: ExportSerializer},
+        examples=[*example({"least_equal": 0.98}), *example(EXPORT_QUEUED, status=202)],
+    )
+    @action(detail=True, methods=["post"])
+    def export(self, request: Request, pk: str) -> Response:
+        """A job that writes the int8 ONNX graph, tokenizer, recipe and threshold to one zip, once it is checked to
+        decide as full precision does. Fetch it as any export: `download_url` is there once the job has succeeded.
+        """
+        classifier, least = self.get_object(), self.input(ExportClassifierInput)["least_equal"]
+        job = classifier_export(classifier=classifier, least_equal=least, created_by=self.user)
+        return Response(ExportSerializer(job, context=self.get_serializer_context()).data, status=202)
+
+    @extend_schema(responses=PromotionSerializer(many=True), examples=example(PROMOTION, status=200))
+    @action(detail=True, filter_backends=[])
+    def promotions(self, request: Request, pk: str) -> Response:
+        """When it was promoted, by whom and why, and what was rolled back; the newest first."""
+        pages = ByCursor()
+        page = pages.paginate_queryset(promotions_listed().filter(classifier=self.get_object()), request, view=self)
+        return pages.get_paginated_response(PromotionSerializer(page or [], many=True).data)
+
+    @extend_schema(parameters=[Pair], responses=ClassifiersComparedSerializer, examples=example(COMPARED, status=200))
+    @action(detail=False, filter_backends=[], pagination_class=None)
+    def compare(self, request: Request) -> Response:
+        """Two classifiers of a policy: what differs in recipe, environment and rows trained on, rates on the same
+        held-out sets, thresholds, and how often they decide alike where both have scores.
+        """
+        asked = self.input(Pair, request.query_params)
+        return Response(ClassifiersComparedSerializer(classifiers_compare(a=asked["a"], b=asked["b"])).data)

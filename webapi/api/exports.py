@@ -31,7 +31,7 @@ from webapi.api.jobs import ROW, JobFilter, JobSerializer
 from webapi.api.schema import EXAMPLE_ID, example
 from webapi.models import Job, JobState, Source, SplitName
 from webapi.selectors.agreement_filter import PARTS
-from webapi.services.transfers import EXPORT, export_create, export_file, export_signature, export_signed
+from webapi.services.transfers import EXPORTED, export_create, export_file, export_signature, export_signed
 from workers.export_tables import EXPORTS
 from workers.table_files import WRITERS
 
@@ -145,7 +145,7 @@ class Exports(Resource[Job]):
     """Exports, each a job."""
 
     resource = "exports"
-    queryset = Job.objects.select_related("stage").filter(kind=EXPORT)
+    queryset = Job.objects.select_related("stage").filter(kind__in=EXPORTED)
     filterset_class = JobFilter
     serializer_class = ExportSerializer
 

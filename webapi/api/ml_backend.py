@@ -23,7 +23,8 @@ from webapi.authentication import BasicToken, BearerAuthentication
 from webapi.errors import DomainError
 from webapi.models import Classifier, Policy
 from webapi.permissions import actor_of, visible
-from webapi.services.classifiers import classifier_score, serving_classifier
+from webapi.selectors.classifiers import serving_classifier
+from webapi.services.classifiers import classifier_score
 
 MAX_REASON = 200
 """Characters of a status line that tell why."""

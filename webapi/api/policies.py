@@ -7,16 +7,20 @@ from typing import Any
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from engine.policies import Policy as PolicySpec
-from webapi.api.base import Resource
+from webapi.api.base import Resource, StrictSerializer
+from webapi.api.classifier_shapes import PROMOTION, PromotionSerializer
+from webapi.api.fields import ClassifierField
 from webapi.api.filters import Filters
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.models import Policy
 from webapi.permissions import BLIND
 from webapi.services.policies import policy_create
+from webapi.services.promotions import policy_roll_back
 
 
 class ComparisonSerializer(serializers.Serializer[Any]):
@@ -48,6 +52,12 @@ class PolicySerializer(LabelerPolicySerializer):
 
     class Meta(LabelerPolicySerializer.Meta):
         fields = [*LabelerPolicySerializer.Meta.fields, "spec"]
+
+
+class RollBackInput(StrictSerializer):
+    """What is thought to serve now: where another classifier does, nothing is changed (409)."""
+
+    classifier = ClassifierField(required=False, allow_null=True, default=None)
 
 
 class PolicyFilter(Filters):
@@ -114,3 +124,14 @@ class Policies(Resource[Policy]):
         asked_at = timezone.now()
         policy = policy_create(spec=PolicySpec.model_validate(request.data))
         return Response(PolicySerializer(policy).data, status=201 if policy.created_at >= asked_at else 200)
+
+    @extend_schema(
+        request=RollBackInput,
+        responses=PromotionSerializer,
+        examples=[*example({"classifier": EXAMPLE_ID}), *example(PROMOTION, status=200)],
+    )
+    @action(detail=True, methods=["post"])
+    def rollback(self, request: Request, pk: str) -> Response:
+        """The classifier that was promoted before the serving one serves again; answers its promotion."""
+        policy, wanted = self.get_object(), self.input(RollBackInput)["classifier"]
+        return Response(PromotionSerializer(policy_roll_back(policy=policy, by=self.user, wanted=wanted)).data)

@@ -22,7 +22,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from engine.config import sentence
-from engine.errors import BadInput, EngineError, GeneratorError, MissingModel, UnknownName
+from engine.errors import BadInput, Damaged, EngineError, GeneratorError, MissingModel, StoreError, UnknownName
 from webapi.errors import FIELD_CODES, PROBLEM_TYPE, DomainError, FieldError, problem
 
 logger = logging.getLogger(__name__)
@@ -198,6 +198,8 @@ DESCRIBE: dict[type[Exception], Callable[[Any], Problem]] = {
     BadInput: _bad_input,
     UnknownName: lambda error: Problem("unknown_name", str(error)),
     MissingModel: lambda error: Problem("missing_model", str(error)),
+    Damaged: lambda error: Problem("damaged", str(error)),
+    StoreError: lambda error: Problem("store_error", str(error)),
     GeneratorError: lambda error: Problem("generator_error", str(error)),
     EngineError: lambda error: Problem("engine_error", str(error)),
     DjangoValidationError: _django_fields,

@@ -1,4 +1,4 @@
-"""Artifacts and dataset snapshots: files in the store, known by their hash, and what they hold."""
+"""Artifacts: files in the store, known by their hash."""
 
 from __future__ import annotations
 
@@ -11,34 +11,19 @@ from webapi.models.base import Row
 
 
 class Artifact(Row):
-    """A file or folder in the store, under `GAUNTLET_HOME`."""
+    """A file or folder in the store. Readers go through `workers.artifacts`, which fetches and verifies it."""
 
     kind = models.CharField(max_length=32)
     path = models.CharField(max_length=500, unique=True)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField()
+    files = models.JSONField(default=list, blank=True)
+    """Of a folder, each file's `name`, `size` and `sha256`, so that a damaged one can be named."""
 
     def __str__(self) -> str:
         return self.path
 
     @property
     def file(self) -> Path:
-        """Where it lies on this machine."""
+        """Where it lies on this machine, if it is there."""
         return Path(settings.GAUNTLET_HOME) / self.path
-
-
-class DatasetSnapshot(Row):
-    """An immutable manifest of snippet ids and the consensus they had, with its hash."""
-
-    round = models.ForeignKey("Round", on_delete=models.CASCADE, related_name="snapshots")
-    condition = models.CharField(max_length=64)
-    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT)
-    size = models.PositiveIntegerField()
-    counts = models.JSONField(default=dict)
-    """Snippets by source and choice."""
-
-    class Meta(Row.Meta):
-        constraints = [models.UniqueConstraint(fields=["round", "condition"], name="snapshot_once_per_condition")]
-
-    def __str__(self) -> str:
-        return f"{self.condition}: {self.size} snippets"

@@ -36,6 +36,7 @@ class Job(Row):
     queue = models.CharField(max_length=16, default="default")
     stage = models.ForeignKey(Stage, null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     attack = models.ForeignKey("Attack", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
+    sweep = models.ForeignKey("Sweep", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     shard = models.CharField(max_length=64, default="0")
     """Which part of its stage; unique in it, so that planning twice makes no job twice."""
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
@@ -57,7 +58,10 @@ class Job(Row):
         constraints = [
             models.UniqueConstraint(
                 fields=["stage", "kind", "shard"], condition=~Q(stage=None), name="job_once_per_shard"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["sweep", "kind", "shard"], condition=~Q(sweep=None), name="job_once_per_run_of_a_sweep"
+            ),
         ]
         indexes = [models.Index(fields=["state", "not_before"], name="job_due")]
 
@@ -83,7 +87,7 @@ class Job(Row):
         )
         if not claimed:
             return None
-        return cls.objects.select_related("stage__round", "attack").get(pk=job_id)
+        return cls.objects.select_related("stage__round", "attack", "sweep").get(pk=job_id)
 
     def _move(self, **fields: object) -> bool:
         mine = Job.objects.filter(pk=self.pk, state=JobState.RUNNING, lease_token=self.lease_token)

@@ -115,7 +115,7 @@ def cancel(request: PageRequest, key: UUID) -> HttpResponse:
         return render(request, "pages/attack_cancel.html", {"attack": row, "title": attack_title(row)})
     try:
         attack_cancel(attack=row)
-        messages.success(request, "Cancelled. What it had found stays.")
+        messages.success(request, "Cancelled. What its finished parts had found stays.")
     except DomainError as error:
         messages.warning(request, f"Nothing was changed: {error.message}")
     return redirect("attack", key)

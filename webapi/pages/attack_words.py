@@ -144,6 +144,8 @@ def _note(found: Yield) -> str:
         parts.append(f"{found.accepted_unedited:,} accepted unedited")
     if found.open_seeds:
         parts.append(f"{found.open_seeds:,} left out: not labelled yet")
+    if found.unreached:
+        parts.append(f"{found.unreached:,} left out: the budget ended before them")
     return "; ".join(parts)
 
 

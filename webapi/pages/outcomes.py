@@ -67,10 +67,11 @@ def headline_rates(classifier: Classifier) -> HeadlineRates:
 
 def calibration_lines(classifier: Classifier) -> list[Line]:
     """How the threshold was chosen, and what training took."""
-    known = {"calibration", "training"}
+    known = {"calibration", "training", "sweep"}
     other = {name: value for name, value in classifier.metrics.items() if name not in known}
     calibration = classifier.metrics.get("calibration") or {}
     training = classifier.metrics.get("training") or {}
+    swept = classifier.metrics.get("sweep") or {}
     lines: list[Line] = [
         ("Threshold", classifier.threshold),
         ("Threshold as a logit", _logit(calibration)),
@@ -81,6 +82,8 @@ def calibration_lines(classifier: Classifier) -> list[Line]:
         ("Loss at the end of training", training.get("loss")),
         ("int8 decides as full precision", _share(training.get("int8_equal_decisions"), training.get("int8_checked"))),
         ("Seconds of training", training.get("seconds")),
+        ("Misses, on the half of the validation mix that had no say", (swept.get("confirming") or {}).get("fnr")),
+        ("Misses, on the half that it was picked by", (swept.get("choosing") or {}).get("fnr")),
     ]
     return [line for line in [*lines, *rows_of(other)] if line[1] is not None]
 

@@ -14,7 +14,7 @@ from engine.evaluation.report import PARTS, Report, render_fragments
 from webapi.errors import DomainError
 from webapi.models import Round
 from webapi.pages.access import PageRequest, page
-from webapi.selectors.rounds import REPORT_HTML, REPORT_JSON, report_data, report_file
+from webapi.services.reports import REPORT_HTML, REPORT_JSON, report_data, report_file
 
 CACHE_SECONDS = 3600
 ALONE = (

@@ -39,7 +39,13 @@ class NavLink(NamedTuple):
 WATCHERS = frozenset({Role.ADMIN, Role.RESEARCHER, Role.VIEWER})
 """Who has the annotators under Labeling."""
 NAVIGATION: tuple[NavLink, ...] = (
-    NavLink("Rounds", "rounds", "rounds", "", frozenset({"rounds", "round", "round-report", "round-cancel"})),
+    NavLink(
+        "Rounds",
+        "rounds",
+        "rounds",
+        "",
+        frozenset({"rounds", "round", "round-report", "round-selection", "round-cancel"}),
+    ),
     NavLink("Snippets", "snippets", "snippets", "", frozenset({"snippets", "snippet"})),
     NavLink(
         "Labeling",
@@ -55,7 +61,26 @@ NAVIGATION: tuple[NavLink, ...] = (
         "",
         frozenset({"attacks", "attack", "attack-new", "attack-cancel", "attack-label"}),
     ),
-    NavLink("Classifiers", "classifiers", "classifiers", "", frozenset({"classifiers", "classifier"})),
+    NavLink(
+        "Classifiers",
+        "classifiers",
+        "classifiers",
+        "",
+        frozenset(
+            {
+                "classifiers",
+                "classifier",
+                "classifier-compare",
+                "classifier-promote",
+                "classifier-rollback",
+                "sweeps",
+                "sweep",
+                "sweep-cancel",
+                "generators",
+                "generator",
+            }
+        ),
+    ),
     NavLink("Label", "label", "tasks", "lease", frozenset({"label"})),
     NavLink("Compare", "compare", "tasks", "lease", frozenset({"compare"}), when=may_compare),
     NavLink("My figures", "my-figures", "tasks", "lease", frozenset({"my-figures"})),

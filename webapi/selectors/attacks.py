@@ -12,6 +12,7 @@ from django.db.models import Count, QuerySet, Sum
 from scipy.special import expit
 
 from engine.attacks import ATTACKS
+from engine.attacks.base import BUDGET_STOPS
 from engine.endpoints.ledger import Spending
 from engine.evaluation.report_data import AttackSpending, StrongCandidate
 from engine.evaluation.yields import Attacked, Yield, attack_yield
@@ -60,7 +61,7 @@ def attacked(row: Attack) -> Attacked:
     Three queries, whatever its size; memory grows with its candidates.
     """
     cutoff = logit_cutoff(row.threshold)
-    columns = ("snippet_id", "queries", "logit", "snippet__root_hash")
+    columns = ("snippet_id", "queries", "stop", "logit", "snippet__root_hash")
     # Finds first: a shard that ends between the two reads writes its seeds before them.
     found = list(
         row.candidates.order_by("snippet_id").values_list(
@@ -81,7 +82,8 @@ def attacked(row: Attack) -> Attacked:
         edits=_floats(len(edits) if rewrites else None for *_, edits in found),
         labels=sum(one.labels for one in given.values()),
         seconds=float(row.result.get("seconds", 0.0)),
-        accepted_unedited=np.array([np.float32(logit) < cutoff for _, _, logit, *_ in seeds], dtype=bool),
+        accepted_unedited=np.array([np.float32(logit) < cutoff for *_, logit, _ in seeds], dtype=bool),
+        reached=np.array([bool(queries) or stop not in BUDGET_STOPS for _, queries, stop, *_ in seeds], dtype=bool),
         groups=np.array([root for *_, root in seeds]),
     )
 

@@ -1,22 +1,15 @@
-"""Reads of rounds: lists, and the files of the report."""
+"""Reads of rounds: lists, what failed, what was spent."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 from django.db.models import QuerySet
 
 from engine.endpoints.ledger import Spending
-from webapi.errors import DomainError
-from webapi.models import Artifact, Pool, Round
-
-REPORT_JSON, REPORT_HTML = "report_json", "report_html"
-"""Kinds of artifact."""
-REPORT_FILES = {REPORT_JSON: "report.json", REPORT_HTML: "report.html"}
+from webapi.models import Pool, Round
 
 
 def rounds_listed() -> QuerySet[Round]:
@@ -37,18 +30,3 @@ def round_spending(round_: Round) -> dict[str, dict[str, Any]] | None:
     paid = round_.stages.filter(result__has_key="spending").values_list("result", flat=True)
     found = [Spending.from_dict(result["spending"]) for result in paid]
     return reduce(Spending.plus, found).as_dict() if found else None
-
-
-def report_file(round_: Round, kind: str) -> Path:
-    """The report of that kind. Raises DomainError `report_not_ready`."""
-    path = f"rounds/{round_.pk}/{REPORT_FILES[kind]}"
-    artifact = Artifact.objects.filter(kind=kind, path=path).first()
-    if artifact is None or not artifact.file.is_file():
-        raise DomainError("report_not_ready", f"{round_.name} has no report yet.")
-    return artifact.file
-
-
-def report_data(round_: Round) -> dict[str, Any]:
-    """The report's figures. Raises DomainError `report_not_ready`."""
-    data: dict[str, Any] = json.loads(report_file(round_, REPORT_JSON).read_text(encoding="utf-8"))
-    return data

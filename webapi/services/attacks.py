@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import transaction
 
 from webapi.errors import DomainError, FieldError
@@ -22,7 +24,8 @@ def attack_create(
     """A new attack; a job chooses its seeds, others run it.
 
     Raises DomainError `classifier_not_calibrated`, or `invalid` for named seeds, a round or a second opinion that are
-    not of the classifier's policy, and for the classifier as its own second opinion; then nothing is written.
+    not of the classifier's policy, for named seeds that are labelled anything but a failure, and for the classifier as
+    its own second opinion; then nothing is written.
     """
     threshold = _threshold(classifier)
     if second_opinion is not None:
@@ -81,11 +84,20 @@ def _known(classifier: Classifier, settings: LoneAttack) -> None:
     round_ = settings.seeds.round
     if round_ is not None and not Round.objects.filter(pk=round_, policy=classifier.policy_id).exists():
         raise _wrong("seeds.round", f"{classifier.policy} has no such round")
-    named, found = settings.seeds.snippets, set()
+    named, failure = settings.seeds.snippets, classifier.policy.rules.failure
+    found: dict[uuid.UUID, str | None] = {}
     for chunk in chunked(named, 1000):
-        found |= set(Snippet.objects.filter(policy=classifier.policy_id, pk__in=chunk).values_list("pk", flat=True))
+        rows = Snippet.objects.filter(policy=classifier.policy_id, pk__in=chunk)
+        found |= dict(rows.values_list("pk", "consensus__choice"))
     missing = [position for position, key in enumerate(named) if key not in found]
     if missing:
         message = f"{classifier.policy} has no such snippet"
         errors = [FieldError(("seeds", "snippets", at), "does_not_exist", message) for at in missing[:100]]
         raise DomainError("invalid", f"{len(missing)} of {len(named)} seeds are not there.", errors=errors)
+    harmless = [position for position, key in enumerate(named) if found[key] not in (None, failure)]
+    if harmless:
+        errors = [
+            FieldError(("seeds", "snippets", at), "not_a_failure", f"is labelled {found[named[at]]}, not {failure}")
+            for at in harmless[:100]
+        ]
+        raise DomainError("invalid", f"{len(harmless)} of {len(named)} seeds are no failures.", errors=errors)

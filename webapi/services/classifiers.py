@@ -1,4 +1,4 @@
-"""Classifiers at work: scoring text now, and serving as a policy's filter."""
+"""Classifiers at work: scoring text now."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from django.utils import timezone
 
+from engine.generation.rejection import accepts
 from engine.snippets import Snippet as SnippetText
 from webapi.errors import DomainError
 from webapi.models import Classifier
@@ -33,37 +33,22 @@ class Scored(NamedTuple):
 
 def classifier_score(*, classifier: Classifier, snippets: Sequence[SnippetText]) -> list[Scored]:
     """Scores of the snippets, in order. Raises DomainError `classifier_not_trained`, or MissingModel."""
-    if classifier.artifact_id is None:
-        raise DomainError("classifier_not_trained", f"{classifier.name} has no weights yet.")
-    with _loading:
-        scorer = _scorer(classifier.pk, classifier.precision)
-    logits = np.asarray(scorer.logits(snippets), dtype=np.float64)
+    found = scorer_at_hand(classifier).logits(snippets)
+    logits = np.asarray(found, dtype=np.float64)
     scores = 1 / (1 + np.exp(-logits))
-    limit = _logit(classifier.threshold)
+    rejected = None if classifier.threshold is None else ~accepts(found, classifier.threshold)
     return [
-        Scored(float(score), float(logit), None if limit is None else bool(logit >= limit))
-        for score, logit in zip(scores, logits, strict=True)
+        Scored(float(score), float(logit), None if rejected is None else bool(rejected[row]))
+        for row, (score, logit) in enumerate(zip(scores, logits, strict=True))
     ]
 
 
-def classifier_promote(*, classifier: Classifier) -> Classifier:
-    """Makes it its policy's serving classifier: the one promoted last. Raises DomainError `classifier_not_calibrated`.
-
-    Promoting the serving classifier again changes nothing.
-    """
-    if classifier.threshold is None:
-        raise DomainError("classifier_not_calibrated", f"{classifier.name} has no threshold yet.")
-    serving = serving_classifier(classifier.policy_id)
-    if serving is None or serving.pk != classifier.pk:
-        Classifier.objects.filter(pk=classifier.pk).update(promoted_at=timezone.now())
-        classifier.refresh_from_db()
-    return classifier
-
-
-def serving_classifier(policy_id: uuid.UUID) -> Classifier | None:
-    """The classifier of a policy that was promoted last."""
-    promoted = Classifier.objects.filter(policy=policy_id, promoted_at__isnull=False)
-    return promoted.order_by("-promoted_at").first()
+def scorer_at_hand(classifier: Classifier) -> Scorer:
+    """The classifier as the engine has it, loaded once a process. Raises as `classifier_score`."""
+    if classifier.artifact_id is None:
+        raise DomainError("classifier_not_trained", f"{classifier.name} has no weights yet.")
+    with _loading:
+        return _scorer(classifier.pk, classifier.precision)
 
 
 @lru_cache(maxsize=2)
@@ -72,12 +57,3 @@ def _scorer(classifier_id: uuid.UUID, precision: str) -> Scorer:
     from workers.scoring import load_classifier
 
     return load_classifier(Classifier.objects.select_related("artifact").get(pk=classifier_id))
-
-
-def _logit(threshold: float | None) -> float | None:
-    """The threshold as a logit in fp32, as the engine compares it; ends of the unit interval are infinite."""
-    if threshold is None:
-        return None
-    if threshold <= 0 or threshold >= 1:
-        return float("-inf") if threshold <= 0 else float("inf")
-    return float(np.float32(np.log(threshold / (1 - threshold))))

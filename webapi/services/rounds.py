@@ -13,9 +13,11 @@ from webapi.services.batches import batch_move
 from webapi.services.key_variables import check_key_variables
 from workers import rounds
 from workers.attack_stages import end_unfinished
+from workers.generators import check_chosen
 from workers.jobs import cancel_queued
 from workers.publish import wake
 from workers.round_settings import policy_suits, round_settings
+from workers.second_opinions import check_second_opinions
 
 
 def round_create(
@@ -31,7 +33,9 @@ def round_create(
     then nothing is written."""
     checked = round_settings(settings)
     policy_suits(policy.rules, checked)
+    check_second_opinions(policy, checked.selection.second_opinions)
     check_key_variables(checked.model_dump(mode="json"))
+    check_chosen(checked.generator)
     with transaction.atomic():
         round_ = Round.objects.create(
             policy=policy,

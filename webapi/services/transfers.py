@@ -18,14 +18,16 @@ from django.shortcuts import get_object_or_404
 
 from engine.errors import BadInput
 from webapi.errors import DomainError
-from webapi.models import Job, JobState, Policy, User
+from webapi.models import Classifier, Job, JobState, Policy, User
 from webapi.services.corpora import server_path
-from workers.artifacts import writing
+from workers.artifacts import at_hand, shared, writing
 from workers.export_tables import export_of
 from workers.jobs import enqueue
 
-IMPORT, EXPORT = "import_snippets", "export_rows"
+IMPORT, EXPORT, EXPORT_CLASSIFIER = "import_snippets", "export_rows", "export_classifier"
 """Kinds of job."""
+EXPORTED = (EXPORT, EXPORT_CLASSIFIER)
+"""Those that leave a file to be fetched."""
 _SIGNER = TimestampSigner(salt="export")
 
 
@@ -67,11 +69,25 @@ def export_create(
     return _enqueue(EXPORT, args, created_by)
 
 
+def classifier_export(*, classifier: Classifier, least_equal: float, created_by: User) -> Job:
+    """A job that writes a classifier's int8 graph and what belongs to it to one file.
+
+    Raises DomainError `classifier_not_trained` or `classifier_not_calibrated`.
+    """
+    if classifier.artifact_id is None:
+        raise DomainError("classifier_not_trained", f"{classifier.name} has no weights yet.")
+    if classifier.threshold is None:
+        raise DomainError("classifier_not_calibrated", f"{classifier.name} has no threshold yet.")
+    args = {"what": "classifier", "format": "zip", "classifier": str(classifier.pk), "least_equal": least_equal}
+    with transaction.atomic():
+        return enqueue(EXPORT_CLASSIFIER, args, queue="scoring", created_by=created_by)
+
+
 def export_file(job: Job) -> Path:
     """The finished file of an export. Raises DomainError `export_not_ready` or `export_gone`."""
     if job.state != JobState.SUCCEEDED:
         raise DomainError("export_not_ready", f"The export is {job.state}.")
-    path = Path(settings.GAUNTLET_HOME) / str(job.result["path"])
+    path = at_hand(Path(settings.GAUNTLET_HOME) / str(job.result["path"]))
     if not path.is_file():
         raise DomainError("export_gone", "The file is no longer in the store.")
     return path
@@ -90,7 +106,7 @@ def export_signed(*, key: uuid.UUID, signature: str) -> Job:
         raise DomainError("link_expired", "The link has expired; read the export again for a new one.") from error
     except BadSignature as error:
         raise Http404 from error
-    return get_object_or_404(Job, pk=key, kind=EXPORT)
+    return get_object_or_404(Job, pk=key, kind__in=EXPORTED)
 
 
 def _plain(value: Any) -> Any:
@@ -104,8 +120,10 @@ def _plain(value: Any) -> Any:
 
 def _store(upload: IO[bytes], file_format: str) -> str:
     name = f"imports/{uuid.uuid4().hex}.{file_format}"
-    with writing(Path(settings.GAUNTLET_HOME) / name) as temporary, temporary.open("wb") as stream:
+    path = Path(settings.GAUNTLET_HOME) / name
+    with writing(path) as temporary, temporary.open("wb") as stream:
         shutil.copyfileobj(upload, stream, 1 << 20)
+    shared(path, "import")
     return name
 
 

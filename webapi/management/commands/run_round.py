@@ -31,7 +31,7 @@ from webapi.models import Corpus, Policy, Round, RoundState
 from webapi.services.corpora import corpus_create
 from webapi.services.policies import policy_create
 from webapi.services.rounds import round_create, round_resume, round_retry
-from workers.artifacts import round_path
+from workers.artifacts import at_hand, round_path
 from workers.round_settings import PRESETS, policy_suits, round_settings
 
 WORLD_STORIES = 4000
@@ -132,7 +132,7 @@ class Command(BaseCommand):
         self._conclude(round_)
 
     def _conclude(self, round_: Round) -> None:
-        report = json.loads(round_path(round_, "report.json").read_text(encoding="utf-8"))
+        report = json.loads(at_hand(round_path(round_, "report.json")).read_text(encoding="utf-8"))
         self.stdout.write("\n" + render_table(report))
         if report["round"]["simulated"]:
             self.stdout.write(SIMULATED_NOTICE)

@@ -1,6 +1,6 @@
 // Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
 
-const KINDS = { funnel, days, intervals, trend };
+const KINDS = { curves, days, funnel, intervals, losses, places, trend };
 const drawn = new WeakMap();
 
 export function drawCharts() {
@@ -153,6 +153,79 @@ function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
   };
 }
 
+// Snippets as points: told apart by shape as well as by colour.
+function places({ kinds, url }, ink) {
+  const looks = {
+    apart: { color: ink.soft, symbol: "x-thin-open", size: 6, opacity: 0.55 },
+    left: { color: ink.edge, symbol: "circle-open", size: 5, opacity: 0.6 },
+    plain: { color: ink.warn, symbol: "diamond-open", size: 8, opacity: 1 },
+    chosen: { color: ink.accent, symbol: "circle", size: 7, opacity: 0.9 },
+    chance: { color: ink.fail, symbol: "star", size: 11, opacity: 1 },
+  };
+  const bare = { title: "", showgrid: false, showticklabels: false, zeroline: false, ticks: "" };
+  return {
+    traces: kinds.map(({ name, kind, count, x, y, keys, scores, why }) => ({
+      type: "scatter", mode: "markers", name: `${name}, ${count.toLocaleString("en")}`, x, y,
+      marker: { ...looks[kind], line: { width: kind === "apart" ? 1 : 1.2, color: looks[kind].color } },
+      customdata: keys.map((key) => ({ url: url.replace("KEY", key) })),
+      text: keys.map((_, i) => (scores[i] === null ? name : `score ${scores[i]}<br>${why[i]}`)),
+      hovertemplate: "%{text}<extra></extra>",
+    })),
+    layout: {
+      showlegend: true, hovermode: "closest",
+      legend: { orientation: "h", y: 1.01, yanchor: "bottom", x: 0, itemclick: false, itemdoubleclick: false, itemsizing: "constant", font: { color: ink.ink } },
+      margin: { l: 8, r: 8, t: 8, b: 8 },
+      xaxis: axis(ink, bare),
+      yaxis: axis(ink, { ...bare, scaleanchor: "x" }),
+    },
+  };
+}
+
 function lowest(series) {
   return Math.min(0, ...series.flatMap((one) => one.low.filter((low) => low !== null)));
+}
+
+// A line a run; the picked one is in the accent colour, named at its end and drawn last.
+function curves({ curves: lines, x, y }, ink) {
+  const ordered = [...lines].sort((a, b) => a.picked - b.picked);
+  const picked = ordered.at(-1).picked ? ordered.at(-1) : null;
+  return {
+    traces: ordered.map((one) => ({
+      type: "scatter", mode: one.x.length < 2 ? "markers" : "lines", x: one.x, y: one.y, name: one.label,
+      line: { color: one.picked ? ink.accent : ink.edge, width: one.picked ? 2.5 : 1 },
+      marker: { color: one.picked ? ink.accent : ink.edge, size: 7 },
+      text: one.y.map((value, i) => `${one.label}: ${value.toFixed(3)} after ${one.x[i].toLocaleString("en")} examples`),
+      hovertemplate: "%{text}<extra></extra>",
+    })),
+    layout: {
+      margin: { l: 8, r: 8, t: 16, b: 36 },
+      annotations: picked ? [{ x: picked.x.at(-1), y: picked.y.at(-1), text: "picked", showarrow: false, xanchor: "right", yanchor: "bottom", font: { color: ink.accent, size: 13 } }] : [],
+      xaxis: axis(ink, { title: x, rangemode: "tozero", nticks: 6, tickformat: ",d" }),
+      yaxis: axis(ink, { title: y, rangemode: "tozero", nticks: 6 }),
+    },
+  };
+}
+
+// Lines by step, each named at its end; `mark` is the step that was kept.
+function losses({ series, mark, axis: steps, unit }, ink) {
+  const colours = [ink.soft, ink.accent];
+  const last = (one) => one.y.at(-1);
+  const upper = series.reduce((most, one) => (last(one) > last(most) ? one : most));
+  return {
+    traces: series.map((one, n) => ({
+      type: "scatter", mode: "lines+markers", name: one.name, x: one.x, y: one.y,
+      line: { color: colours[n], width: 1.5 }, marker: { color: colours[n], size: 6, symbol: ["diamond", "circle"][n] },
+      hovertemplate: `${one.name} %{y:.3f}, step %{x:,}<extra></extra>`,
+    })),
+    layout: {
+      margin: { l: 8, r: 8, t: 16, b: 36 },
+      annotations: series.map((one, n) => ({
+        x: one.x.at(-1), y: last(one), text: one.name, showarrow: false, xanchor: "right",
+        yanchor: one === upper ? "bottom" : "top", yshift: one === upper ? 6 : -6, font: { color: colours[n], size: 13 },
+      })),
+      shapes: [{ type: "line", x0: mark, x1: mark, yref: "paper", y0: 0, y1: 1, line: { color: ink.edge, width: 1.5, dash: "dot" } }],
+      xaxis: axis(ink, { title: steps, rangemode: "tozero", nticks: 6, tickformat: ",d" }),
+      yaxis: axis(ink, { title: unit, nticks: 6 }),
+    },
+  };
 }
