@@ -21,7 +21,8 @@ COLOURS = {
 SHORT = {"k_center_greedy · near_threshold": "k-center", "hybrid · near_threshold": "hybrid"}
 OTHER = "#9aa0a8"
 TITLES = {"auc": "AUC, %", "fnr": "failures accepted, %", "found": "failures found"}
-ROW = 21
+ROW, LABELS = 21, 12
+"""Pixels of a row; labels that stand above each other beside a panel."""
 
 
 def curves_chart(results: Results) -> go.Figure:
@@ -34,7 +35,9 @@ def curves_chart(results: Results) -> go.Figure:
             _panel(figure, rows, metric, row, column)
             _title(figure, f"<b>{name}</b>  {TITLES[metric]}", 2 * row + column - 2)
     figure.update_layout(layout(90 + 215 * len(results), t=44, r=118))
-    figure.update_xaxes(tickvals=[25, 150, 275, 400, 525], range=[25, 525])
+    first = next(iter(results.values()))
+    labels = labels_at(len(first[BASELINE].curve["auc"]) - 1)
+    figure.update_xaxes(tickvals=labels[:: max(1, len(labels) // 4)], range=[labels[0], labels[-1]])
     figure.update_xaxes(title_text="labels", row=len(results))
     return figure
 
@@ -65,18 +68,21 @@ def _panel(figure: go.Figure, rows: dict[str, Row], metric: str, row: int, colum
             )  # fmt: skip
         figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 2}, name=name, row=row, col=column)
         ends.append((name, y[-1]))
-    heights = apart([end for _, end in ends], _gap(rows, metric))
+    low, high = _extent(rows, metric)
+    figure.update_yaxes(range=[low, high], row=row, col=column)
+    heights = apart([end for _, end in ends], (high - low) / LABELS)
     for (name, _), height in zip(ends, heights, strict=True):
         figure.add_annotation(
-            text=SHORT.get(name, name.removeprefix("small-text ")), x=525, y=height, xanchor="left", xshift=4,
+            text=SHORT.get(name, name.removeprefix("small-text ")), x=x[-1], y=height, xanchor="left", xshift=4,
             showarrow=False, font={"color": COLOURS[name], "size": 11}, row=row, col=column,
         )  # fmt: skip
 
 
-def _gap(rows: dict[str, Row], metric: str) -> float:
-    """Height of a label in the panel's units."""
+def _extent(rows: dict[str, Row], metric: str) -> tuple[float, float]:
+    """The panel's range, by the means: the interval of few seeds may reach beyond it."""
     means = [SCALE[metric] * p.mean for row in rows.values() for p in row.curve[metric]]
-    return (max(means) - min(means)) / 17
+    margin = 0.08 * (max(means) - min(means))
+    return min(means) - margin, max(means) + margin
 
 
 def differences_chart(results: Results) -> go.Figure:

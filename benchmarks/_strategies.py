@@ -29,7 +29,7 @@ ALIKE = {
     "margin": ("entropy", "expected_change"),
     "small-text breaking ties": ("least confidence", "prediction entropy"),
 }
-"""In two classes, on vectors of one length, these choose the same texts (tests hold it): only the first is run."""
+"""In two classes, on vectors of one length, these choose the same texts but for ties (tests hold it): one is run."""
 
 
 def strategies() -> dict[str, Choose]:
