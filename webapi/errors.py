@@ -80,6 +80,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "round_not_paused": Meaning(409, "Round not paused", "Only a paused round can be resumed."),
     "round_not_failed": Meaning(409, "Round not failed", "Only a failed round can be retried."),
     "round_finished": Meaning(409, "Round finished", "The round has ended; it cannot be cancelled."),
+    "selection_not_ready": Meaning(404, "Selection not ready", "The round's select stage has not run yet."),
+    "corrupt_shard": Meaning(500, "Corrupt shard", "Files of the index were damaged; the detail says which."),
     "report_not_ready": Meaning(404, "Report not ready", "The round's report stage has not run yet."),
     "classifier_not_calibrated": Meaning(409, "Classifier not calibrated", "It has no threshold yet."),
     "not_serving": Meaning(409, "Not serving", "Another classifier serves than the request says; look again."),

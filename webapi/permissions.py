@@ -163,6 +163,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},
     "imports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "exports": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},

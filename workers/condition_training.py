@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.conf import settings
 
 from engine.classifiers import Recipe
 from engine.environment import environment
-from engine.errors import BadInput
+from engine.errors import BadInput, MissingModel
 from webapi.models import Classifier, DatasetSnapshot, Evaluation, Policy, Round
 from workers.artifacts import register
 from workers.condition_measures import measured_on_round, measured_on_sets
@@ -23,6 +24,7 @@ from workers.condition_settings import ConditionSettings, condition_settings
 from workers.conditions import Condition
 from workers.jobs import JobRun
 from workers.round_settings import round_settings
+from workers.scoring import weights_of
 from workers.snapshots import snapshot_of
 from workers.train import train_on
 
@@ -82,7 +84,8 @@ def _alike(snapshot: DatasetSnapshot, precision: str, round_: Round | None) -> I
     ).select_related("artifact", "snapshot")
     mine = round_.pk if round_ else None
     for row in sorted(rows.order_by("pk"), key=lambda row: row.round_id != mine or mine is None):
-        if row.artifact is not None and row.artifact.file.exists():
+        with suppress(MissingModel):  # then it is trained again
+            weights_of(row)
             yield row
 
 

@@ -30,6 +30,8 @@ from workers import (
     export_classifier,
     import_hatemoji,
     import_judgements,
+    index_refresh,
+    index_shards,
     rounds,
     sample,
     training_sweeps,
@@ -65,6 +67,8 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     TRAINING_RUN: training_sweeps.training_run,
     training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,
     "deliver_webhook": webhooks.deliver_webhook,
+    index_refresh.REFRESH: index_refresh.refresh_index,
+    index_refresh.EMBED: index_shards.embed_shard,
 }
 
 

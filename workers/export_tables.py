@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Q
 
 from engine.errors import BadInput, UnknownName
-from webapi.models import Consensus, ConsensusChange, Label, Preference, Score, Snippet
+from webapi.models import Consensus, ConsensusChange, Label, Preference, Snippet
 from workers.export_figures import AGREEMENT, ANNOTATORS
 from workers.export_reading import REAL, TEXT, TIME, TRUTH, WHOLE, Export, From, key, of_table
+from workers.export_scores import SCORES
 
 
 def _as_json(value: Any) -> str:
     """Lists go into one cell as JSON."""
     return json.dumps(value)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
 _NO_GOLD = Q(task=None) | Q(task__gold=None)
@@ -152,18 +148,7 @@ EXPORTS: Mapping[str, Export] = {
         },
         filters={"policy": "snippet__policy", "since": "created_at__gte"},
     ),
-    "scores": of_table(
-        Score.objects.all,
-        columns={
-            "snippet": key("snippet_id"),
-            **_SNIPPET,
-            "classifier": key("classifier_id"),
-            "logit": From("logit", REAL),
-            "score": From("logit", REAL, _sigmoid),
-        },
-        filters={"classifier": "classifier", "round": "snippet__memberships__round"},
-        required=("classifier",),
-    ),
+    "scores": SCORES,
     "agreement": AGREEMENT,
     "annotators": ANNOTATORS,
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.acquisition import ACQUISITION
+from engine.acquisition import ACQUISITION, Opinions
 from engine.attacks import Budget, check_attack
 from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser
 from engine.classifiers.recipe import Recipe
@@ -19,6 +20,9 @@ from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
 from engine.simulation import judge_of
 from labeling_adapters import ADAPTERS
+
+PREVIOUS = "previous"
+"""Of classifiers: the newest of the policy that was made before the round."""
 
 
 class Part(BaseModel):
@@ -31,6 +35,14 @@ def _known(value: str, kind: str, registry: Mapping[str, object]) -> str:
     if value not in registry:
         raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(sorted(registry))}")
     return value
+
+
+def _is_key(value: str) -> bool:
+    try:
+        uuid.UUID(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _suiting(value: Named, check: Callable[[str, Mapping[str, Any]], None]) -> Named:
@@ -156,11 +168,35 @@ class Selection(Part):
     """How many of the attack's finds are sent out."""
     candidates: int = Field(60, ge=0)
     """How many ordinary snippets are sent out."""
+    random: float = Field(0.1, ge=0, le=1)
+    """Share of the ordinary ones that is drawn by chance, so that estimates stay unbiased and drift is seen. The finds
+    of an attack are a sample of nothing: of them none is."""
+    second_opinions: tuple[str, ...] = ()
+    """Other classifiers of the policy, by key, or "previous": the newest made before the round."""
 
     @field_validator("acquisition")
     @classmethod
     def _acquisition(cls, value: str) -> str:
         return _known(value, "acquisition function", ACQUISITION)
+
+    @field_validator("second_opinions")
+    @classmethod
+    def _second_opinions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name != PREVIOUS and not _is_key(name):
+                raise ValueError(f"{name!r} is neither a classifier's key nor {PREVIOUS!r}")
+        if len(set(value)) < len(value):
+            raise ValueError("each classifier is asked once")
+        return value
+
+    @model_validator(mode="after")
+    def _has_opinions(self) -> Self:
+        others = len(self.second_opinions)
+        try:
+            ACQUISITION[self.acquisition](Opinions([], 0.5, [[]] * others, [0.5] * others))
+        except BadInput:
+            raise ValueError(f"{self.acquisition} compares classifiers: name others in second_opinions") from None
+        return self
 
     @field_validator("query_strategy")
     @classmethod

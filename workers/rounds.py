@@ -69,7 +69,7 @@ STAGES: tuple[StageSpec, ...] = (
         "attack", "generation", attack_stages.attack, plan=attack_stages.plan_before, settle=attack_stages.settle
     ),
     StageSpec("score", "scoring", score.score, plan=score.plan),
-    StageSpec("embed", "scoring", embed.embed),
+    StageSpec("embed", "scoring", embed.embed, plan=embed.plan),
     StageSpec("select", "default", select.select),
     StageSpec("label", "default", label.send_selected, settle=label.settle),
     StageSpec("aggregate", "default", aggregate.aggregate_round),

@@ -1,4 +1,4 @@
-"""Scores kept: a classifier's logits for snippets as rows, for alternates as one array beside the Parquet file."""
+"""Scores kept: a classifier's logits for snippets as rows, or in bulk as Parquet; for alternates as one array."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from django.conf import settings
 from numpy.typing import NDArray
 
 from engine.classifiers import Classifier as Scorer
 from engine.classifiers import load
-from engine.errors import MissingModel
+from engine.errors import Damaged, MissingModel
 from engine.progress import Progress
 from engine.snippets import Snippet as SnippetText
-from webapi.models import Classifier, Round, Score, Snippet, SplitName
+from webapi.models import Classifier, Round, Score, ScoreShard, Snippet, SplitName
+from workers import score_reading
 from workers.artifacts import at_hand, register, round_path, verified, writing
 from workers.generate import alternates_path
 from workers.jobs import chunked
@@ -61,19 +64,68 @@ def score_snippets(row: Classifier, scorer: Scorer, ids: Sequence[uuid.UUID], pr
         progress(done, len(ids))
         snippets = list(Snippet.objects.filter(pk__in=chunk))
         logits = scorer.logits([snippet.text for snippet in snippets])
-        scores = [Score(classifier=row, snippet=s, logit=float(x)) for s, x in zip(snippets, logits, strict=True)]
-        Score.objects.bulk_create(scores, ignore_conflicts=True)
+        rows = [Score(classifier=row, snippet=s, logit=float(x)) for s, x in zip(snippets, logits, strict=True)]
+        Score.objects.bulk_create(rows, ignore_conflicts=True)
         done += len(chunk)
     progress(len(ids), len(ids))
     return len(lacking)
 
 
 def logits_of(row: Classifier, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, float]:
-    """Kept logits by snippet."""
-    known: dict[uuid.UUID, float] = {}
-    for chunk in chunked(ids, 1000):
-        known |= dict(Score.objects.filter(classifier=row, snippet__in=chunk).values_list("snippet", "logit"))
-    return known
+    """Kept logits by snippet, from rows and from shards."""
+    return score_reading.logits_of(row.pk, ids)
+
+
+def score_in_bulk(round_: Round, row: Classifier, shard: str, ids: Sequence[uuid.UUID], progress: Progress) -> int:
+    """As `score_snippets`, but keeps all the scores in one Parquet file, which is there whole or not at all.
+
+    What was scored before is not scored again. Returns how many it scored.
+    """
+    path = round_path(round_, f"scores/{row.pk}/{shard}.parquet")
+    relative = path.relative_to(settings.GAUNTLET_HOME).as_posix()
+    if not ids or _is_kept(ScoreShard.objects.filter(artifact__path=relative).select_related("artifact").first()):
+        progress(len(ids), len(ids))
+        return 0
+    known = logits_of(row, ids)
+    lacking = [pk for pk in ids if pk not in known]
+    if lacking:
+        scorer, done = load_classifier(row), len(known)
+        for chunk in chunked(lacking, CHUNK):
+            progress(done, len(ids))
+            snippets = list(Snippet.objects.filter(pk__in=chunk))
+            logits = scorer.logits([snippet.text for snippet in snippets])
+            known |= {snippet.pk: float(logit) for snippet, logit in zip(snippets, logits, strict=True)}
+            done += len(chunk)
+    _keep(path, row, sorted(ids), known)
+    progress(len(ids), len(ids))
+    return len(lacking)
+
+
+def _is_kept(shard: ScoreShard | None) -> bool:
+    """Whether the shard's file is as it was written; where it is not, it is forgotten."""
+    if shard is None:
+        return False
+    try:
+        verified(shard.artifact)
+    except (Damaged, NotStored):
+        shard.delete()
+        return False
+    return True
+
+
+def _keep(path: Path, row: Classifier, ids: Sequence[uuid.UUID], logits: dict[uuid.UUID, float]) -> None:
+    columns = {"key": [pk.bytes for pk in ids], "logit": [logits[pk] for pk in ids]}
+    with writing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=score_reading.SCHEMA), temporary)
+    about = {"classifier": row, "count": len(ids), "first": ids[0], "last": ids[-1]}
+    ScoreShard.objects.update_or_create(artifact=register(path, "scores"), defaults=about)
+
+
+def keep_rows(row: Classifier, ids: Sequence[uuid.UUID]) -> None:
+    """Gives the snippets rows of the scores they have: people will look at them one by one."""
+    for chunk in chunked(ids, CHUNK):
+        rows = [Score(classifier=row, snippet_id=pk, logit=logit) for pk, logit in logits_of(row, chunk).items()]
+        Score.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def alternate_logits(

@@ -45,7 +45,11 @@ def snapshot_of(
 
 
 def read_snapshot(snapshot: DatasetSnapshot) -> list[Row]:
-    """The rows of the manifest, in order. Raises BadInput where the file is gone or is not what was written."""
+    """The rows of the manifest, in order.
+
+    Raises NotStored where the file is gone, Damaged where its bytes are others than its row in the table of artifacts
+    says, and BadInput where it does not say what was written, however it is packed.
+    """
     path = verified(snapshot.artifact)
     try:
         columns = pq.read_table(path, schema=SCHEMA).to_pydict()
@@ -62,7 +66,7 @@ def read_snapshot(snapshot: DatasetSnapshot) -> list[Row]:
 
 
 def training_rows(snapshot: DatasetSnapshot) -> list[Row]:
-    """As `read_snapshot`, for a training: checked against the table of snippets once more. Raises BadInput."""
+    """As `read_snapshot`, for a training: checked against the table of snippets once more. Raises BadInput besides."""
     if not snapshot.trains:
         raise BadInput("is not to be trained on", where=str(snapshot))
     rows = read_snapshot(snapshot)

@@ -2,7 +2,7 @@
 
 What it does each second: gives back jobs whose worker died and tasks whose annotator left; announces jobs that are due
 and were not announced, or whose message got lost; has vendors asked for the answers that tasks came to want; looks
-whether a running round can go on; forgets what nobody will ask for again.
+whether a running round can go on and whether an index lags behind its policy; forgets what nobody will ask for again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from workers.aggregate import labels_follow
 from workers.audits import batches_follow
 from workers.deepen import batches_deepen
 from workers.execute import execute, jobs_at_hand
+from workers.index_refresh import indexes_follow
 from workers.leases import answers_forget, leases_expire
 from workers.publish import publish, work_is_due
 from workers.rounds import advance
@@ -50,6 +51,7 @@ def sweep() -> int:
         batch.finish_if_complete()
     batches_follow()
     batches_deepen()
+    indexes_follow()
     for round_id in Round.objects.filter(state=RoundState.RUNNING).values_list("pk", flat=True):
         advance(round_id)
     due = due_jobs().filter(Q(published_at=None) | Q(published_at__lt=now - LOST_AFTER))

@@ -36,8 +36,8 @@ class SentenceEncoder:
         """
         self.name = name
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        bf16 = precision == "bf16" or (precision == "auto" and _multiplies_bf16(self._device))
-        self._model = _load(name, self._device, torch.bfloat16 if bf16 else torch.float32)
+        self.precision = best_precision(self._device) if precision == "auto" else precision
+        self._model = _load(name, self._device, torch.bfloat16 if self.precision == "bf16" else torch.float32)
 
     @property
     def dimension(self) -> int:
@@ -72,6 +72,12 @@ def _batches(texts: Sequence[str], chars: int) -> Iterator[NDArray[np.int64]]:
         size = int(min(max(1, chars // max(1, lengths[order[start]])), _MAX_BATCH))
         yield order[start : start + size]
         start += size
+
+
+def best_precision(device: str = "auto") -> Literal["fp32", "bf16"]:
+    """What "auto" stands for on this machine."""
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return "bf16" if _multiplies_bf16(where) else "fp32"
 
 
 def _multiplies_bf16(device: str) -> bool:

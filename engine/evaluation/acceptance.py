@@ -92,7 +92,7 @@ def _last_accepted(weights: NDArray[np.float32], target: float) -> NDArray[np.in
     """By resample, the place in ascending order of the last text that must be accepted, (resamples,)."""
     mass = np.cumsum(weights, axis=1, dtype=np.float64)
     reached = mass >= target * mass[:, -1:] - 1e-9
-    return reached.argmax(axis=1)
+    return np.asarray(reached.argmax(axis=1), dtype=np.int64)
 
 
 def _above(ascending: NDArray[np.float32], last: int) -> float:

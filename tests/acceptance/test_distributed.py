@@ -91,8 +91,12 @@ def _every_score_once(cluster: Cluster, partly: int) -> None:
             "JOIN webapi_roundsnippet m ON m.snippet_id = s.snippet_id WHERE m.pool = 'seed' GROUP BY 1"
         )
     )
+    # What could be chosen is scored in files; what was chosen has rows besides.
+    (in_files,) = cluster.ask("SELECT sum(count) FROM webapi_scoreshard")[0]
+    assert in_files == pools["candidate"] + pools["attack"]
+    (selected,) = cluster.ask("SELECT count(*) FROM webapi_roundsnippet WHERE selected")[0]
     assert by_classifier == {
-        "baseline": pools["candidate"] + pools["attack"] + held_out + known + attacked.get("baseline", 0),
+        "baseline": selected + held_out + known + attacked.get("baseline", 0),
         "+paraphrases": held_out + attacked.get("+paraphrases", 0),
     }
     assert 0 < partly < by_classifier["baseline"]

@@ -190,10 +190,10 @@ def test_a_thousand_snippets_at_once_and_no_more(rita: User, api: Api, policy: P
 def test_one_snippet_with_its_lineage(
     rita: User, api: Api, policy: Policy, make_snippets: Callable[..., list[Snippet]]
 ) -> None:
-    root, parent, snippet, child = make_snippets(4)
-    for row, above in ((parent, root), (snippet, parent), (child, snippet)):
-        row.parent = above
-        row.save()
+    rows: list[Snippet] = []
+    for number in range(4):
+        rows += make_snippets(1, first=number, parent=rows[-1] if rows else None)
+    root, parent, snippet, child = rows
     label = Label.objects.create(
         snippet=snippet, annotator=Annotator.objects.create(name="sim", simulated=True), choice="Yes"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import FileResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
@@ -13,11 +14,21 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
+from rest_framework.utils.urls import replace_query_param
 
 from webapi.api.base import Resource
 from webapi.api.events import EventRenderer, Snapshot, describe_events, event_stream
 from webapi.api.fields import CorpusField, PolicyField
 from webapi.api.filters import ByPeriod
+from webapi.api.round_selection import (
+    EXAMPLE,
+    RoundSelectionSerializer,
+    SelectionQuery,
+    found_selection,
+    selection_csv,
+    selection_json,
+    selection_page,
+)
 from webapi.api.round_shapes import (
     ASKED,
     DETAIL,
@@ -152,6 +163,33 @@ class Rounds(Resource[Round]):
         file = report_file(self.get_object(), REPORT_HTML).open("rb")
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return FileResponse(file, content_type="text/html; charset=utf-8", headers=headers)
+
+    @extend_schema(
+        parameters=[SelectionQuery],
+        responses={(200, "application/json"): RoundSelectionSerializer, (200, "text/csv"): OpenApiTypes.STR},
+        examples=[
+            *example(EXAMPLE, status=200),
+            *example("snippet,pool,status,reason,…", name="CSV", status=200, media_type="text/csv"),
+        ],
+    )
+    @action(detail=True, filter_backends=[], pagination_class=None)
+    def selection(self, request: Request, pk: str) -> HttpResponseBase:
+        """Why the round chose what it sent out: for each snippet it could have chosen its score, what it was worth, the
+        nearest labelled and chosen ones, and the reason. A page as CSV has `next` in its header `Link`.
+        """
+        found = found_selection(self.get_object())
+        query = self.input(SelectionQuery, request.query_params.dict())
+        page = selection_page(found, query)
+        following, before = (self._page_link(request, place) for place in (page.next, page.previous))
+        if query["format"] == "csv":
+            answer = selection_csv(page)
+            if following:
+                answer["Link"] = f'<{following}>; rel="next"'
+            return answer
+        return Response(RoundSelectionSerializer(selection_json(found, page, following, before)).data)
+
+    def _page_link(self, request: Request, place: int | None) -> str | None:
+        return None if place is None else replace_query_param(request.build_absolute_uri(), "cursor", place)
 
     def _shown(self, round_: Round, status: int = 200) -> Response:
         return Response(round_detail(round_), status=status)

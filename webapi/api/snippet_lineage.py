@@ -8,7 +8,8 @@ from typing import Any
 from rest_framework import serializers
 
 from webapi.models import Label, RoundSnippet, Score, Snippet
-from webapi.selectors.snippets import ancestors, children, labels_of, places_of, scores_of
+from webapi.selectors.snippets import ancestors, children, labels_of, places_of
+from workers.score_reading import scores_of
 
 
 class RelativeSerializer(serializers.ModelSerializer[Snippet]):

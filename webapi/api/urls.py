@@ -16,6 +16,7 @@ from webapi.api.exports import ExportFile, Exports
 from webapi.api.generators import Generators
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
+from webapi.api.indexes import Indexes
 from webapi.api.jobs import Jobs
 from webapi.api.labels import Labels
 from webapi.api.me import ErrorCodes, Me, Nothing
@@ -48,6 +49,7 @@ router.register("samplings", Samplings, "samplings")
 router.register("evaluations", Evaluations, "evaluations")
 router.register("snapshots", Snapshots, "snapshots")
 router.register("sweeps", Sweeps, "sweeps")
+router.register("indexes", Indexes, "indexes")
 router.register("jobs", Jobs, "jobs")
 router.register("imports", Imports, "imports")
 router.register("exports", Exports, "exports")

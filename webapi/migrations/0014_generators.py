@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapi', '0012_sweeps'),
+        ('webapi', '0013_embeddings'),
     ]
 
     operations = [

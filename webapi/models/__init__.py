@@ -5,6 +5,7 @@ from webapi.models.artifacts import Artifact
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
 from webapi.models.classifiers import Classifier, Evaluation, Promotion
 from webapi.models.corpora import Corpus, Story
+from webapi.models.embeddings import EmbeddingIndex, EmbeddingShard, IndexState, ScoreShard, ShardState
 from webapi.models.generators import Generator
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
@@ -37,10 +38,13 @@ __all__ = [
     "Corpus",
     "DatasetSnapshot",
     "DeliveryState",
+    "EmbeddingIndex",
+    "EmbeddingShard",
     "Evaluation",
     "Generator",
     "Gold",
     "IdempotentRequest",
+    "IndexState",
     "IssuedToken",
     "Job",
     "JobState",
@@ -58,6 +62,8 @@ __all__ = [
     "RoundState",
     "RunState",
     "Score",
+    "ScoreShard",
+    "ShardState",
     "Snippet",
     "Source",
     "SplitName",

@@ -78,7 +78,7 @@ class DatasetSnapshot(Row):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Raises DomainError `snapshot_immutable` where its content would change."""
-        if self.policy_id is None and self.round is not None:
+        if not self.policy_id and self.round is not None:
             self.policy_id = self.round.policy_id
         if not self._state.adding:
             self._refuse_change()

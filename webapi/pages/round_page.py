@@ -154,6 +154,7 @@ def _controls(request: PageRequest, row: Round, progress: RoundProgress) -> dict
         "may_label": is_open_to(request.user, "tasks", "lease"),
         "has_report": has_report(row),
         "has_attacks": row.attacks.exists(),
+        "has_selection": Artifact.objects.filter(path=f"rounds/{row.pk}/selection.parquet").exists(),
     }
 
 

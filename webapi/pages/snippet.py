@@ -12,7 +12,8 @@ from django.shortcuts import get_object_or_404, render
 from webapi.models import Classifier, Snippet
 from webapi.pages.access import PageRequest, page
 from webapi.selectors.attacks import attack_title
-from webapi.selectors.snippets import ancestors, children, finders, labels_of, places_of, scores_of
+from webapi.selectors.snippets import ancestors, children, finders, labels_of, places_of
+from workers.score_reading import scores_of
 
 SHOWN = 50
 

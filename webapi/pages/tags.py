@@ -39,7 +39,13 @@ class NavLink(NamedTuple):
 WATCHERS = frozenset({Role.ADMIN, Role.RESEARCHER, Role.VIEWER})
 """Who has the annotators under Labeling."""
 NAVIGATION: tuple[NavLink, ...] = (
-    NavLink("Rounds", "rounds", "rounds", "", frozenset({"rounds", "round", "round-report", "round-cancel"})),
+    NavLink(
+        "Rounds",
+        "rounds",
+        "rounds",
+        "",
+        frozenset({"rounds", "round", "round-report", "round-selection", "round-cancel"}),
+    ),
     NavLink("Snippets", "snippets", "snippets", "", frozenset({"snippets", "snippet"})),
     NavLink(
         "Labeling",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from webapi.models import Attack, Label, RoundSnippet, Score, Snippet
+from webapi.models import Attack, Label, RoundSnippet, Snippet
 
 MAX_ANCESTORS = 50
 MAX_CHILDREN = 100
@@ -33,11 +33,6 @@ def children(snippet: Snippet) -> list[Snippet]:
 def labels_of(snippet: Snippet) -> QuerySet[Label]:
     """All answers about it, revisions among them."""
     return snippet.labels.select_related("annotator").order_by("pk")
-
-
-def scores_of(snippet: Snippet) -> QuerySet[Score]:
-    """Every classifier's score of it."""
-    return snippet.scores.select_related("classifier").order_by("pk")
 
 
 def places_of(snippet: Snippet) -> QuerySet[RoundSnippet]:

@@ -17,6 +17,7 @@ from workers.generators import check_chosen
 from workers.jobs import cancel_queued
 from workers.publish import wake
 from workers.round_settings import policy_suits, round_settings
+from workers.second_opinions import check_second_opinions
 
 
 def round_create(
@@ -32,6 +33,7 @@ def round_create(
     then nothing is written."""
     checked = round_settings(settings)
     policy_suits(policy.rules, checked)
+    check_second_opinions(policy, checked.selection.second_opinions)
     check_key_variables(checked.model_dump(mode="json"))
     check_chosen(checked.generator)
     with transaction.atomic():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
@@ -16,10 +17,12 @@ from django.shortcuts import get_object_or_404
 from engine.classifiers.composing import Row
 from webapi.errors import DomainError
 from webapi.models import DatasetSnapshot, Label
-from workers.artifacts import writing
+from workers.artifacts import verified, writing
 from workers.snapshots import read_snapshot
+from workers.store import NotStored
 
 Format = Literal["parquet", "csv"]
+T = TypeVar("T")
 _SIGNER = TimestampSigner(salt="snapshot")
 
 
@@ -41,16 +44,13 @@ class LedPage(NamedTuple):
 def snapshot_file(snapshot: DatasetSnapshot, file_format: Format) -> Path:
     """The manifest as a file; as CSV it is written at the first time of asking.
 
-    Raises DomainError `artifact_gone`, and BadInput for a file that is not what was written.
+    Raises DomainError `artifact_gone`, and Damaged or BadInput for a file that is not what was written.
     """
-    path = snapshot.artifact.file
-    if not path.is_file():
-        raise DomainError("artifact_gone", "The manifest is no longer in the store.")
     if file_format == "parquet":
-        return path
+        return _stored(lambda: verified(snapshot.artifact))
     table = Path(settings.GAUNTLET_HOME) / "snapshots" / "csv" / f"{snapshot.pk}.csv"
     if not table.is_file():
-        rows = read_snapshot(snapshot)
+        rows = _stored(lambda: read_snapshot(snapshot))
         with writing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(Row._fields)
@@ -76,9 +76,7 @@ def snapshot_signed(*, key: uuid.UUID, signature: str) -> DatasetSnapshot:
 
 def snapshot_labels(snapshot: DatasetSnapshot, *, start: int, limit: int) -> LedPage:
     """The labels and annotators behind the rows from number `start` on. O(rows) to read the file, one query."""
-    if not snapshot.artifact.file.is_file():
-        raise DomainError("artifact_gone", "The manifest is no longer in the store.")
-    rows = read_snapshot(snapshot)
+    rows = _stored(lambda: read_snapshot(snapshot))
     page = rows[start : start + limit]
     given = Label.objects.filter(snippet__in=[row.snippet_id for row in page], created_at__lte=snapshot.created_at)
     by_snippet: dict[str, list[Label]] = defaultdict(list)
@@ -86,3 +84,10 @@ def snapshot_labels(snapshot: DatasetSnapshot, *, start: int, limit: int) -> Led
         by_snippet[str(label.snippet_id)].append(label)
     led = [Led(start + i, row, by_snippet[row.snippet_id]) for i, row in enumerate(page)]
     return LedPage(led, start + limit if start + limit < len(rows) else None)
+
+
+def _stored(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except NotStored as error:
+        raise DomainError("artifact_gone", "The manifest is no longer in the store.") from error

@@ -1,6 +1,6 @@
 // Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
 
-const KINDS = { curves, funnel, days, intervals, losses, trend };
+const KINDS = { curves, funnel, days, intervals, losses, places, trend };
 const drawn = new WeakMap();
 
 export function drawCharts() {
@@ -149,6 +149,34 @@ function trend({ keys, counts, dated, axis: unit, series, urls }, ink) {
       }).filter((label) => Number.isFinite(label.y)),
       xaxis: axis(ink, { type: "category", showgrid: false, nticks: 8, title: unit, range: [-0.6, names.length - 0.4] }),
       yaxis: axis(ink, { title: "agreement, 1 is perfect", nticks: 6, tickformat: ".1f", range: [Math.min(0, lowest(series) - 0.12), 1.1] }),
+    },
+  };
+}
+
+// Snippets as points: told apart by shape as well as by colour.
+function places({ kinds, url }, ink) {
+  const looks = {
+    apart: { color: ink.soft, symbol: "x-thin-open", size: 6, opacity: 0.55 },
+    left: { color: ink.edge, symbol: "circle-open", size: 5, opacity: 0.6 },
+    plain: { color: ink.warn, symbol: "diamond-open", size: 8, opacity: 1 },
+    chosen: { color: ink.accent, symbol: "circle", size: 7, opacity: 0.9 },
+    chance: { color: ink.fail, symbol: "star", size: 11, opacity: 1 },
+  };
+  const bare = { title: "", showgrid: false, showticklabels: false, zeroline: false, ticks: "" };
+  return {
+    traces: kinds.map(({ name, kind, count, x, y, keys, scores, why }) => ({
+      type: "scatter", mode: "markers", name: `${name}, ${count.toLocaleString("en")}`, x, y,
+      marker: { ...looks[kind], line: { width: kind === "apart" ? 1 : 1.2, color: looks[kind].color } },
+      customdata: keys.map((key) => ({ url: url.replace("KEY", key) })),
+      text: keys.map((_, i) => (scores[i] === null ? name : `score ${scores[i]}<br>${why[i]}`)),
+      hovertemplate: "%{text}<extra></extra>",
+    })),
+    layout: {
+      showlegend: true, hovermode: "closest",
+      legend: { orientation: "h", y: 1.01, yanchor: "bottom", x: 0, itemclick: false, itemdoubleclick: false, itemsizing: "constant", font: { color: ink.ink } },
+      margin: { l: 8, r: 8, t: 8, b: 8 },
+      xaxis: axis(ink, bare),
+      yaxis: axis(ink, { ...bare, scaleanchor: "x" }),
     },
   };
 }
