@@ -20,31 +20,30 @@ COLOURS = {
 """The strategies whose curves are drawn, chosen before there were results; each has its colour in every chart."""
 SHORT = {"k_center_greedy · near_threshold": "k-center", "hybrid · near_threshold": "hybrid"}
 OTHER = "#9aa0a8"
-TITLES = {"auc": "area under the ROC curve, %", "fnr": "failures accepted, %", "found": "failures found"}
+TITLES = {"auc": "AUC, %", "fnr": "failures accepted, %", "found": "failures found"}
 ROW = 21
 
 
 def curves_chart(results: Results) -> go.Figure:
-    """Learning curves, a column a task: above the area under the ROC curve, below the failures accepted."""
-    names = list(results)
-    figure = make_subplots(rows=2, cols=len(names), shared_xaxes=True, horizontal_spacing=0.075, vertical_spacing=0.09)
-    for column, name in enumerate(names, start=1):
-        for row, metric in enumerate(("auc", "fnr"), start=1):
-            _panel(figure, results[name], metric, row, column)
-        _title(figure, name, column)
-    figure.update_layout(layout(640, t=58, r=78))
-    figure.update_xaxes(title_text="labels", row=2, tickvals=[25, 275, 525], range=[25, 525])
-    for row, metric in enumerate(("auc", "fnr"), start=1):
-        figure.update_yaxes(title_text=TITLES[metric], row=row, col=1)
+    """Learning curves, a row a task: left the area under the ROC curve, right the failures accepted."""
+    figure = make_subplots(
+        rows=len(results), cols=2, shared_xaxes=True, horizontal_spacing=0.2, vertical_spacing=0.3 / len(results)
+    )
+    for row, (name, rows) in enumerate(results.items(), start=1):
+        for column, metric in enumerate(("auc", "fnr"), start=1):
+            _panel(figure, rows, metric, row, column)
+            _title(figure, f"<b>{name}</b>  {TITLES[metric]}", 2 * row + column - 2)
+    figure.update_layout(layout(90 + 215 * len(results), t=44, r=118))
+    figure.update_xaxes(tickvals=[25, 150, 275, 400, 525], range=[25, 525])
+    figure.update_xaxes(title_text="labels", row=len(results))
     return figure
 
 
-def _title(figure: go.Figure, name: str, column: int) -> None:
-    domain = f"x{column if column > 1 else ''} domain"
-    figure.add_annotation(
-        text=f"<b>{name}</b>", x=0, xref=domain, xanchor="left", y=1, yref="paper", yanchor="bottom", yshift=12,
-        showarrow=False,
-    )  # fmt: skip
+def _title(figure: go.Figure, text: str, axis: int) -> None:
+    """Above the panel, at its left edge."""
+    number = axis if axis > 1 else ""
+    edge = {"x": 0, "xref": f"x{number} domain", "xanchor": "left", "y": 1, "yref": f"y{number} domain"}
+    figure.add_annotation(**edge, text=text, yanchor="bottom", yshift=8, showarrow=False)
 
 
 def _panel(figure: go.Figure, rows: dict[str, Row], metric: str, row: int, column: int) -> None:
@@ -81,22 +80,26 @@ def _gap(rows: dict[str, Row], metric: str) -> float:
 
 
 def differences_chart(results: Results) -> go.Figure:
-    """Each strategy's area less random's of the same seed, with its interval; a column a task."""
-    names = list(results)
+    """Each strategy's area less random's of the same seed, with its interval; a column a task, all on one scale."""
     order = _order(results)
-    figure = make_subplots(rows=1, cols=len(names), shared_yaxes=True, horizontal_spacing=0.03)
-    for column, task in enumerate(names, start=1):
-        figure.add_vline(x=0, line={"color": INK, "width": 1}, row=1, col=column)
+    figure = make_subplots(rows=1, cols=len(results), shared_yaxes=True, horizontal_spacing=0.03)
+    for column, (task, rows) in enumerate(results.items(), start=1):
         for place, name in enumerate(order):
-            if name in results[task]:
-                _interval(figure, results[task][name], name, place, column)
-        _title(figure, task, column)
-    figure.update_layout(layout(96 + ROW * len(order), l=228, t=48))
-    figure.update_xaxes(title_text="points of AUC", tickformat="+~g")
+            if name in rows:
+                _interval(figure, rows[name], name, place, column)
+        figure.add_vline(x=0, line={"color": INK, "width": 1}, layer="below", row=1, col=column)
+        _title(figure, f"<b>{task.replace(', ', '<br>')}</b>", column)
+    ends = [SCALE["auc"] * abs(end) for rows in results.values() for row in rows.values() for end in _ends(row)]
+    figure.update_layout(layout(112 + ROW * len(order), l=232, t=64))
+    figure.update_xaxes(title_text="points of AUC", tickformat="+~g", range=[-1.08 * max(ends), 1.08 * max(ends)])
     figure.update_yaxes(
         tickvals=list(range(len(order))), ticktext=order, range=[len(order) - 0.4, -0.6], gridcolor="rgba(0,0,0,0)"
     )
     return figure
+
+
+def _ends(row: Row) -> tuple[float, float]:
+    return row.difference["auc"].low, row.difference["auc"].high
 
 
 def _order(results: Results) -> list[str]:

@@ -109,7 +109,7 @@ def learn(task: Task, choose: Choose, seed: int, *, steps: int = STEPS) -> Curve
         chosen = choose(now)
         if np.unique(chosen).size != min(BATCH, rest.size) or not np.isin(chosen, rest).all():
             raise ValueError(f"chose {chosen.size} texts that are not {BATCH} distinct unlabelled ones")
-        labelled = np.concatenate([labelled, chosen])
+        labelled = np.concatenate([labelled, np.sort(chosen)])  # the same texts in another order: the same fit
         head = fit(pool.x[labelled], pool.y[labelled], start=head)
     return Curve(*(np.array(values) for values in zip(*points, strict=True)))
 

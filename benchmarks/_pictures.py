@@ -14,9 +14,7 @@ from engine.evaluation.charts.style import FONT
 
 INK, QUIET, GRID, PAPER = "#23262b", "#6d727a", "#e3e5e8", "#ffffff"
 WIDTH = 1000
-DRAW = (
-    "([width, height]) => Plotly.toImage(document.querySelector('.plotly-graph-div'), {format: 'svg', width, height})"
-)
+DRAW = "size => Plotly.toImage(document.querySelector('.plotly-graph-div'), {format: 'svg', ...size})"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
@@ -78,9 +76,6 @@ def save(figure: go.Figure, path: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page()
         page.set_content(figure.to_html(include_plotlyjs=True))
-        drawn = page.evaluate(
-            DRAW,
-            {"width": figure.layout.width, "height": figure.layout.height},
-        )
+        drawn = page.evaluate(DRAW, {"width": figure.layout.width, "height": figure.layout.height})
         browser.close()
     path.write_text(unquote(drawn.partition(",")[2]) + "\n", encoding="utf-8")

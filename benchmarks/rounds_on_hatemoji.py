@@ -4,9 +4,10 @@ Four classifiers, the default recipe on MiniLM, as in the paper's figure 5: a ba
 failure is what its crowd agrees is toxic, harmless what it cannot agree on), then with round 5 in the training data,
 with 5 and 6, with 5, 6 and 7. All train on as many texts: as many comments leave as adversarial texts come (A.1). Each
 is held against the hate of each round, written by people to fool the model of the round before. Original and matched
-perturbation are in one split, by the original; training sees the split train, measurement test and validation, so cells
-of a round whose other texts were trained on are honest, and marked. The threshold accepts 61 % of harmless comments of
-toxic_spans held out (KL divergence 0.5, were all prompts alike). Cells are failures accepted of all, with the central
+perturbation are in one split, by the original; training sees the split train, the threshold validation, measurement
+test, so cells of a round whose other texts were trained on are honest, and marked. The threshold accepts 61 % of the
+harmless validation texts of all rounds (KL divergence 0.5, were all prompts alike); one set on comments would say how
+far apart a classifier holds the two sources, and nothing of hate. Cells are failures accepted of all, with the central
 95 % of Beta(1 + k, 1 + n - k); the second table is the harmless texts of the round rejected, without which a low first
 one would mean little. One training seed a classifier, `--seed`.
 
@@ -91,7 +92,7 @@ def matrix(comments: list[Text], rounds: list[Text], *, total: int, most: int | 
         with tempfile.TemporaryDirectory() as folder:
             train(examples, Recipe(seed=seed), out_dir=Path(folder) / "model")
             classifier = load(Path(folder) / "model")
-            cells += measured(classifier, comments, rounds, upto, most=most)
+            cells += measured(classifier, rounds, upto, most=most)
         print(f"trained up to {upto}: {len(examples)} texts", file=sys.stderr, flush=True)
     return cells
 
@@ -113,15 +114,13 @@ def training_set(
     return [Example(Snippet("", one.text), one.positive) for one in [*adversarial, *(corpus[at] for at in order)]]
 
 
-def measured(
-    classifier: Classifier, comments: Sequence[Text], rounds: Sequence[Text], upto: int | None, *, most: int | None
-) -> list[Cell]:
-    """One classifier on the held-out texts of every round, at the threshold that harmless comments give."""
-    harmless = [one for one in comments if not one.positive and one.split == "validation"][:most]
+def measured(classifier: Classifier, rounds: Sequence[Text], upto: int | None, *, most: int | None) -> list[Cell]:
+    """One classifier on the held-out texts of every round, at the threshold that held-out harmless ones give."""
+    harmless = [one for one in rounds if not one.positive and one.split == "validation"]
     at = np.float32(np.quantile(logits(classifier, harmless), ACCEPTED))
     cells = []
     for number in ROUNDS:
-        held_out = [one for one in rounds if one.round == number and one.split != "train"][:most]
+        held_out = [one for one in rounds if one.round == number and one.split == "test"][:most]
         found, positive = logits(classifier, held_out), np.array([one.positive for one in held_out])
         accepted, rejected = (found < at) & positive, (found >= at) & ~positive
         cells.append(

@@ -8,8 +8,8 @@ time. Learning is compared by the loss curve and by the loss on held-out texts. 
 layers only, stands beside them. Where there is a GPU, a random network of the shapes of DeBERTa-v3-large is trained as
 well, and the share of the card's peak arithmetic is told.
 
-Texts: toxic_spans (a comment, and whether most of its annotators found it toxic) in ../shared/data/judgements or --data
-DIR; without it, running text of the story world and a word list.
+Texts: windows of stories in ../shared/data/stories or --stories DIR, else of the story world, as a round samples them;
+a window is positive if it fits the word rules of the policy `injury`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ from engine.classifiers.network import Network  # noqa: E402
 from engine.classifiers.tokens import PairTokenizer, Tokens  # noqa: E402
 from engine.classifiers.torch_scoring import TorchClassifier  # noqa: E402
 from engine.classifiers.upsampling import upsample  # noqa: E402
+from engine.corpus import read_stories, sample_snippets  # noqa: E402
+from engine.corpus.stories import Story  # noqa: E402
+from engine.policies import load_policy  # noqa: E402
+from engine.simulation import StoryWorld  # noqa: E402
 
 TARGET = 1.3
 WHOLE = Recipe(trainable_layers=None, epochs=1, learning_rate=1e-4, export_int8=False)
@@ -60,13 +64,14 @@ def main() -> None:
     """Trains with all in turn, prints."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="160 examples and one seed, not 1,500 and three")
-    options.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "judgements" / "toxic_spans")
+    options.add_argument("--stories", type=Path, default=ROOT.parent / "shared" / "data" / "stories")
     chosen = options.parse_args()
     transformers.logging.set_verbosity(logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     size, seeds = (160, [0]) if chosen.quick else (1500, [0, 1, 2])
-    examples, held_out, source = texts(chosen.data, size, size // 3)
-    print(f"{len(examples)} texts of {source}, {sum(one.positive for one in examples)} positive; on {device().type}")
+    examples, held_out, source = texts(chosen.stories, size, size // 3)
+    positive = sum(one.positive for one in examples)
+    print(f"{len(examples)} texts of {source}, {positive} positive; on {device().type}", flush=True)
     runs: dict[str, list[Run]] = {"ours": [], "Trainer": [], "Trainer, grouped": [], "ours, default recipe": []}
     for seed in seeds:
         recipe = WHOLE.model_copy(update={"seed": seed})
@@ -82,18 +87,17 @@ def main() -> None:
 
 def texts(folder: Path, n: int, more: int) -> tuple[list[Example], list[Example], str]:
     """`n` examples to train on and `more` held out, and where they are from."""
+    policy = load_policy("injury")
     if folder.is_dir():
-        from attacks_on_real_text import judged
-
-        found = [Example(snippet, positive) for snippet, positive in judged(folder).items()]
-        found.sort(key=lambda one: one.snippet.content_hash)
-        source = folder.name
+        stories, source = read_stories(folder), folder.name
     else:
-        from scoring_vs_pipeline import HARM, snippets
-
-        made, source = snippets(Path("/nowhere"), n + more, longest=200)
-        found = [Example(one, bool(HARM & set(one.text.lower().split()))) for one in made]
-    return found[:n], found[n : n + more], source
+        made = (StoryWorld().story(number) for number in range(n))
+        stories, source = (Story(f"{number}", one.text) for number, one in enumerate(made)), "the story world"
+    found = list(sample_snippets(stories, policy, seed=0, limit=n + more, similarity=None))
+    examples = [Example(one.snippet, one.enriched) for one in found]
+    order = np.random.default_rng(0).permutation(len(examples))
+    shuffled = [examples[place] for place in order]
+    return shuffled[:n], shuffled[n:], source
 
 
 def ours(examples: list[Example], held_out: list[Example], recipe: Recipe) -> Run:
@@ -181,10 +185,7 @@ def loss(logits: np.ndarray, examples: list[Example]) -> float:
 
 def on_gpu(size: int = 2000, **smaller: int) -> dict[str, object]:
     """Ours and the Trainer on a random network of DeBERTa-v3-large's shapes, one epoch of running text."""
-    from scoring_vs_pipeline import HARM, snippets
-
-    made, _ = snippets(Path("/nowhere"), size, longest=200)
-    examples = [Example(one, bool(HARM & set(one.text.lower().split()))) for one in made]
+    examples, _, _ = texts(Path("/nowhere"), size, 0)
     shapes = {
         "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
         "vocab_size": 128_100, "max_position_embeddings": 512, **smaller,

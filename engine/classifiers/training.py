@@ -80,6 +80,7 @@ def train(
     notes = checked(examples, recipe, validation, out_dir=out_dir, others=(checkpoints, logs))
     identity = artifact.fingerprint(examples, recipe, validation)
     if (done := artifact.finished(out_dir, identity)) is not None:
+        Checkpoints(checkpoints, identity).clear()  # a kill between publishing and clearing left them
         return done
     started = time.monotonic()
     processes = together()

@@ -23,12 +23,13 @@ class Cells:
 
     def __init__(self, labelled: NDArray[np.float32]) -> None:
         m, dimension = labelled.shape
-        means = faiss.Kmeans(dimension, max(1, m // _POINTS_A_CELL), niter=5, max_points_per_centroid=_TRAINED_ON)
+        cells = max(1, m // _POINTS_A_CELL)
+        means = faiss.Kmeans(dimension, cells, niter=5, min_points_per_centroid=1, max_points_per_centroid=_TRAINED_ON)
         means.train(labelled)
         self._centres: NDArray[np.float32] = np.asarray(means.centroids, dtype=np.float32)
-        _, cells = faiss.knn(labelled, self._centres, 1)
-        order = np.argsort(cells[:, 0], kind="stable")
-        self._starts = np.searchsorted(cells[order, 0], np.arange(len(self._centres) + 1))
+        _, homes = faiss.knn(labelled, self._centres, 1)
+        order = np.argsort(homes[:, 0], kind="stable")
+        self._starts = np.searchsorted(homes[order, 0], np.arange(len(self._centres) + 1))
         sorted_rows = labelled[order]
         self._squares = np.einsum("md,md->m", sorted_rows, sorted_rows)
         self._minus_twice = -2 * sorted_rows
@@ -39,9 +40,9 @@ class Cells:
 
         At least that to the nearest of all; infinite where these cells are empty. About b (m / 200 + 1,600) d.
         """
-        _, cells = faiss.knn(points, self._centres, 1)
-        order = np.argsort(cells[:, 0], kind="stable")
-        starts = np.searchsorted(cells[order, 0], np.arange(len(self._centres) + 1))
+        _, homes = faiss.knn(points, self._centres, 1)
+        order = np.argsort(homes[:, 0], kind="stable")
+        starts = np.searchsorted(homes[order, 0], np.arange(len(self._centres) + 1))
         points = points[order]
         best = np.full(len(points), np.inf, dtype=np.float32)
         for cell in np.flatnonzero(np.diff(starts)):

@@ -56,11 +56,12 @@ class ByNumber:
 
 
 def test_a_cell_counts_held_out_hate_accepted_and_harmless_text_rejected() -> None:
-    harmless = [Text(f"harmless {i}", False, "validation") for i in range(101)]  # threshold 60.65: 61 are below
-    hate = [Text("a 59", True, "test", 5), Text("b 62", True, "validation", 5), Text("c 1", True, "train", 5)]
+    harmless = [Text(f"harmless {i}", False, "validation", 6) for i in range(101)]  # threshold 60.65: 61 are below
+    hate = [Text("a 59", True, "test", 5), Text("b 62", True, "test", 5), Text("c 1", True, "train", 5)]
+    hate.append(Text("d 2", True, "validation", 5))
     fine = [Text("d 61", False, "test", 5), Text("e 10", False, "test", 5)]
     rest = [Text(f"{r} {i}", i > 50, "test", r) for r in (6, 7) for i in (40, 70)]
-    cells = measured(ByNumber(), harmless, [*hate, *fine, *rest], 6, most=None)
+    cells = measured(ByNumber(), [*harmless, *hate, *fine, *rest], 6, most=None)
     assert [one.trained for one in cells] == [True, True, False]
     assert cells[0].fnr == beta_credible(1, 2)
     assert cells[0].fpr == beta_credible(1, 2)

@@ -61,6 +61,12 @@ def test_in_two_classes_six_strategies_are_one() -> None:
     assert chosen[0] == set(now.unlabelled[np.argsort(np.abs(logits))[:BATCH]].tolist())
 
 
+def test_what_chooses_the_same_texts_learns_the_same_curve() -> None:
+    ours, theirs = (learn(TASK, strategies()[name], 4, steps=3) for name in ("margin", "small-text breaking ties"))
+    np.testing.assert_array_equal(ours.auc, theirs.auc)
+    np.testing.assert_array_equal(ours.found, theirs.found)
+
+
 def test_greedy_coreset_in_one_call_chooses_what_small_texts_does() -> None:
     now = situation()
     with warnings.catch_warnings():

@@ -108,6 +108,9 @@ def test_it_goes_on_from_the_middle_of_an_epoch_to_the_same_weights(
     assert (result.curve, result.loss, result.best_step) == (whole.curve, whole.loss, whole.best_step)
     assert [note for note in result.notes if note.startswith("went on from checkpoint step-")]
     assert not (tmp_path / "checkpoints").exists()  # finished: no more use
+    Checkpoints(tmp_path / "checkpoints", result.fingerprint).save(Saved(1, {}, {}))
+    assert resumed(encoder, tmp_path, **changes) == result
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.usefixtures("_often")

@@ -92,7 +92,7 @@ def agrees(choose, chances, draws):
     assert sum(counts[s] for s in chances if chances[s] == 0) == 0
     observed = [*(counts[s] for s in likely), draws - sum(counts[s] for s in likely)]
     expected = [*(chances[s] for s in likely), 1 - sum(chances[s] for s in likely)]
-    assert len(likely) > 8
+    assert len(likely) > 5
     keep = np.array(expected) * draws >= 1
     observed, expected = np.array(observed)[keep], np.array(expected)[keep]
     return stats.chisquare(observed, expected / expected.sum() * observed.sum()).pvalue

@@ -1,6 +1,6 @@
 // Charts from data in the page: an element [data-chart=kind][data-source=id of a JSON script]. Drawn by Plotly.
 
-const KINDS = { curves, funnel, days, intervals, losses, places, trend };
+const KINDS = { curves, days, funnel, intervals, losses, places, trend };
 const drawn = new WeakMap();
 
 export function drawCharts() {
