@@ -54,6 +54,8 @@ ERROR_CODES: Mapping[str, Meaning] = {
         500, "Damaged file", "A file in the store is not what it was; the detail names it and both hashes."
     ),
     "store_error": Meaning(503, "Store unavailable", "The artifact store did not give or take a file; try again soon."),
+    "out_of_memory": Meaning(503, "Out of memory", "Work in a process of its own needed more than there was."),
+    "crashed": Meaning(500, "Crashed", "Work in a process of its own ended without a result; the detail says how."),
     "unavailable": Meaning(503, "Unavailable", "The database or broker cannot be reached; try again soon."),
     "storage_full": Meaning(507, "Storage full", "The disk is full. Nothing was half-written."),
     # Labeling

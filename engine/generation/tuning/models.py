@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
@@ -59,7 +59,7 @@ def weights_hash(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name}\0{tuple(parameter.shape)}\0".encode())
-        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -74,7 +74,7 @@ def _pretrained(name: str) -> Beginning:
         return model
 
     model = fetched(name, load, kind="causal LM")
-    words = model.get_input_embeddings().weight.shape[0]
+    words = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > words:
         raise BadInput(f"its tokenizer has {len(tokenizer)} tokens, the model {words}", where=f"causal LM {name!r}")
     return Beginning(model, tokenizer)
