@@ -126,7 +126,7 @@ def pending(index: EmbeddingIndex, *, most: int) -> Keys:
     missing = deficit(index)
     if not missing:
         return packed([])
-    newest = index.shards.aggregate(last=Max("last"))["last"]
+    newest = index.shards.order_by("-last").values_list("last", flat=True).first()  # PostgreSQL knows no greatest key
     found = packed([])
     for window in WINDOWS:
         if newest is None and window is not None:
