@@ -120,7 +120,7 @@ def _manual(run: JobRun, round_: Round, target: Classifier, wanted: ConditionSet
     scorer, cutoff = load_classifier(target), float(logit_cutoff(threshold_of(target)))
 
     def fits(text: SnippetText) -> bool:
-        return not refusals(text, rules) and split_of(text.content_hash) == SplitName.TRAIN
+        return not refusals(text, rules) and split_of(text.content_hash) == SplitName.TRAIN.value
 
     found = manual_examples(
         lambda texts: scorer.logits(texts).tolist(), cutoff, fits,

@@ -93,7 +93,8 @@ def proposals_rejected(answers: list[Sampled]) -> dict[str, Any]:
 
 def _prompts(round_: Round) -> list[str]:
     """The prompts of the test split that stand for deployment, each once, in the file's order."""
-    column = pq.read_table(at_hand(alternates_path(round_, SplitName.TEST)), columns=["prompt"])["prompt"].to_pylist()
+    path = at_hand(alternates_path(round_, SplitName.TEST))
+    column: list[str] = pq.read_table(path, columns=["prompt"])["prompt"].to_pylist()
     return column[:: round_settings(round_.config).sizes.test_completions]
 
 

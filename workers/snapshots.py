@@ -125,7 +125,7 @@ def _rows(policy: Policy, dataset: Dataset) -> list[Row]:
         "snippet__prompt", "snippet__completion",
     )  # fmt: skip
     return [
-        Row(str(pk), *map(str, said), dataset.name, 1, prompt, completion)  # type: ignore[call-arg]
+        Row._make([str(pk), *map(str, said), dataset.name, 1, prompt, completion])
         for pk, *said, prompt, completion in rows.iterator(chunk_size=2000)
     ]
 

@@ -52,7 +52,7 @@ class WholeSnapshotSerializer(SnapshotSerializer):
     dropped = serializers.ListField(
         child=serializers.DictField(), read_only=True, help_text="Duplicates left out: snippet, why, kept."
     )
-    classifiers = serializers.PrimaryKeyRelatedField(source="classifier_set", many=True, read_only=True)
+    classifiers: Any = serializers.PrimaryKeyRelatedField(source="classifier_set", many=True, read_only=True)
     download = serializers.SerializerMethodField()
     download_url = serializers.SerializerMethodField()
 
