@@ -51,7 +51,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr(index_plan, "CHUNK", 5)
     monkeypatch.setattr(index_refresh, "LOOK_SECONDS", 60.0)
     monkeypatch.setattr(index_refresh, "_looked", float("-inf"))
-    settings.JOB_LEASE_SECONDS = 30
+    settings.JOB_LEASE_SECONDS = 3600  # a heartbeat in its own connection would not see this transaction's jobs
 
 
 def keys(rows: list[Snippet]) -> Any:
