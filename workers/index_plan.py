@@ -131,7 +131,7 @@ def pending(index: EmbeddingIndex, *, most: int) -> Keys:
     for window in WINDOWS:
         if newest is None and window is not None:
             continue
-        since = None if window is None else first_id_at(moment_of(newest) - window)
+        since = None if window is None or newest is None else first_id_at(moment_of(newest) - window)
         found = _pending_since(index, since, most)
         if found.size >= min(missing, most) and missing > 0:
             break

@@ -239,8 +239,9 @@ def _wrong(text: object) -> str:
 
 def _texts(wanted: Sampling, policy: Policy) -> Iterable[SnippetText]:
     """What a generator that learns from text may learn from: the training split, or the split that prompts are of."""
-    round_ = Round.objects.filter(pk=wanted.prompts.round).first()
-    corpus = Corpus.objects.filter(pk=wanted.corpus).first() if round_ is None else round_.corpus
+    round_ = Round.objects.filter(pk=wanted.prompts.round).first() if wanted.prompts.round else None
+    named = Corpus.objects.filter(pk=wanted.corpus).first() if wanted.corpus else None
+    corpus = named if round_ is None else round_.corpus
     if corpus is None:
         return ()
     split = SplitName.TRAIN if round_ is None else wanted.prompts.split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import django_filters as filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -122,7 +122,7 @@ class SampleInput(StrictSerializer):
         """They say something."""
         blank = serializers.ErrorDetail("The prompt is empty.", "blank")
         if wrong := {place: [blank] for place, prompt in enumerate(value) if not prompt.strip()}:
-            raise serializers.ValidationError(wrong)
+            raise serializers.ValidationError(cast("dict[str, Any]", wrong))
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ ASKED = {
     "corpus": "eight books",
     "recipe": {"base": "EleutherAI/gpt-neo-2.7B", "block_tokens": 1024, "batch_size": 4},
 }
-SAMPLE_ASKED = {
+SAMPLE_ASKED: dict[str, Any] = {
     "prompts": ["The rain fell. Ada ran to the gate. It was locked."],
     "policy": "injury",
     "n": 2,
