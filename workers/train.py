@@ -65,7 +65,8 @@ def train_on(
     """A classifier of the snapshot's rows, as its file has them. `logs`: a folder for TensorBoard.
 
     A worker trains in a process of its own, which may die without it; that costs seconds, so a laptop's embedded
-    worker trains in its own. Killed, it goes on from its last checkpoint. Raises BadInput for a snapshot that was changed or would leak between splits.
+    worker trains in its own. Killed, it goes on from its last checkpoint. Raises BadInput for a snapshot that was
+    changed or would leak between splits.
     """
     examples = examples_of(snapshot.policy.rules, training_rows(snapshot))
     trainer = train if settings.EMBEDDED else train_apart
