@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,25 +65,33 @@ def main() -> None:
     """Trains with all in turn, prints."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="160 examples and one seed, not 1,500 and three")
+    options.add_argument("--examples", type=int, help="texts to train on (1,500, or 160 with --quick)")
+    options.add_argument("--seeds", type=int, help="how many (3, or 1 with --quick)")
     options.add_argument("--stories", type=Path, default=ROOT.parent / "shared" / "data" / "stories")
     chosen = options.parse_args()
     transformers.logging.set_verbosity(logging.CRITICAL)
     transformers.logging.disable_progress_bar()
-    size, seeds = (160, [0]) if chosen.quick else (1500, [0, 1, 2])
+    size = chosen.examples or (160 if chosen.quick else 1500)
+    seeds = range(chosen.seeds or (1 if chosen.quick else 3))
     examples, held_out, source = texts(chosen.stories, size, size // 3)
     positive = sum(one.positive for one in examples)
     print(f"{len(examples)} texts of {source}, {positive} positive; on {device().type}", flush=True)
     runs: dict[str, list[Run]] = {"ours": [], "Trainer": [], "Trainer, grouped": [], "ours, default recipe": []}
     for seed in seeds:
         recipe = WHOLE.model_copy(update={"seed": seed})
-        runs["ours"].append(ours(examples, held_out, recipe))
-        runs["Trainer"].append(trainer(examples, held_out, recipe, grouped=False))
-        runs["Trainer, grouped"].append(trainer(examples, held_out, recipe, grouped=True))
         top = Recipe(epochs=1, export_int8=False, seed=seed)
-        runs["ours, default recipe"].append(ours(examples, held_out, top))
+        turns = {
+            "ours": partial(ours, examples, held_out, recipe),
+            "Trainer": partial(trainer, examples, held_out, recipe, grouped=False),
+            "Trainer, grouped": partial(trainer, examples, held_out, recipe, grouped=True),
+            "ours, default recipe": partial(ours, examples, held_out, top),
+        }
+        for name, turn in turns.items():
+            runs[name].append(turn())
+            print(f"seed {seed}, {name}: {runs[name][-1].speed:.1f} examples/s", flush=True)
     large = on_gpu() if torch.cuda.is_available() else "no GPU here: DeBERTa-v3-large was not trained"
     print(f"large shapes: {large}")
-    report(runs, source, large, quick=chosen.quick)
+    report(runs, source, large, quick=chosen.quick or len(seeds) < 2)
 
 
 def texts(folder: Path, n: int, more: int) -> tuple[list[Example], list[Example], str]:
