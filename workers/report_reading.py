@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from django.db.models import Count
+from django.db.models import Count, Q
 from scipy.special import expit, logit
 
 from engine.attacks import ATTACKS
 from engine.evaluation.report_data import Examples, ExampleText, LineageStep, StageTime
-from webapi.models import Batch, Classifier, Pool, Round, Snippet
+from webapi.models import Batch, BatchKind, Classifier, Pool, Round, Snippet
 from workers.evaluate import Labelled, labelled, logits_in_order
 from workers.round_settings import round_settings
 from workers.scoring import logits_of, threshold_of
@@ -97,8 +97,10 @@ def lineage(round_: Round, rows: Sequence[Classifier]) -> list[LineageStep]:
         manifest = row.snapshot.artifact
         detail = f"{row.snapshot.size} snippets, sha256 {manifest.sha256}"
         steps.append(LineageStep(name=f"dataset snapshot {row.condition}", id=str(row.snapshot.pk), detail=detail))
-    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
-    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in batches]
+    for kind, given in (("labels", "tasks__labels"), ("comparisons", "tasks__preferences")):
+        batches = Batch.objects.filter(Q(kind=BatchKind.COMPARE, _negated=kind == "labels"), round=round_)
+        batches = batches.annotate(n=Count(given)).order_by("pk")
+        steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} {kind}") for b in batches]
     stories = f"{round_.corpus.counts.get('stories', 0)} stories"
     steps.append(LineageStep(name=f"corpus {round_.corpus.name}", id=str(round_.corpus.pk), detail=stories))
     return steps
