@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from django.db.models import Count, Q
+from django.db.models import Count
 from scipy.special import expit, logit
 
 from engine.attacks import ATTACKS
@@ -97,10 +97,11 @@ def lineage(round_: Round, rows: Sequence[Classifier]) -> list[LineageStep]:
         manifest = row.snapshot.artifact
         detail = f"{row.snapshot.size} snippets, sha256 {manifest.sha256}"
         steps.append(LineageStep(name=f"dataset snapshot {row.condition}", id=str(row.snapshot.pk), detail=detail))
-    for kind, given in (("labels", "tasks__labels"), ("comparisons", "tasks__preferences")):
-        batches = Batch.objects.filter(Q(kind=BatchKind.COMPARE, _negated=kind == "labels"), round=round_)
-        batches = batches.annotate(n=Count(given)).order_by("pk")
-        steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} {kind}") for b in batches]
+    batches = Batch.objects.filter(round=round_).order_by("pk")
+    labelled = batches.exclude(kind=BatchKind.COMPARE).annotate(n=Count("tasks__labels"))
+    compared = batches.filter(kind=BatchKind.COMPARE).annotate(n=Count("tasks__preferences"))
+    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in labelled]
+    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} comparisons") for b in compared]
     stories = f"{round_.corpus.counts.get('stories', 0)} stories"
     steps.append(LineageStep(name=f"corpus {round_.corpus.name}", id=str(round_.corpus.pk), detail=stories))
     return steps

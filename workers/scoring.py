@@ -145,9 +145,7 @@ def alternate_logits(
     return logits
 
 
-def kept_alternate_logits(
-    round_: Round, row: Classifier, split: SplitName, progress: Progress
-) -> NDArray[np.float32]:
+def kept_alternate_logits(round_: Round, row: Classifier, split: SplitName, progress: Progress) -> NDArray[np.float32]:
     """As `alternate_logits`; the classifier is loaded only where its logits are not kept."""
     path = _alternate_logits_path(round_, row, split)
     if path.exists():

@@ -18,6 +18,7 @@ TASTE = 0.12
 ALIKE = 0.08
 """Completions that seem so close are called equally good, or equally bad where neither seems good."""
 
+
 class Profile(NamedTuple):
     """What one simulated annotator is like."""
 
