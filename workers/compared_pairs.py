@@ -88,11 +88,11 @@ def given_to(firsts: Iterable[uuid.UUID]) -> dict[Keys, list[float]]:
     counted = Preference.objects.filter(snippet__in=list(firsts), counted=True).order_by("revision")
     for first, second, annotator, choice in counted.values_list("snippet_id", "rival_id", "annotator_id", "choice"):
         latest[first, second][annotator] = CREDIT[choice]
-    return {keys: list(credits.values()) for keys, credits in latest.items()}
+    return {keys: list(won.values()) for keys, won in latest.items()}
 
 
 def wins_of(round_: Round, pairs: Sequence[Pair]) -> list[float | None]:
-    """What the first completion of each pair won, in [0, 1], the mean of several answers; None where nobody answered."""
+    """What the first completion of each pair won, in [0, 1], on average over answers; None where nobody answered."""
     asked = {pair.key for pair in pairs if pair.decided is None}
     hashes: dict[uuid.UUID, str] = {}
     for digests in chunked(sorted({digest for key in asked for digest in key}), CHUNK):
@@ -100,8 +100,8 @@ def wins_of(round_: Round, pairs: Sequence[Pair]) -> list[float | None]:
         hashes |= dict(rows.values_list("pk", "content_hash"))
     answers: dict[Key, list[float]] = {}
     for firsts in chunked(list(hashes), CHUNK):
-        for (first, second), credits in given_to(firsts).items():
-            answers[hashes[first], hashes.get(second, "")] = credits
+        for (first, second), given in given_to(firsts).items():
+            answers[hashes[first], hashes.get(second, "")] = given
     return [_won(pair, answers.get(pair.key, [])) for pair in pairs]
 
 

@@ -132,11 +132,7 @@ def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTa
             judged[snippet_id, None].add(annotator)
             said[task_id][annotator] = Said(*answer)
         pairs = [task.snippet_id for task in chunk if task.rival_id]
-        given = (
-            Preference.objects.filter(snippet__in=pairs, annotator__vendor=adapter.name)
-            if pairs
-            else Preference.objects.none()
-        )
+        given = Preference.objects.filter(snippet__in=pairs, annotator__vendor=adapter.name)
         for key in given.values_list("snippet_id", "rival_id", "annotator__external_id"):
             judged[key[:2]].add(key[2])
         depths |= _depths(chunk)

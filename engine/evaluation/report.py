@@ -20,9 +20,9 @@ from plotly.offline import get_plotlyjs
 from engine.aggregation.agreement import EstimateDict
 from engine.evaluation import charts, marking, wording
 from engine.evaluation.attack_wording import attack_answer, finds, per_unit
+from engine.evaluation.quality_wording import quality_words
 from engine.evaluation.rates import RateDict
 from engine.evaluation.report_data import Report, StrongCandidate, all_caveats, current
-from engine.evaluation.quality_wording import quality_words
 from engine.evaluation.table import before_after, render_table, totals
 from engine.snippets import Snippet
 

@@ -156,7 +156,7 @@ def kl_curve(logits: LogitRows | Completions) -> KlCurve:
 
 
 def kl_at(logits: LogitRows, at: float, *, level: float = 0.95, seed: int = 0, resamples: int = 1000) -> Rate:
-    """KL at the logit threshold `at`, in nats, with its bootstrap interval over prompts; counts as in `ThresholdChoice`.
+    """KL at the logit threshold `at`, nats, with its bootstrap interval over prompts; counts as in `ThresholdChoice`.
 
     Raises BadInput as `completions_of` does, and for a threshold that is not a number. O(n + resamples * prompts).
     """

@@ -7,7 +7,7 @@ import re
 
 from engine.snippets import Snippet
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _PLAIN = 4
 """Letters from which on a word is taken to say something of its own."""
 _FULL = 12

@@ -153,7 +153,8 @@ def test_the_page_reads_in_order(page, report):
     assert reader.headings[1:] == [
         "How many failures get through", "Before and after", "What the attacks find", "From completions to failures",
         "Misses against false alarms",
-        "What a threshold costs", "What a threshold costs in quality", "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
+        "What a threshold costs", "What a threshold costs in quality",
+        "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
         "Read these with every number", "Where the figures come from", "Time",
     ]  # fmt: skip
     text = " ".join(reader.texts)
