@@ -109,7 +109,7 @@ def _make_tasks(batch: Batch, pairs: Sequence[Keys]) -> int:
 
 
 def _compared(logits: NDArray[np.float32], won: Sequence[tuple[Pair, float]]) -> Compared:
-    first, second = (logits[[pair[which] for pair, _ in won]] for which in (1, 2))
+    first, second = logits[[pair.first for pair, _ in won]], logits[[pair.second for pair, _ in won]]
     return compared([str(pair.prompt) for pair, _ in won], first, second, [win for _, win in won])
 
 

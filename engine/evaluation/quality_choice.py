@@ -66,7 +66,7 @@ class QualityChoice(NamedTuple):
             quality=self.quality.as_dict(),
             prompts=self.prompts,
             comparisons=self.comparisons,
-            curve=[tuple(point) for point in self.curve],
+            curve=[(point.logit, point.quality, point.low, point.high) for point in self.curve],
         )
 
 

@@ -237,8 +237,8 @@ STANDARD_CAVEATS = (
 def current(report: Report) -> Report:
     """A report as written today. One that was stored before attacks were compared lists none, and one from before
     completions were compared has no quality."""
-    classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]  # type: ignore[typeddict-item]
-    return Report(**{"attacks": [], **report, "classifiers": classifiers})  # type: ignore[typeddict-item]
+    classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]
+    return Report(**{"attacks": [], **report, "classifiers": classifiers})
 
 
 def all_caveats(report: Report) -> list[str]:

@@ -30,5 +30,5 @@ def liking(snippet: Snippet) -> float:
     telling = {word.lower() for word in words if len(word) >= _PLAIN or word[0].isupper()}
     shared = len(telling & known) / max(1, min(len(telling), 3))
     strangers = sum(word[0].isupper() and word.lower() not in known for word in words[1:])
-    value = WORST + FITS * min(1.0, shared) + LENGTH * min(1.0, len(words) / _FULL) - STRANGER * strangers
+    value: float = WORST + FITS * min(1.0, shared) + LENGTH * min(1.0, len(words) / _FULL) - STRANGER * strangers
     return min(1.0, max(0.0, value))
