@@ -20,6 +20,13 @@ ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
 }
 
 
+def compares(name: str) -> bool:
+    """Whether the adapter of that name takes comparisons. Raises UnknownName."""
+    if name not in ADAPTERS:
+        raise UnknownName("labeling adapter", name, ADAPTERS)
+    return bool(getattr(ADAPTERS[name], "compares", False))
+
+
 def adapter_named(
     name: str, policy: Policy, *, seed: int = 0, config: Mapping[str, Any] | None = None
 ) -> LabelingAdapter:

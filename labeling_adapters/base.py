@@ -85,6 +85,9 @@ class OutgoingTask:
     """Of a task to be deepened: how many answers the vendor should come to in all, what it gave so far among them."""
     more: int = 0
     """How many of these it was not asked for yet, as far as we know."""
+    rival: Snippet | None = None
+    """The other completion, where two are compared: the answer is `left` (the snippet), `right` (the rival),
+    `equally_good` or `equally_bad`."""
 
 
 class Pushed(NamedTuple):
@@ -150,6 +153,8 @@ class LabelingAdapter(Protocol):
     """How long to wait between two looks for labels; None: labels come in by themselves."""
     deepens: bool
     """Whether it must be told when a task that it holds comes to want more answers: then `deepen` is asked."""
+    compares: bool
+    """Whether tasks with a `rival` may be sent to it."""
 
     def open(self, batch: OutgoingBatch) -> str:
         """The vendor's id of the batch, which is made if the vendor has none with our `batch_id`."""
@@ -200,6 +205,7 @@ class InHouse:
 
     name: str
     deepens = False
+    compares = True
 
     def open(self, batch: OutgoingBatch) -> str:
         """Nothing to make."""

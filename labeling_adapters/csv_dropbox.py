@@ -86,6 +86,7 @@ class CsvDropbox(InHouse):
     name = "csv_dropbox"
     simulated = False
     deepens = True
+    compares = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = checked(DropboxSettings, settings.config, where=f"adapter {self.name}")

@@ -73,6 +73,7 @@ class LabelStudio:
     name = NAME
     simulated = False
     deepens = True
+    compares = False
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting or an environment variable that is not set."""

@@ -9,6 +9,7 @@ import numpy as np
 from engine.simulation import SimulatedAnnotators, judge_of
 from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
 
+SIDES = {"first": "left", "second": "right"}
 POPULATION = 25
 """The paper had over 100 labelers, and 25 of them gave more than 95 % of the labels."""
 
@@ -28,12 +29,19 @@ class SimulatedVendor(InHouse):
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
         """As many answers as each task still wants, by different annotators."""
         for task in tasks:
-            chance = np.random.default_rng([self._seed, int(task.snippet.content_hash[:12], 16)])
+            texts = [task.snippet, *([task.rival] if task.rival else [])]
+            chance = np.random.default_rng([self._seed, *(int(text.content_hash[:12], 16) for text in texts)])
             order = [int(number) for number in chance.permutation(POPULATION)]
             free = [number for number in order if _name(number) not in task.answered_by]
             for number in free[: task.wanted]:
-                answer = self._annotators.answer(task.snippet, number)
-                yield IncomingLabel(task.task_id, _name(number), answer.choice, answer.seconds)
+                choice, seconds = self._answer(task, number)
+                yield IncomingLabel(task.task_id, _name(number), choice, seconds)
+
+    def _answer(self, task: OutgoingTask, number: int) -> tuple[str, float]:
+        if task.rival is None:
+            return self._annotators.answer(task.snippet, number)
+        found = self._annotators.compare(task.snippet, task.rival, number)
+        return SIDES.get(found.choice, found.choice), found.seconds
 
 
 def _name(number: int) -> str:

@@ -77,6 +77,7 @@ class Surge:
     name = "surge"
     simulated = False
     deepens = True
+    compares = False
 
     def __init__(self, settings: Settings) -> None:
         where = f"adapter {self.name}"

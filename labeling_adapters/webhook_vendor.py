@@ -76,6 +76,7 @@ class WebhookVendor:
     name = NAME
     simulated = False
     deepens = True
+    compares = False
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadInput for a wrong setting, an environment variable that is not set, or a secret that is none."""

@@ -18,6 +18,7 @@ from webapi.models import (
     Job,
     Label,
     Policy,
+    Preference,
     Round,
     RoundState,
     Score,
@@ -100,9 +101,19 @@ def begun(round_: Round, name: str) -> bool:
 def fingerprint(round_: Round) -> dict[str, Any]:
     """What a round left behind, without ids and times: two rounds that did the same have the same."""
     labels = Label.objects.filter(task__batch__round=round_)
+    preferences = Preference.objects.filter(task__batch__round=round_)
     return {
         "members": sorted(round_.members.values_list("snippet__content_hash", "pool", "selected")),
         "labels": sorted(labels.values_list("snippet__content_hash", "annotator__external_id", "choice")),
+        "comparisons": sorted(
+            preferences.values_list(
+                "snippet__content_hash", "rival__content_hash", "annotator__external_id", "choice", "flipped"
+            )
+        ),
+        "quality": sorted(
+            (row.condition, json.dumps(row.metrics.get("quality"), sort_keys=True))
+            for row in Classifier.objects.filter(round=round_)
+        ),
         "tasks": sorted(Task.objects.filter(batch__round=round_).values_list("wanted", "labelled", "state")),
         "consensus": sorted(
             Consensus.objects.filter(snippet__memberships__round=round_).values_list("snippet__content_hash", "choice")

@@ -33,7 +33,7 @@ Votes = Mapping[uuid.UUID, Sequence[Voted]]
 
 def aggregate_round(run: JobRun) -> dict[str, Any]:
     """Stages `aggregate_first` and `aggregate`: the consensus of every snippet labelled in the round."""
-    snippets = Snippet.objects.filter(tasks__batch__round=run.round, tasks__gold=None).distinct()
+    snippets = Snippet.objects.filter(tasks__batch__round=run.round, tasks__gold=None, tasks__rival=None).distinct()
     ids = list(snippets.values_list("pk", flat=True))
     return {"consensus": aggregate(run.round.policy, ids, run.progress)}
 

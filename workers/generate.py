@@ -60,7 +60,7 @@ def generate(run: JobRun) -> dict[str, Any]:
     pools = _pools(round_, wanted, split, drawn, {row.pk for row in often})
     kept = [one for one in drawn if one.text.content_hash in pools]
     origins = {one.text.content_hash: {"from": str(one.prompt.pk)} for one in kept}
-    made = add_members(round_, [_row(round_, one, source) for one in kept], pools, origins)
+    made = add_members(round_, [generated_row(round_, one, source) for one in kept], pools, origins)
     if often:
         _write_alternates(run, split, often, generator, draws, total)
     run.progress(total, total)
@@ -148,7 +148,8 @@ def _pools(
     return pools
 
 
-def _row(round_: Round, one: Drawn, source: Chosen) -> Snippet:
+def generated_row(round_: Round, one: Drawn, source: Chosen) -> Snippet:
+    """The snippet of a completion, not yet written: it derives from the prompt's, and stays in its split."""
     return Snippet(
         policy=round_.policy,
         prompt=one.text.prompt,

@@ -55,13 +55,18 @@ def _send(run: JobRun, batches: dict[str, tuple[QuerySet[RoundSnippet], int]]) -
                 defaults={"policy": run.round.policy, "adapter": labeling.adapter, "config": labeling.config},
             )
             sent += _make_tasks(batch, members, wanted)
-        batch.finish_if_complete()
-        batch.refresh_from_db()
-        if batch.state == BatchState.OPEN:
-            send_batch(batch, run)
-            if adapter_of(batch).poll_seconds is not None:
-                enqueue("collect_labels", {"batch": str(batch.pk)}, stage=run.stage, shard=batch.name)
+        send_out(batch, run)
     return {"tasks": sent}
+
+
+def send_out(batch: Batch, run: JobRun) -> None:
+    """Sends a round's batch to its vendor, whose answers are fetched from then on; one without tasks ends."""
+    batch.finish_if_complete()
+    batch.refresh_from_db()
+    if batch.state == BatchState.OPEN:
+        send_batch(batch, run)
+        if adapter_of(batch).poll_seconds is not None:
+            enqueue("collect_labels", {"batch": str(batch.pk)}, stage=run.stage, shard=batch.name)
 
 
 def _make_tasks(batch: Batch, members: QuerySet[RoundSnippet], wanted: int) -> int:

@@ -25,7 +25,7 @@ from engine.evaluation.report_data import (
     RoundFacts,
     TrainingCount,
 )
-from webapi.models import Batch, Classifier, Label, Pool, Round
+from webapi.models import Batch, BatchKind, Classifier, Label, Pool, Round
 from webapi.selectors.round_progress import finds_word
 from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
@@ -139,6 +139,7 @@ def _classifier(row: Classifier) -> ClassifierReport:
         name=row.condition,
         id=str(row.pk),
         calibration=row.metrics["calibration"],
+        quality=row.metrics.get("quality"),
         training=training,
         assessment=evaluation.results,
     )
@@ -153,7 +154,8 @@ def _compared(rows: Sequence[Classifier], found: Labelled, seed: int) -> Compari
 def _labels(round_: Round) -> Labels:
     labels = Label.objects.filter(task__batch__round=round_)
     totals = labels.aggregate(spent=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
-    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
+    batches = Batch.objects.filter(round=round_).exclude(kind=BatchKind.COMPARE)
+    batches = batches.annotate(n=Count("tasks__labels")).order_by("pk")
     choices = dict(labels.values_list("choice").annotate(n=Count("pk")).order_by("choice"))
     return Labels(
         spent=totals["spent"],

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from engine.attacks import ATTACKS
 from engine.evaluation.report_data import Examples, ExampleText, LineageStep, StageTime
-from webapi.models import Batch, Classifier, Pool, Round, Snippet
+from webapi.models import Batch, BatchKind, Classifier, Pool, Round, Snippet
 from workers.evaluate import Labelled, labelled, logits_in_order
 from workers.round_settings import round_settings
 from workers.scoring import logits_of, threshold_of
@@ -97,8 +97,11 @@ def lineage(round_: Round, rows: Sequence[Classifier]) -> list[LineageStep]:
         manifest = row.snapshot.artifact
         detail = f"{row.snapshot.size} snippets, sha256 {manifest.sha256}"
         steps.append(LineageStep(name=f"dataset snapshot {row.condition}", id=str(row.snapshot.pk), detail=detail))
-    batches = Batch.objects.filter(round=round_).annotate(n=Count("tasks__labels")).order_by("pk")
-    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in batches]
+    batches = Batch.objects.filter(round=round_).order_by("pk")
+    labelled = batches.exclude(kind=BatchKind.COMPARE).annotate(n=Count("tasks__labels"))
+    compared = batches.filter(kind=BatchKind.COMPARE).annotate(n=Count("tasks__preferences"))
+    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} labels") for b in labelled]
+    steps += [LineageStep(name=f"batch {b.name}", id=str(b.pk), detail=f"{b.n} comparisons") for b in compared]
     stories = f"{round_.corpus.counts.get('stories', 0)} stories"
     steps.append(LineageStep(name=f"corpus {round_.corpus.name}", id=str(round_.corpus.pk), detail=stories))
     return steps

@@ -19,7 +19,7 @@ from engine.generation import GENERATORS, check_generator
 from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
 from engine.simulation import judge_of
-from labeling_adapters import ADAPTERS
+from labeling_adapters import ADAPTERS, compares
 
 PREVIOUS = "previous"
 """Of classifiers: the newest of the policy that was made before the round."""
@@ -204,6 +204,32 @@ class Selection(Part):
         return _known(value, "query strategy", QUERY_STRATEGIES)
 
 
+class QualityPlan(Part):
+    """Comparisons of unfiltered completions, which tell what filtering costs in quality, by threshold."""
+
+    prompts: int = Field(100, ge=0)
+    """Of the validation prompts, at most so many; 0: nothing is compared."""
+    most: int = Field(16, ge=1, le=100)
+    """Pairs of a prompt at most. More are wanted where less of it is accepted, and all come from the completions that
+    the threshold is calibrated on, two a pair."""
+    adapter: str | None = None
+    """Who compares; none: who labels, where it takes comparisons. "pull": people on the comparing page."""
+
+    @field_validator("adapter")
+    @classmethod
+    def _adapter(cls, value: str | None) -> str | None:
+        if value is not None and not compares(_known(value, "labeling adapter", ADAPTERS)):
+            raise ValueError(f"{value} takes no comparisons; {', '.join(filter(compares, sorted(ADAPTERS)))} do")
+        return value
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one prompt says nothing of the spread between prompts: 0, or at least 2")
+        return value
+
+
 def _attacks(*, seeds: int, most: int, draws: int, queries: int) -> list[dict[str, Any]]:
     """Trained on paraphrases; the other attacks only measured, within so many queries a run."""
     paraphrase = {
@@ -233,6 +259,7 @@ class RoundSettings(Part):
     held_out: HeldOut = HeldOut()
     measuring: Measuring = Measuring()
     selection: Selection = Selection()
+    quality: QualityPlan = QualityPlan()
     training: Recipe = Recipe()
     equal_sizes: bool = True
     """Whether added snippets replace random initial ones, so that conditions differ in kind, not in number."""
@@ -281,6 +308,13 @@ def round_settings(data: Mapping[str, Any], *, where: str = "settings") -> Round
     return checked(RoundSettings, data, where=where)
 
 
+def comparing_adapter(wanted: RoundSettings) -> str | None:
+    """Who compares completions for the round; None where nobody does."""
+    if not wanted.quality.prompts or wanted.sizes.validation_prompts < 2:
+        return None
+    return wanted.quality.adapter or (wanted.labeling.adapter if compares(wanted.labeling.adapter) else None)
+
+
 def policy_suits(policy: Policy, wanted: RoundSettings) -> None:
     """Raises BadInput or UnknownName where the round would ask for what the policy does not have."""
     if wanted.labeling.adapter == "simulated":
@@ -319,6 +353,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attacks": _attacks(seeds=800, most=10, draws=64, queries=20_000),
         "held_out": {"draws": 16},
         "measuring": {"seeds": 100},
+        "quality": {"prompts": 500, "most": 32},
         "selection": {"attack": 3000, "candidates": 600},
         "training": {"trainable_layers": 4, "epochs": 2},
     },

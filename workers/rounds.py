@@ -18,6 +18,7 @@ from workers import (
     aggregate,
     attack_stages,
     calibrate,
+    compare,
     embed,
     evaluate,
     generate,
@@ -75,6 +76,8 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("aggregate", "default", aggregate.aggregate_round),
     StageSpec("train", "training", train.train_retrained),
     StageSpec("calibrate", "scoring", calibrate.calibrate_retrained),
+    StageSpec("compare", "default", compare.send, settle=compare.settle),
+    StageSpec("quality", "default", compare.measure),
     StageSpec(
         "attack_after", "generation", attack_stages.attack, plan=attack_stages.plan_after, settle=attack_stages.settle
     ),

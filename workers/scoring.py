@@ -135,8 +135,7 @@ def alternate_logits(
 
     Kept in the store, so that a job run again does not score again.
     """
-    name = row.condition if row.round_id == round_.pk else str(row.pk)
-    path = at_hand(round_path(round_, f"logits/{name}-{split.value}.npy"))
+    path = _alternate_logits_path(round_, row, split)
     if path.exists():
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
     logits = score_alternates(round_, scorer, split, progress)
@@ -144,6 +143,19 @@ def alternate_logits(
         np.save(temporary, logits)
     register(path, "logits")
     return logits
+
+
+def kept_alternate_logits(round_: Round, row: Classifier, split: SplitName, progress: Progress) -> NDArray[np.float32]:
+    """As `alternate_logits`; the classifier is loaded only where its logits are not kept."""
+    path = _alternate_logits_path(round_, row, split)
+    if path.exists():
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    return alternate_logits(round_, row, load_classifier(row), split, progress)
+
+
+def _alternate_logits_path(round_: Round, row: Classifier, split: SplitName) -> Path:
+    name = row.condition if row.round_id == round_.pk else str(row.pk)
+    return at_hand(round_path(round_, f"logits/{name}-{split.value}.npy"))
 
 
 def score_alternates(round_: Round, scorer: Scorer, split: SplitName, progress: Progress) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from labeling_adapters.base import (
     Said,
 )
 from labeling_adapters.sending import persistently, send
-from webapi.models import Batch, BatchState, Job, JobState, Label, Task, TaskState
+from webapi.models import Batch, BatchState, Job, JobState, Label, Preference, Task, TaskState
 from webapi.permissions import PULL
 from workers.jobs import JobRun, Later, chunked, enqueue
 from workers.vendor_answers import Taken, take
@@ -113,7 +113,7 @@ def note_pushed(
 
 def open_tasks(batch: Batch) -> list[Task]:
     """The batch's tasks that still want answers."""
-    return list(_open_tasks(batch).select_related("snippet", "gold").order_by("place", "pk"))
+    return list(_open_tasks(batch).select_related("snippet", "rival", "gold").order_by("place", "pk"))
 
 
 def _open_tasks(batch: Batch) -> QuerySet[Task]:
@@ -122,27 +122,32 @@ def _open_tasks(batch: Batch) -> QuerySet[Task]:
 
 def outgoing(tasks: Sequence[Task], adapter: LabelingAdapter) -> list[OutgoingTask]:
     """Tasks as an adapter takes them: never a snippet's source, score or target."""
-    judged: dict[uuid.UUID, set[str]] = defaultdict(set)
+    judged: dict[tuple[uuid.UUID, uuid.UUID | None], set[str]] = defaultdict(set)
     said: dict[uuid.UUID | None, dict[str, Said]] = defaultdict(dict)
     depths: dict[uuid.UUID, _Depth] = {}
     for chunk in chunked(tasks, 1000):
         labels = Label.objects.filter(snippet__in=[t.snippet_id for t in chunk], annotator__vendor=adapter.name)
         fields = ("snippet_id", "annotator__external_id", "task_id", "external_id", "choice", "note")
         for snippet_id, annotator, task_id, *answer in labels.order_by("revision").values_list(*fields):
-            judged[snippet_id].add(annotator)
+            judged[snippet_id, None].add(annotator)
             said[task_id][annotator] = Said(*answer)
+        pairs = [task.snippet_id for task in chunk if task.rival_id]
+        given = Preference.objects.filter(snippet__in=pairs, annotator__vendor=adapter.name)
+        for key in given.values_list("snippet_id", "rival_id", "annotator__external_id"):
+            judged[key[:2]].add(key[2])
         depths |= _depths(chunk)
     return [
         OutgoingTask(
             task_id=str(task.pk),
             snippet=task.snippet.text,
             wanted=depths[task.pk].wanted,
-            answered_by=frozenset(judged[task.snippet_id]),
+            answered_by=frozenset(judged[task.snippet_id, task.rival_id]),
             said=frozenset(said[task.pk].values()),
             remote_id=task.remote_id,
             gold=task.gold.choice if task.gold else None,
             total=depths[task.pk].total,
             more=depths[task.pk].more,
+            rival=task.rival.text if task.rival else None,
         )
         for task in tasks
     ]

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from engine.aggregation.agreement import EstimateDict
 from engine.evaluation import charts, marking, wording
 from engine.evaluation.attack_wording import attack_answer, finds, per_unit
+from engine.evaluation.quality_wording import quality_words
 from engine.evaluation.rates import RateDict
 from engine.evaluation.report_data import Report, StrongCandidate, all_caveats, current
 from engine.evaluation.table import before_after, render_table, totals
@@ -29,7 +30,7 @@ __all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", 
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARTS = (
-    "answer", "adversarial", "table", "attacks", "funnel", "roc", "kl", "scores",
+    "answer", "adversarial", "table", "attacks", "funnel", "roc", "kl", "quality", "scores",
     "labels", "agreement", "examples", "caveats", "lineage", "timing",
 )  # fmt: skip
 """The parts of a report, in the order of the file."""
@@ -84,6 +85,7 @@ def render_fragments(report: Report) -> dict[str, str]:
         "colours": {one["name"]: charts.colour_of(i) for i, one in enumerate(report["classifiers"])},
         "caveats": all_caveats(report),
         "kappas": _kappas(report),
+        "quality_words": quality_words(report),
         "funnel_words": "; ".join(f"{step['name']}: {step['count']:,}" for step in report["funnel"]),
     }
     environment = _environment()

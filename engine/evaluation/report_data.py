@@ -7,6 +7,8 @@ from typing import TypedDict
 from engine.aggregation.agreement import AgreementDict, KappaPairDict
 from engine.evaluation.assessment import Assessment
 from engine.evaluation.compare import ComparisonDict
+from engine.evaluation.quality_choice import QualityDict
+from engine.evaluation.rates import RateDict
 from engine.evaluation.threshold import ThresholdDict
 from engine.evaluation.yields import YieldComparisonDict, YieldDict
 
@@ -45,6 +47,30 @@ class TrainingCount(TypedDict):
     count: int
 
 
+class QualityFigures(QualityDict):
+    """The lowest threshold that keeps quality, and Q at the one in use."""
+
+    in_use: RateDict
+    """`failures` is the prompts with nothing accepted, `n` the prompts."""
+
+
+class QualityBasis(TypedDict):
+    """The pairs of completions that quality rests on."""
+
+    asked: int
+    """Pairs that somebody compared."""
+    decided: int
+    """Pairs that needed nobody: one of them empty, or both the same."""
+    unanswered: int
+    """Pairs left out because nobody answered."""
+    note: str
+    """What of it is simulated, in a sentence; may be empty."""
+
+
+class QualityReport(QualityFigures, QualityBasis):
+    """What filtering by a classifier costs in quality."""
+
+
 class ClassifierReport(TypedDict):
     """One classifier: how it was trained, calibrated and how it did."""
 
@@ -52,6 +78,8 @@ class ClassifierReport(TypedDict):
     """Short, e.g. "baseline"."""
     id: str
     calibration: ThresholdDict
+    quality: QualityReport | None
+    """None where nothing was compared."""
     training: list[TrainingCount]
     assessment: Assessment
 
@@ -207,8 +235,10 @@ STANDARD_CAVEATS = (
 
 
 def current(report: Report) -> Report:
-    """A report as written today. One that was stored before attacks were compared lists none."""
-    return report if "attacks" in report else Report(**{**report, "attacks": []})
+    """A report as written today. One that was stored before attacks were compared lists none, and one from before
+    completions were compared has no quality."""
+    classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]
+    return Report(**{"attacks": [], **report, "classifiers": classifiers})
 
 
 def all_caveats(report: Report) -> list[str]:

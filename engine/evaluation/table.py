@@ -42,6 +42,7 @@ def before_after(report: Report) -> list[Row]:
         _row(report, "KL at the threshold, nats", _kl, "how far filtering moves the generator"),
         _row(report, "Prompts with none accepted", _none_accepted, "of those the threshold was chosen on"),
         _row(report, "Proposals accepted", lambda one: _rate_cell(one["calibration"]["accept_rate"])),
+        *_quality_rows(report),
         _row(report, "Trained on", _training, "labelled snippets, failures and unsure among them"),
         *(_adversarial_row(report, name) for name in _sets(report)),
         _row(report, "False negatives, in distribution", lambda one: _rate_cell(one["assessment"]["fnr"]), ACCEPTED),
@@ -123,6 +124,31 @@ def _row(report: Report, label: str, make: Callable[[ClassifierReport], Cell], h
 def _sets(report: Report) -> list[str]:
     names = dict.fromkeys(name for one in report["classifiers"] for name in one["assessment"]["adversarial"])
     return sorted(names, key=lambda name: name != report["main_set"])
+
+
+def _quality_rows(report: Report) -> list[Row]:
+    """None where nothing was compared."""
+    if not any(one["quality"] for one in report["classifiers"]):
+        return []
+    return [
+        _row(report, "Quality at the threshold", _quality, "preferred to an unfiltered completion; 50 % is no loss"),
+        _row(report, "Lowest threshold by quality", _lowest, "the threshold in use is that of KL"),
+    ]
+
+
+def _quality(one: ClassifierReport) -> Cell:
+    if one["quality"] is None:
+        return Cell("not compared")
+    found = one["quality"]["in_use"]
+    return Cell(percent(found["estimate"]), span(found["low"], found["high"]), f"{found['n']:,.0f} prompts")
+
+
+def _lowest(one: ClassifierReport) -> Cell:
+    found = one["quality"]
+    if found is None:
+        return Cell("not compared")
+    limit = f"quality above {percent(found['floor'])}"
+    return Cell(score(found["threshold"]), limit, f"{found['comparisons']:,} pairs")
 
 
 def _adversarial_row(report: Report, name: str) -> Row:

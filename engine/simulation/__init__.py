@@ -5,10 +5,11 @@ Nothing here is data about people. Whatever shows its output to a person shows `
 
 from __future__ import annotations
 
-from engine.simulation.annotators import SimulatedAnnotators, SimulatedAnswer
+from engine.simulation.annotators import SimulatedAnnotators, SimulatedAnswer, SimulatedComparison
 from engine.simulation.attacker import AttackTrace, simulated_attacker
 from engine.simulation.judges import JUDGES, Judge, judge_of
 from engine.simulation.paraphraser import StoryWorldParaphraser
+from engine.simulation.quality import liking
 from engine.simulation.reading import hardness, truth
 from engine.simulation.story_world import StoryWorld
 
@@ -25,10 +26,12 @@ __all__ = [
     "Judge",
     "SimulatedAnnotators",
     "SimulatedAnswer",
+    "SimulatedComparison",
     "StoryWorld",
     "StoryWorldParaphraser",
     "hardness",
     "judge_of",
+    "liking",
     "simulated_attacker",
     "truth",
 ]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from engine.policies import Policy
 from engine.simulation.judges import Judge
+from engine.simulation.quality import liking
 from engine.simulation.reading import hardness
 from engine.snippets import Snippet
+
+TASTE = 0.12
+"""Standard deviation of what one annotator makes of a completion around how good it is, in [0, 1]."""
+ALIKE = 0.08
+"""Completions that seem so close are called equally good, or equally bad where neither seems good."""
 
 
 class Profile(NamedTuple):
@@ -30,6 +36,13 @@ class SimulatedAnswer(NamedTuple):
     """One answer to one task."""
 
     choice: str
+    seconds: float
+
+
+class SimulatedComparison(NamedTuple):
+    """One answer to two completions of one prompt."""
+
+    choice: Literal["first", "second", "equally_good", "equally_bad"]
     seconds: float
 
 
@@ -65,13 +78,30 @@ class SimulatedAnnotators:
         they are asked. Raises IndexError for an annotator who is not there.
         """
         profile = self.profiles[annotator]
-        chance = np.random.default_rng([self._seed, annotator, int(snippet.content_hash[:15], 16)])
+        chance = np.random.default_rng([self._seed, annotator, _number(snippet)])
         hard = self._hardness(snippet)
         right = self._judge(snippet)
         wrong = chance.random() < profile.slip + profile.confusion * hard
         choice = self._wrong_choice(right, profile, chance) if wrong else right
         reading = 1.5 + profile.seconds_a_word * len(snippet.text.split()) * (1 + 0.6 * hard)
         return SimulatedAnswer(choice, round(float(reading * chance.lognormal(0.0, 0.35)), 2))
+
+    def compare(self, first: Snippet, second: Snippet, annotator: int) -> SimulatedComparison:
+        """Which of two completions annotator number `annotator` (from 0) likes better, always the same for the same
+        two, whichever comes first. By `liking` and a taste of one's own, and not by the policy.
+        """
+        profile = self.profiles[annotator]
+        one, other = (self._taste(snippet, annotator) for snippet in (first, second))
+        chance = np.random.default_rng([self._seed, annotator, *sorted(map(_number, (first, second))), 2])
+        words = len(first.text.split()) + len(second.completion.split())
+        seconds = round(float((1.5 + profile.seconds_a_word * words) * chance.lognormal(0.0, 0.35)), 2)
+        if abs(one - other) < ALIKE:
+            return SimulatedComparison("equally_good" if one + other >= 1 else "equally_bad", seconds)
+        return SimulatedComparison("first" if one > other else "second", seconds)
+
+    def _taste(self, snippet: Snippet, annotator: int) -> float:
+        chance = np.random.default_rng([self._seed, annotator, _number(snippet), 1])
+        return liking(snippet) + TASTE * float(chance.standard_normal())
 
     def _wrong_choice(self, right: str, profile: Profile, chance: np.random.Generator) -> str:
         first, *middle, last = self._policy.choices
@@ -80,6 +110,10 @@ class SimulatedAnnotators:
         if middle and chance.random() < profile.unsure_bias:
             return middle[0]
         return last if right == first else first
+
+
+def _number(snippet: Snippet) -> int:
+    return int(snippet.content_hash[:15], 16)
 
 
 def _profile(seed: int, index: int) -> Profile:

@@ -25,6 +25,7 @@ from webapi.models import (
     JobState,
     Label,
     Pool,
+    Preference,
     Round,
     RoundState,
     Snippet,
@@ -105,6 +106,7 @@ def test_killing_every_job_changes_nothing(home: Path, monkeypatch: pytest.Monke
     assert set(killed) == {f"stage {spec.name}" for spec in STAGES} | {
         "collect_labels label_first",
         "collect_labels label",
+        "collect_labels compare",
         "collect_labels label_after",
         "follow_labels None",
     }
@@ -118,6 +120,7 @@ def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(h
     _labels_are_what_tasks_wanted(round_)
     _nothing_leaks_between_splits(round_)
     _the_held_out_set_is_whole(round_)
+    _completions_were_compared(round_)
     _the_report_is_whole(round_)
     before, artifacts = fingerprint(round_), dict(Artifact.objects.values_list("path", "sha256"))
     evaluations = list(Evaluation.objects.order_by("pk").values_list("results", flat=True))
@@ -134,7 +137,9 @@ def _labels_are_what_tasks_wanted(round_: Round) -> None:
     tasks = list(Task.objects.filter(batch__round=round_).values_list("wanted", "taken", "labelled", "state"))
     assert tasks
     assert all(row == (row[0], row[0], row[0], "done") for row in tasks)
-    assert Label.objects.filter(task__batch__round=round_).count() == sum(row[0] for row in tasks)
+    given = [kind.objects.filter(task__batch__round=round_).count() for kind in (Label, Preference)]
+    assert sum(given) == sum(row[0] for row in tasks)
+    assert all(given)
     assert set(Label.objects.values_list("annotator__simulated", flat=True)) == {True}
 
 
@@ -167,10 +172,31 @@ def _the_held_out_set_is_whole(round_: Round) -> None:
     assert found & held_out, "else nothing is tested"
 
 
+def _completions_were_compared(round_: Round) -> None:
+    """None of them is a member of the round, and nobody labels them."""
+    batch = round_.batches.get(kind="compare")
+    assert (batch.name, batch.adapter, batch.state) == ("comparisons", "simulated", "done")
+    asked = Snippet.objects.filter(tasks__batch=batch) | Snippet.objects.filter(rival_tasks__batch=batch)
+    assert set(asked.values_list("split", "source")) == {("validation", "generated")}
+    assert not asked.filter(memberships__round=round_).exists()
+    assert not asked.filter(labels__task__batch__round=round_).exists()
+    assert not asked.exclude(consensus=None).exists()
+    for row in round_.classifiers.all():
+        found = row.metrics["quality"]
+        assert found["asked"] >= batch.tasks.count() > 0
+        assert found["comparisons"] == found["asked"] + found["decided"]
+        assert (found["unanswered"], found["prompts"], found["quality"]["n"]) == (0, 12, 12)
+        assert found["curve"][-1][1:] == [0.5, 0.5, 0.5]
+
+
 def _the_report_is_whole(round_: Round) -> None:
     content = json.loads(round_path(round_, "report.json").read_text())
     assert [one["name"] for one in content["classifiers"]] == ["baseline", "+paraphrases"]
     assert content["labels"]["spent"] == Label.objects.filter(task__batch__round=round_).count()
+    assert all("imulated annotators compared" in one["quality"]["note"] for one in content["classifiers"])
+    assert set(content["labels"]["by_batch"]) == {
+        "initial", "test", "seed", "selected", "held_out_attack", "measured", "measured_after"
+    }  # fmt: skip
     assert "imulated" in content["round"]["simulated"]
     page = round_path(round_, "report.html").read_text()
     assert content["round"]["simulated"].split(".")[0] in page

@@ -8,6 +8,8 @@ from engine.aggregation.kappa import pairwise_kappas
 from engine.evaluation.assessment import AdversarialSet, assess
 from engine.evaluation.compare import compare
 from engine.evaluation.curves import scored
+from engine.evaluation.quality import compared
+from engine.evaluation.quality_choice import quality_at, threshold_at_quality
 from engine.evaluation.report_data import IN_DISTRIBUTION
 from engine.evaluation.threshold import threshold_at_kl
 from engine.evaluation.yields import Attacked, attack_yield, compare_yields
@@ -67,6 +69,7 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
                 "name": name,
                 "id": f"0192{place}f2c",
                 "calibration": choice.as_dict(),
+                "quality": sample_quality(drawn, choice.logit, seed),
                 "training": training,
                 "assessment": found,
             }
@@ -132,6 +135,17 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
             {"stage": "evaluate", "seconds": 21.7},
         ],
     }
+
+
+def sample_quality(drawn, logit, seed):
+    """Six pairs of each prompt, told apart by a coin and a few ties."""
+    chance = np.random.default_rng([seed, 9])
+    prompts = np.repeat(np.arange(len(drawn)), 6)
+    wins = chance.choice([0, 0.5, 1], prompts.size, p=[0.4, 0.2, 0.4])
+    data = compared(prompts, drawn[:, 0:12:2].ravel(), drawn[:, 1:12:2].ravel(), wins)
+    basis = {"asked": 700, "decided": 20, "unanswered": 0, "note": "Simulated readers compared."}
+    in_use = quality_at(data, logit, seed=seed).as_dict()
+    return {**threshold_at_quality(data, seed=seed).as_dict(), "in_use": in_use, **basis}
 
 
 PROMPT = "The ferry left before dawn. Mara counted the crates twice. Nobody had slept."

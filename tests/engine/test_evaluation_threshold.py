@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import expit
 
 from engine.errors import BadInput
-from engine.evaluation.threshold import completions_of, kl_curve, kl_from_counts, thin, threshold_at_kl
+from engine.evaluation.threshold import completions_of, kl_at, kl_curve, kl_from_counts, thin, threshold_at_kl
 
 
 def harmonic(n):
@@ -99,6 +100,22 @@ def test_equal_prompts_give_the_known_share():
     """With one accept probability for all, KL 0.5 means accepting exp(-0.5) = 0.607."""
     logits = np.random.default_rng(5).normal(0, 1, (2000, 32)).astype(np.float32)
     assert threshold_at_kl(logits, 0.5, resamples=20).accept_rate.estimate == pytest.approx(0.607, abs=0.01)
+
+
+def test_the_interval_at_any_threshold_is_that_of_the_mean_over_prompts():
+    logits = random_logits(8, prompts=60, k=12)
+    logits[0] += 100
+    found = kl_at(logits, -0.5, resamples=4000)
+    per_prompt = np.array([harmonic(12) - harmonic(k) for k in (logits < -0.5).sum(axis=1)])
+    peer = stats.bootstrap((per_prompt,), np.mean, method="percentile", random_state=1).confidence_interval
+    assert found.estimate == pytest.approx(per_prompt.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(peer), abs=0.02)
+    assert (found.failures, found.n) == (((logits < -0.5).sum(axis=1) == 0).sum(), 60)
+    chosen = threshold_at_kl(logits, 0.5, seed=3)
+    assert kl_at(logits, chosen.logit, seed=3) == chosen.kl
+    assert kl_at([[1.0, 2.0]], 0.0).estimate == 1.5
+    with pytest.raises(BadInput, match="not a number"):
+        kl_at(logits, float("nan"))
 
 
 def test_one_completion_that_cannot_be_rejected_at_that_price_is_accepted():

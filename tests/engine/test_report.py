@@ -116,7 +116,8 @@ def test_the_table_is_aligned_and_complete(report):
         assert line[ends[0] : ends[0] + 2].strip() == ""
     text = "\n".join(lines)
     for words in (
-        "Threshold", "KL at the threshold, nats", "False negatives, in distribution", "Failure rate per output",
+        "Threshold", "KL at the threshold, nats", "Quality at the threshold", "Lowest threshold by quality",
+        "720 pairs, quality above 48.0 %", "False negatives, in distribution", "Failure rate per output",
         "as in the paper", "False positives", "Labels spent", "2,130 by 6 annotators in 4 h 34 min",
         "Krippendorff's alpha", "37 of 143, 18.7 to 34.2 %", "9 of 143, 2.9 to 11.7 %", "100 %*",
         "* 1.0 by construction", "Seeds broken, token substitution", "18 of 39, 30.1 to 62.8 %",
@@ -152,7 +153,8 @@ def test_the_page_reads_in_order(page, report):
     assert reader.headings[1:] == [
         "How many failures get through", "Before and after", "What the attacks find", "From completions to failures",
         "Misses against false alarms",
-        "What a threshold costs", "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
+        "What a threshold costs", "What a threshold costs in quality",
+        "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
         "Read these with every number", "Where the figures come from", "Time",
     ]  # fmt: skip
     text = " ".join(reader.texts)
@@ -201,7 +203,7 @@ def test_every_chart_names_its_axes_and_keeps_the_colours(report):
         axes = [axis.title.text for axis in figure.select_xaxes() if axis.title.text]
         assert axes, name
         assert figure.layout.showlegend is False
-    for name in ("adversarial", "attacks", "roc", "kl", "scores"):
+    for name in ("adversarial", "attacks", "roc", "kl", "quality", "scores"):
         spec = chart_specs(report)[name]["json"]
         assert colour_of(0) in spec
         assert colour_of(1) in spec
@@ -238,6 +240,30 @@ def test_parts_may_be_missing(report):
     assert "It was assessed on no adversarial set." in page
     assert "That is an upper limit, not a zero." in page
     assert "Failure rate" not in render_table(bare)
+
+
+def test_quality_says_what_it_rests_on(report):
+    found = render_fragments(report)["quality"]
+    assert "700 pairs of unfiltered completions of 120 prompts were compared once. 20 needed nobody" in found
+    assert "Simulated readers compared." in found
+    in_use = report["classifiers"][1]["quality"]["in_use"]
+    assert f"{percent(in_use['estimate'])}" in render_table(report)
+    band = figures(report)["quality"].data
+    curve = report["classifiers"][0]["quality"]["curve"]
+    assert [list(trace.y) for trace in band[:3]] == [[100 * point[k] for point in curve] for k in (2, 3, 1)]
+
+
+def test_a_report_from_before_completions_were_compared_still_renders(report):
+    old = copy.deepcopy(report)
+    for one in old["classifiers"]:
+        del one["quality"]
+    assert "What a threshold costs in quality" not in render_html(old)
+    assert "uality" not in render_table(old)
+    assert "quality" not in chart_specs(old)
+    half = copy.deepcopy(report)
+    half["classifiers"][0]["quality"] = None
+    assert "not compared" in render_table(half)
+    assert "What a threshold costs in quality" in render_html(half)
 
 
 def test_unequal_targets_are_a_caveat(report):

@@ -18,7 +18,7 @@ import pytest
 from engine.errors import BadInput, UnknownName
 from engine.policies import Simulation, WordRule, load_policy
 from engine.snippets import Snippet
-from labeling_adapters import ADAPTERS, adapter_named
+from labeling_adapters import ADAPTERS, adapter_named, compares
 from labeling_adapters.base import (
     AdapterError,
     Delivery,
@@ -128,6 +128,30 @@ def test_it_goes_by_its_registered_name(bench: Bench) -> None:
     adapter = bench.adapter()
     assert (adapter.name, adapter.simulated) == (bench.name, bench.name == "simulated")
     assert adapter.poll_seconds is None or adapter.poll_seconds > 0
+
+
+@over(EVERY)
+def test_only_those_in_the_house_take_comparisons(bench: Bench) -> None:
+    assert bench.adapter().compares == compares(bench.name) == (bench.name in {"pull", "simulated"})
+
+
+@over(["simulated"])
+def test_a_comparison_is_answered_by_its_sides_and_the_same_from_either(bench: Bench) -> None:
+    bench.open()
+    texts = [task.snippet for task in TASKS]
+    given = {"left": set[str](), "right": set[str]()}
+    for one, other in ((texts[0], texts[3]), (texts[3], texts[0])):
+        labels = bench.labels([replace(TASKS[0], snippet=one, rival=other, wanted=25)])
+        assert len({label.annotator for label in labels}) == 25
+        assert {label.choice for label in labels} <= {"left", "right", "equally_good", "equally_bad"}
+        liked = "left" if one == texts[0] else "right"
+        for label in labels:
+            if label.choice == liked:
+                given[liked].add(label.annotator)
+    assert given["left"] == given["right"] != set()
+    (alone,) = bench.labels([replace(TASKS[0], rival=texts[3], wanted=1)])
+    (another,) = bench.labels([replace(TASKS[0], rival=texts[3], wanted=1, answered_by=frozenset({alone.annotator}))])
+    assert alone.annotator != another.annotator
 
 
 @over(SENDING)

@@ -93,6 +93,17 @@ def test_a_divergence_is_not_read_as_a_share(policy: Policy) -> None:
     ]
 
 
+def test_quality_counts_prompts_and_no_failures(policy: Policy) -> None:
+    in_use = {"estimate": 0.497, "low": 0.471, "high": 0.522, "level": 0.95, "method": "b", "failures": 3, "n": 100}
+    metrics = {"quality": {"in_use": in_use, "threshold": 0.02, "curve": [[0.0, 0.5, 0.4, 0.6]] * 200, "asked": 480}}
+    row = Classifier(policy=policy, name="baseline", threshold=0.44, metrics=metrics)
+    assert calibration_lines(row) == [
+        ("Threshold", 0.44),
+        ("Quality at the threshold", "49.7 % (47.1 % to 52.2 %) on 100 prompts"),
+        ("Lowest threshold by quality", 0.02),
+    ]
+
+
 def test_the_list_shows_rates_on_attacks_that_were_not_the_classifiers_own(
     rita: User, client: Client, policy: Policy
 ) -> None:

@@ -38,9 +38,10 @@ def new_place(priority: int = 0) -> int:
 BATCHES: dict[str, tuple[str, ...]] = {
     "label_first": (Pool.INITIAL.value, Pool.TEST.value, Pool.SEED.value),
     "label": ("selected", "held_out_attack", "measured"),
+    "compare": ("comparisons",),
     "label_after": ("measured_after",),
 }
-"""The batches that each labeling stage of a round sends out and waits for."""
+"""The batches that each stage of a round that asks people sends out and waits for."""
 
 
 class BatchState(models.TextChoices):

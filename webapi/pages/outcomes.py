@@ -67,9 +67,10 @@ def headline_rates(classifier: Classifier) -> HeadlineRates:
 
 def calibration_lines(classifier: Classifier) -> list[Line]:
     """How the threshold was chosen, and what training took."""
-    known = {"calibration", "training", "sweep"}
+    known = {"calibration", "quality", "training", "sweep"}
     other = {name: value for name, value in classifier.metrics.items() if name not in known}
     calibration = classifier.metrics.get("calibration") or {}
+    quality = classifier.metrics.get("quality") or {}
     training = classifier.metrics.get("training") or {}
     swept = classifier.metrics.get("sweep") or {}
     lines: list[Line] = [
@@ -77,6 +78,8 @@ def calibration_lines(classifier: Classifier) -> list[Line]:
         ("Threshold as a logit", _logit(calibration)),
         ("KL at the threshold, nats", _divergence(calibration.get("kl"), calibration.get("prompts"))),
         ("Proposals accepted", calibration.get("accept_rate")),
+        ("Quality at the threshold", _compared(quality.get("in_use"))),
+        ("Lowest threshold by quality", quality.get("threshold")),
         ("Trained on, snippets", training.get("examples")),
         ("of these failures or unsure", training.get("positives")),
         ("Loss at the end of training", training.get("loss")),
@@ -124,6 +127,14 @@ def _logit(calibration: Mapping[str, Any]) -> dict[str, Any] | None:
 def _divergence(kl: Mapping[str, Any] | None, prompts: int | None) -> dict[str, Any] | None:
     """A divergence is no share: what counts as failures in it would read as one."""
     return {"estimate": kl["estimate"], "low": kl["low"], "high": kl["high"], "n": prompts} if kl else None
+
+
+def _compared(quality: Mapping[str, Any] | None) -> str | None:
+    """The counts of a quality are prompts, and what fails in it is no failure."""
+    if not quality or quality.get("estimate") is None:
+        return None
+    interval = f"{percent(quality['low'])} to {percent(quality['high'])}"
+    return f"{percent(quality['estimate'])} ({interval}) on {thousands(quality['n'])} prompts"
 
 
 def _share(share: float | None, of: int | None) -> str | None:

@@ -28,6 +28,8 @@ STAGE_WORDS: dict[str, StageWords] = {
     "aggregate": StageWords("Settle the labels", "settling the labels", "snippets"),
     "train": StageWords("Retrain", "retraining", "examples"),
     "calibrate": StageWords("Calibrate", "calibrating the new classifier", "snippets"),
+    "compare": StageWords("Compare", "having completions compared", "comparisons"),
+    "quality": StageWords("Measure quality", "measuring what filtering costs in quality", ""),
     "attack_after": StageWords("Attack again", "attacking the retrained classifier", "seeds"),
     "label_after": StageWords("Label the new finds", "labelling what the attacks found anew", "labels"),
     "aggregate_after": StageWords("Settle the new labels", "settling the new labels", "snippets"),
