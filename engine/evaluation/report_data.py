@@ -7,6 +7,7 @@ from typing import TypedDict
 from engine.aggregation.agreement import AgreementDict, KappaPairDict
 from engine.evaluation.assessment import Assessment
 from engine.evaluation.compare import ComparisonDict
+from engine.evaluation.robustness import ErrorMatrix
 from engine.evaluation.threshold import ThresholdDict
 from engine.evaluation.yields import YieldComparisonDict, YieldDict
 
@@ -131,6 +132,19 @@ class AttackReport(TypedDict):
     """First run against last; None where there is one."""
 
 
+class Robustness(TypedDict):
+    """Every classifier at its own threshold on what was made to fool each, and on labelled text of elsewhere."""
+
+    false_negatives: ErrorMatrix
+    """On all finds of the measured attacks on each classifier, and on the held-out re-tellings."""
+    by_attack: ErrorMatrix
+    """The same, an attack at a time."""
+    false_positives: ErrorMatrix
+    """Harmless snippets rejected: of the test set, and out of distribution."""
+    dev: ErrorMatrix | None
+    """False negatives on the policy's labelled validation texts, by source; None where there are none."""
+
+
 class ExampleText(TypedDict):
     """A snippet to read. Its text is data from outside."""
 
@@ -179,6 +193,8 @@ class Report(TypedDict):
     agreement: AgreementDict | None
     kappas: list[KappaPairDict]
     attacks: list[AttackReport]
+    robustness: Robustness | None
+    """None where no attack was measured."""
     examples: Examples
     caveats: list[str]
     """Of this round; STANDARD_CAVEATS are always added."""
@@ -207,8 +223,8 @@ STANDARD_CAVEATS = (
 
 
 def current(report: Report) -> Report:
-    """A report as written today. One that was stored before attacks were compared lists none."""
-    return report if "attacks" in report else Report(**{**report, "attacks": []})
+    """A report as written today. One that was stored before attacks were compared, or robustness, has none."""
+    return Report(**{"attacks": [], "robustness": None, **report})  # type: ignore[typeddict-item]
 
 
 def all_caveats(report: Report) -> list[str]:
