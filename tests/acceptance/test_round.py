@@ -181,7 +181,7 @@ def _the_report_is_whole(round_: Round) -> None:
 
 
 def _the_cross_matrix_counts_what_attacks_found(round_: Round) -> None:
-    """Each classifier accepts all that was found on it; of what was found on the baseline, as many as their scores say."""
+    """Each classifier accepts all that was found on it; of the rest as many as their scores say."""
     content = json.loads(round_path(round_, "report.json").read_text())["robustness"]
     cells = {(one["classifier"], one["set"]): one for one in content["false_negatives"]["cells"]}
     failure = round_.policy.rules.failure
