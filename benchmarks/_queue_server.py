@@ -68,14 +68,21 @@ def gauntlet_on(url: str, **settings: str) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def gunicorn(
-    python: Sequence[str], application: str, *, folder: Path, env: dict[str, str], health: str
+    python: Sequence[str],
+    application: str,
+    *,
+    folder: Path,
+    env: dict[str, str],
+    health: str,
+    workers: int = WORKERS,
+    threads: int = THREADS,
 ) -> Iterator[str]:
     """`application` on two processes of four threads; yields its URL once it answers at `health`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*python, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
-    command += ["--workers", str(WORKERS), "--threads", str(THREADS), "--keep-alive", "60", "--timeout", "120"]
+    command += ["--workers", str(workers), "--threads", str(threads), "--keep-alive", "60", "--timeout", "120"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -86,9 +93,17 @@ def gunicorn(
             server.wait()
 
 
-def our_server(env: dict[str, str]) -> Any:
+def our_server(env: dict[str, str], *, workers: int = WORKERS, threads: int = THREADS) -> Any:
     """Gauntlet on gunicorn."""
-    return gunicorn([sys.executable], "webapi.wsgi", folder=ROOT, env=env, health="/api/v1/errors")
+    return gunicorn(
+        [sys.executable],
+        "webapi.wsgi",
+        folder=ROOT,
+        env=env,
+        health="/api/v1/errors",
+        workers=workers,
+        threads=threads,
+    )
 
 
 def _wait_for(url: str, path: str, server: subprocess.Popen[bytes], log: Any) -> None:

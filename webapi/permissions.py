@@ -161,6 +161,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "sweeps": {Role.RESEARCHER: _rights("create", "cancel", "retry"), Role.VIEWER: _READS},
     "generators": {Role.RESEARCHER: _rights("create", "sample"), Role.VIEWER: _READS},
     "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
+    "filter": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _rights("create")},
     "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},

@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from engine.evaluation.assessment import AdversarialSet, assess
 from webapi.models import Classifier, Evaluation, Pool, Round, SplitName, Stage
+from workers.besides import scored_besides
 from workers.jobs import JobRun, Later
 from workers.round_settings import round_settings
 from workers.scoring import (
@@ -49,7 +50,8 @@ def evaluate(run: JobRun) -> dict[str, Any]:
     row = classifier_of(run.round, run.args["condition"])
     scorer = load_classifier(row)
     members = run.round.members.filter(pool__in=[Pool.TEST, Pool.ATTACK_TEST])
-    ids = list(members.order_by("snippet__content_hash").values_list("snippet_id", flat=True))
+    held_out = members.order_by("snippet__content_hash").values_list("snippet_id", flat=True)
+    ids = list(dict.fromkeys([*held_out, *scored_besides(run.round)]))
     scored = score_snippets(row, scorer, ids, run.progress)
     alternates = alternate_logits(run.round, row, scorer, SplitName.TEST, run.progress)
     if len(logits_of(classifier_of(run.round, BASELINE), ids)) < len(ids):

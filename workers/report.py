@@ -32,6 +32,7 @@ from workers.artifacts import register, round_path, writing
 from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order
 from workers.jobs import JobRun
 from workers.report_attacks import attacks
+from workers.report_robustness import robustness
 from workers.round_settings import RoundSettings, round_settings
 from workers.scoring import threshold_of
 from workers.train import BASELINE, classifier_of, retrained_of
@@ -75,6 +76,7 @@ def build(round_: Round) -> Report:
         agreement=agreement(votes).as_dict() if votes.items.size else None,
         kappas=pairwise_kappas(votes).pairs()[:KAPPAS],
         attacks=attacks(round_),
+        robustness=robustness(round_, rows),
         examples=reading.examples(round_, rows),
         caveats=reading.caveats(round_),
         lineage=reading.lineage(round_, rows),

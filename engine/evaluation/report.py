@@ -30,7 +30,7 @@ __all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", 
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARTS = (
-    "answer", "adversarial", "table", "attacks", "funnel", "roc", "kl", "quality", "scores",
+    "answer", "adversarial", "table", "attacks", "robustness", "funnel", "roc", "kl", "quality", "scores",
     "labels", "agreement", "examples", "caveats", "lineage", "timing",
 )  # fmt: skip
 """The parts of a report, in the order of the file."""
@@ -115,6 +115,7 @@ def _environment() -> Environment:
         "without_lead": _without_lead,
         "share_of": wording.share_of,
         "counts": _counts,
+        "interval": lambda rate: wording.span(rate["low"], rate["high"]),
         "per": per_unit,
         "finds": finds,
         "shown": _shown,

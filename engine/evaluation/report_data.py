@@ -9,6 +9,7 @@ from engine.evaluation.assessment import Assessment
 from engine.evaluation.compare import ComparisonDict
 from engine.evaluation.quality_choice import QualityDict
 from engine.evaluation.rates import RateDict
+from engine.evaluation.robustness import ErrorMatrix
 from engine.evaluation.threshold import ThresholdDict
 from engine.evaluation.yields import YieldComparisonDict, YieldDict
 
@@ -159,6 +160,19 @@ class AttackReport(TypedDict):
     """First run against last; None where there is one."""
 
 
+class Robustness(TypedDict):
+    """Every classifier at its own threshold on what was made to fool each, and on labelled text of elsewhere."""
+
+    false_negatives: ErrorMatrix
+    """On all finds of the measured attacks on each classifier, and on the held-out re-tellings."""
+    by_attack: ErrorMatrix
+    """The same, an attack at a time."""
+    false_positives: ErrorMatrix
+    """Harmless snippets rejected: of the test set, and out of distribution."""
+    dev: ErrorMatrix | None
+    """False negatives on the policy's labelled validation texts, by source; None where there are none."""
+
+
 class ExampleText(TypedDict):
     """A snippet to read. Its text is data from outside."""
 
@@ -207,6 +221,8 @@ class Report(TypedDict):
     agreement: AgreementDict | None
     kappas: list[KappaPairDict]
     attacks: list[AttackReport]
+    robustness: Robustness | None
+    """None where no attack was measured."""
     examples: Examples
     caveats: list[str]
     """Of this round; STANDARD_CAVEATS are always added."""
@@ -235,10 +251,10 @@ STANDARD_CAVEATS = (
 
 
 def current(report: Report) -> Report:
-    """A report as written today. One that was stored before attacks were compared lists none, and one from before
-    completions were compared has no quality."""
+    """A report as written today. One that was stored before attacks were compared lists none; one from before
+    completions were compared, or robustness was, has no quality, or no matrix."""
     classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]
-    return Report(**{"attacks": [], **report, "classifiers": classifiers})
+    return Report(**{"attacks": [], "robustness": None, **report, "classifiers": classifiers})  # type: ignore[typeddict-item]
 
 
 def all_caveats(report: Report) -> list[str]:

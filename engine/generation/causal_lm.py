@@ -24,7 +24,7 @@ from engine.generation.chance import child_seed
 from engine.generation.filling import fill
 from engine.generation.settings import CausalLMSettings
 from engine.progress import Progress, silent
-from engine.snippets import SnippetRules
+from engine.snippets import SnippetRules, cut_completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,44 @@ class CausalLMGenerator:
 
         return fill(draw, prompts, n, self.rules, source=f"causal_lm ({self.settings.model})")
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a completion, at most."""
+        return self.settings.max_new_tokens
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The completion, cut by the rules; empty where it says nothing."""
+        return cut_completion(str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)), self.rules)
+
+    def go_on(self, prompts: Sequence[str], prefixes: Sequence[tuple[int, ...]], *, seed: int) -> list[tuple[int, ...]]:
+        """A completion's tokens for each prompt, beginning with its prefix (see `engine.generation.continuing`)."""
+        answers = [tuple(prefix) for prefix in prefixes]
+        rows = [row for row in _by_length(prompts) if not self._is_whole(answers[row])]
+        for start in range(0, len(rows), self.settings.batch_size):
+            batch = rows[start : start + self.settings.batch_size]
+            before = [answers[row] for row in batch]
+            said = self._said(
+                [prompts[row] for row in batch], before, child_seed(seed, "causal_lm", "on", start), lambda: None
+            )
+            for row, tokens in zip(batch, said, strict=True):
+                answers[row] = tuple(tokens)
+        return answers
+
+    def _is_whole(self, tokens: tuple[int, ...]) -> bool:
+        if len(tokens) >= self.most_tokens or (tokens and tokens[-1] == self.tokenizer.eos_token_id):
+            return True
+        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return bool(tokens) and _has_ended(text, self.rules.completion_min_chars)
+
     def _sample(self, prompts: Sequence[str], seed: int, tick: Callable[[], None]) -> list[str]:
         """One raw continuation for each prompt."""
+        new = self._said(prompts, [()] * len(prompts), seed, tick)
+        return [str(text) for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def _said(
+        self, prompts: Sequence[str], prefixes: Sequence[tuple[int, ...]], seed: int, tick: Callable[[], None]
+    ) -> list[list[int]]:
+        """Prefixes with what was said after them, up to the end of the text, none longer than `most_tokens`."""
         room = _context(self.model) - self.settings.max_new_tokens
         inputs = self.tokenizer(
             [prompt or "\n" for prompt in prompts],
@@ -72,41 +108,76 @@ class CausalLMGenerator:
             truncation=True,
             max_length=max(1, room),
         ).to(self.model.device)
-        ended = _Ended(self.tokenizer, inputs["input_ids"].shape[1], self.rules, tick)
+        ids, mask = _with_prefixes(inputs, prefixes, self.tokenizer.pad_token_id)
+        ended = _Ended(self.tokenizer, ids.shape[1], prefixes, self.rules, tick)
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.inference_mode():
             torch.manual_seed(seed)
             output = self.model.generate(  # type: ignore[operator]
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                input_ids=ids,
+                attention_mask=mask,
                 do_sample=True,
                 temperature=self.settings.temperature,
                 top_p=self.settings.top_p,
                 top_k=0,
-                max_new_tokens=self.settings.max_new_tokens,
+                max_new_tokens=self.settings.max_new_tokens - min(map(len, prefixes)),
                 pad_token_id=self.tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList([ended]),
             )
-        new = output[:, inputs["input_ids"].shape[1] :]
-        return [str(text) for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        new = output[:, ids.shape[1] :].tolist()
+        return [self._to_end([*prefix, *row]) for prefix, row in zip(prefixes, new, strict=True)]
+
+    def _to_end(self, tokens: list[int]) -> list[int]:
+        """Without what pads a row that ended before others, nor what is over the limit."""
+        ends = {self.tokenizer.eos_token_id, self.tokenizer.pad_token_id}
+        stop = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+        kept = tokens[: min(stop, self.most_tokens)]
+        last = self.tokenizer.eos_token_id
+        return [*kept, last] if stop < min(len(tokens), self.most_tokens) and last is not None else kept
 
 
 class _Ended(StoppingCriteria):
     """Ends a row as soon as its completion is whole, and tells the caller that work goes on."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, start: int, rules: SnippetRules, tick: Callable[[], None]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        start: int,
+        prefixes: Sequence[tuple[int, ...]],
+        rules: SnippetRules,
+        tick: Callable[[], None],
     ) -> None:
         self._tokenizer = tokenizer
         self._start = start
+        self._prefixes = prefixes
         self._least = rules.completion_min_chars
         self._tick = tick
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
         self._tick()
-        texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
-        ended = [self._least is not None and text.strip().find(".", self._least) >= 0 for text in texts]
+        new = input_ids[:, self._start :].tolist()
+        said = [[*prefix, *row] for prefix, row in zip(self._prefixes, new, strict=True)]
+        texts = self._tokenizer.batch_decode(said, skip_special_tokens=True)
+        ended = [_has_ended(text, self._least) for text in texts]
         return torch.tensor(ended, device=input_ids.device)
+
+
+def _has_ended(text: str, least: int | None) -> bool:
+    return least is not None and text.strip().find(".", least) >= 0
+
+
+def _with_prefixes(
+    inputs: Mapping[str, torch.Tensor], prefixes: Sequence[tuple[int, ...]], pad: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of the prompts, padded on the left, with each one's prefix behind it."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    if not any(prefixes):
+        return ids, mask
+    rows = [[*one[keep.bool()].tolist(), *prefix] for one, keep, prefix in zip(ids, mask, prefixes, strict=True)]
+    longest = max(map(len, rows))
+    padded = [[pad] * (longest - len(row)) + row for row in rows]
+    kept = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(padded, device=ids.device), torch.tensor(kept, device=ids.device)
 
 
 def make_causal_lm(rules: SnippetRules, config: Mapping[str, Any]) -> CausalLMGenerator:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from engine.attacks.paraphrase import retell
 from engine.attacks.paraphrasers import make_paraphraser
+from engine.generation.rejection import accepts
 from tests.driving import WorkerKilled, drive, fingerprint, new_round
 from webapi.models import (
     Artifact,
@@ -36,6 +37,7 @@ from workers.artifacts import round_path
 from workers.execute import execute
 from workers.jobs import JobRun
 from workers.rounds import STAGES
+from workers.scoring import logits_of, threshold_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -122,6 +124,7 @@ def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(h
     _the_held_out_set_is_whole(round_)
     _completions_were_compared(round_)
     _the_report_is_whole(round_)
+    _the_cross_matrix_counts_what_attacks_found(round_)
     before, artifacts = fingerprint(round_), dict(Artifact.objects.values_list("path", "sha256"))
     evaluations = list(Evaluation.objects.order_by("pk").values_list("results", flat=True))
     for pk in list(Job.objects.filter(stage__round=round_).order_by("pk").values_list("pk", flat=True)):
@@ -201,3 +204,26 @@ def _the_report_is_whole(round_: Round) -> None:
     page = round_path(round_, "report.html").read_text()
     assert content["round"]["simulated"].split(".")[0] in page
     assert round_.summary["labels"] == content["labels"]["spent"]
+
+
+def _the_cross_matrix_counts_what_attacks_found(round_: Round) -> None:
+    """Each classifier accepts all that was found on it; of the rest as many as their scores say."""
+    content = json.loads(round_path(round_, "report.json").read_text())["robustness"]
+    cells = {(one["classifier"], one["set"]): one for one in content["false_negatives"]["cells"]}
+    failure = round_.policy.rules.failure
+    for condition in ("baseline", "+paraphrases"):
+        found = AttackCandidate.objects.filter(attack__round=round_, attack__role="measuring")
+        ids = set(
+            found.filter(attack__classifier__condition=condition, snippet__consensus__choice=failure).values_list(
+                "snippet_id", flat=True
+            )
+        )
+        own = cells[condition, f"finds on {condition}"]
+        assert ids
+        assert own["own_target"]
+        assert (own["credible"]["failures"], own["credible"]["n"]) == (len(ids), len(ids))
+        for row in round_.classifiers.all():
+            logits = logits_of(row, ids)
+            accepted = int(accepts(list(logits.values()), threshold_of(row)).sum())
+            assert cells[row.condition, f"finds on {condition}"]["credible"]["failures"] == accepted
+    assert {"test set, in distribution", "re-tellings of held-out failures"} < set(content["false_positives"]["sets"])

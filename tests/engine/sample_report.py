@@ -11,6 +11,7 @@ from engine.evaluation.curves import scored
 from engine.evaluation.quality import compared
 from engine.evaluation.quality_choice import quality_at, threshold_at_quality
 from engine.evaluation.report_data import IN_DISTRIBUTION
+from engine.evaluation.robustness import LabelledSet, error_matrix
 from engine.evaluation.threshold import threshold_at_kl
 from engine.evaluation.yields import Attacked, attack_yield, compare_yields
 
@@ -111,6 +112,7 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
         "agreement": sample_votes(rng)[0].as_dict(),
         "kappas": sample_votes(rng)[1].pairs(),
         "attacks": sample_attacks(classifiers) if made else [],
+        "robustness": sample_robustness(rng, made) if made else None,
         "examples": {
             "false_negatives": [EXAMPLE],
             "false_positives": [
@@ -255,3 +257,23 @@ def sample_votes(rng):
     }
     table = vote_table(votes, ("Yes", "Unsure", "No"))
     return agreement(table, resamples=300), pairwise_kappas(table, min_overlap=15, resamples=200)
+
+
+def sample_robustness(rng, made):
+    """Finds on each classifier, most of which the others reject, and harmless texts."""
+    names = [one["name"] for one in made]
+    thresholds = {one["name"]: one["assessment"]["threshold"] for one in made}
+    cutoffs = {one["name"]: one["assessment"]["threshold_logit"] for one in made}
+    finds = []
+    for target in names:
+        logits = {name: cutoffs[name] + rng.normal(0.8, 1.5, 40) for name in names}
+        logits[target] = cutoffs[target] - rng.exponential(0.5, 40) - 1e-3
+        finds.append(LabelledSet(f"finds on {target}", logits, rng.random(40) < 0.7, np.arange(40) // 2, target))
+    validation = {name: cutoffs[name] + rng.normal(1, 2, 60) for name in names}
+    dev = [LabelledSet("validation, manual", validation, np.arange(60) < 40)]
+    return {
+        "false_negatives": error_matrix("false negatives", thresholds, finds),
+        "by_attack": error_matrix("false negatives", thresholds, finds),
+        "false_positives": error_matrix("false positives", thresholds, finds),
+        "dev": error_matrix("false negatives", thresholds, dev),
+    }

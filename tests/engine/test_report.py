@@ -151,7 +151,8 @@ def test_the_page_reads_in_order(page, report):
     assert reader.texts[1] == "Simulated."
     assert reader.headings[0] == answer(report).headline
     assert reader.headings[1:] == [
-        "How many failures get through", "Before and after", "What the attacks find", "From completions to failures",
+        "How many failures get through", "Before and after", "What the attacks find",
+        "Who misses what was made to fool whom", "From completions to failures",
         "Misses against false alarms",
         "What a threshold costs", "What a threshold costs in quality",
         "Where snippets score", "Labels", "Do annotators agree?", "Snippets to read",
@@ -325,3 +326,24 @@ def test_a_browser_draws_it(tmp_path, page, width, scheme):
         assert ink == ("rgb(28, 30, 33)" if scheme == "light" else "rgb(228, 230, 232)")
         browser.close()
     assert complaints == []
+
+
+def test_the_cross_matrix_marks_own_targets(report):
+    text = render_fragments(report)["robustness"]
+    rows = re.findall(r"(?s)<tr><th scope=\"row\">(.*?)</tr>", text.split("</table>")[0])
+    assert [re.sub("<[^>]+>", "", row.split("</th>")[0]) for row in rows] == ["baseline", "retrained"]
+    assert [[" own" in cell for cell in re.findall(r"<td class=\"([^\"]*)\"", row)] for row in rows] == [
+        [True, False], [False, True]
+    ]  # fmt: skip
+    own = report["robustness"]["false_negatives"]["cells"][0]
+    assert own["credible"]["estimate"] == 1.0
+    assert f'100 %</span><span class="interval">{own["credible"]["failures"]} of' in text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert "False negatives on the validation split" in text
+
+
+def test_a_report_from_before_robustness_renders_without_it(report):
+    old = {name: value for name, value in report.items() if name != "robustness"}
+    assert render_fragments(old)["robustness"].strip() == ""
+    assert "made to fool whom" not in render_html(old)

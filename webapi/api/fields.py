@@ -9,7 +9,7 @@ from django.db.models import Model, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from webapi.models import Classifier, Corpus, Policy
+from webapi.models import Classifier, Corpus, Generator, Policy
 from webapi.permissions import Actor, actor_of, visible
 
 RowType = TypeVar("RowType", bound=Model)
@@ -94,3 +94,11 @@ class ClassifierField(_NamedField[Classifier]):
 
     resource = "classifiers"
     model = Classifier
+
+
+@extend_schema_field({"type": "string", "description": "Key of a tuned generator, or its name."})
+class GeneratorField(_NamedField[Generator]):
+    """A tuned generator by key or by name."""
+
+    resource = "generators"
+    model = Generator

@@ -22,6 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from webapi.models import Job, Label, Lease, LeaseState, Round, Task, TaskState
+from webapi.services.filter_watch import FilterDrift
 
 COUNT_EVERY = 10.0
 """Seconds that counts are kept: a scrape costs nothing more often than that."""
@@ -89,12 +90,14 @@ def _grouped(name: str, help_text: str, rows: QuerySet[Job] | QuerySet[Round], f
 
 
 _DATABASE = DatabaseFigures()
+_DRIFT = FilterDrift()
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """`GET /metrics`. With several server processes set `PROMETHEUS_MULTIPROC_DIR`, as the Prometheus client says."""
     own = CollectorRegistry()
     own.register(_DATABASE)
+    own.register(_DRIFT)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         shared = CollectorRegistry()
         multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from webapi.api.classifiers import Classifiers
 from webapi.api.corpora import Corpora
 from webapi.api.evaluations import Evaluations
 from webapi.api.exports import ExportFile, Exports
+from webapi.api.filter import FilterTexts
 from webapi.api.generators import Generators
 from webapi.api.gold import GoldResource
 from webapi.api.imports import Imports
@@ -45,6 +46,7 @@ router.register("labels", Labels, "labels")
 router.register("rounds", Rounds, "rounds")
 router.register("classifiers", Classifiers, "classifiers")
 router.register("generators", Generators, "generators")
+router.register("filter", FilterTexts, "filter")
 router.register("samplings", Samplings, "samplings")
 router.register("evaluations", Evaluations, "evaluations")
 router.register("snapshots", Snapshots, "snapshots")

@@ -11,7 +11,7 @@ from webapi.models import Classifier, Promotion
 
 def serving_promotion(policy_id: uuid.UUID) -> Promotion | None:
     """The promotion that stands for a policy; None while nothing was promoted."""
-    return Promotion.objects.filter(policy=policy_id, serving=True).select_related("classifier").first()
+    return Promotion.objects.filter(policy=policy_id, serving=True).select_related("classifier__artifact").first()
 
 
 def serving_classifier(policy_id: uuid.UUID) -> Classifier | None:

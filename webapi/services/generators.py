@@ -45,6 +45,8 @@ class SampledText(NamedTuple):
     score: float | None
     """Of the completion; None where there is none, or no filter."""
     logit: float | None
+    rejected: tuple[float, ...] = ()
+    """Logits of the proposals before it, or of all where none was accepted; +inf for an empty one."""
 
 
 def generator_create(*, name: str, corpus: Corpus, recipe: TuningRecipe, created_by: User | None = None) -> Generator:
@@ -169,7 +171,7 @@ def generator_sample(
             assert classifier.threshold is not None
             scorer = scorer_at_hand(classifier)
             drawn = rejection_sample(asked, source, scorer, classifier.threshold, seed=seed, max_draws=tries)
-            found = [SampledText(one.completion, one.draws, *_scores(one.logit)) for one in drawn]
+            found = [SampledText(one.completion, one.draws, *_scores(one.logit), one.rejected) for one in drawn]
     return [found[start : start + copies] for start in range(0, len(found), copies)]
 
 
