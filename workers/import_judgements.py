@@ -12,17 +12,13 @@ from typing import Any, NamedTuple
 from engine.errors import BadInput
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals, split_of
+from labeling_adapters.recorded import CHOICE
 from webapi.models import Annotator, Label, Policy, Snippet, Source
 from workers.aggregate import aggregate
 from workers.jobs import JobRun, chunked
 from workers.snippet_rows import token_counter_of
 
 CHUNK = 2000
-
-
-CHOICE = {("False", "False"): "Yes", ("True", "False"): "Yes", ("False", "True"): "No", ("True", "True"): "Unsure"}
-"""By the boxes `all toxic` and `not toxic`. Who ticked neither marked toxic words. The form let nobody leave without
-marking words unless both boxes were ticked, so that both together mean one of two opposite things: Unsure."""
 
 
 class Judgement(NamedTuple):

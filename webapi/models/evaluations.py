@@ -106,8 +106,10 @@ class Evaluation(Row):
         return self._move(to=EvaluationState.LABELLING, since=(EvaluationState.PLANNED,))
 
     def buy(self, *, before: int, now: int) -> bool:
-        """Notes that the outputs up to `now` were sent out, if those up to `before` were and it still buys."""
-        rows = Evaluation.objects.filter(pk=self.pk, state=EvaluationState.LABELLING, bought=before)
+        """Notes that the outputs up to `now` were sent out, if those up to `before` were and it still buys, be it a
+        pilot."""
+        buying = (EvaluationState.PLANNING, EvaluationState.LABELLING)
+        rows = Evaluation.objects.filter(pk=self.pk, state__in=buying, bought=before)
         return bool(rows.update(bought=now))
 
     def succeed(self, results: dict[str, object], report: Artifact) -> bool:
