@@ -188,6 +188,13 @@ def clustered(hits: ArrayLike, clusters: ArrayLike | None, *, level: float = 0.9
     return Rate(failures / n, float(low), float(high), level, method, failures, n)
 
 
+def effective_n(hits: ArrayLike, clusters: ArrayLike) -> float:
+    """Independent trials that clustered ones (n,) are worth, by `clustered`; n for clusters of one. O(n log n)."""
+    trials = np.asarray(hits, dtype=bool).ravel()
+    sizes, sums = _cluster_sums(trials, clusters)
+    return float(trials.size) if sizes.size == trials.size else _effective_n(sizes, sums)
+
+
 def _cluster_sums(trials: NDArray[np.bool_], clusters: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     labels = np.asarray(clusters).ravel()
     if labels.size != trials.size:

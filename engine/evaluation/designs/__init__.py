@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from engine.errors import UnknownName
-from engine.evaluation.designs import simple_random
+from engine.evaluation.designs import simple_random, stratified, until_failures
 from engine.evaluation.designs.base import Answers, Design, LabelPlan, OutputPool, Stratum, Tiers, Wanted
 
 __all__ = ["DESIGNS", "Answers", "Design", "LabelPlan", "OutputPool", "Stratum", "Tiers", "Wanted", "design"]
 
 DESIGNS: dict[str, Design] = {
     "simple_random": simple_random.DESIGN,
+    "stratified": stratified.DESIGN,
+    "until_failures": until_failures.DESIGN,
 }
 
 

@@ -8,7 +8,7 @@ Drawing without replacement makes the pool's own rate better known; that the poo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class OutputPool(NamedTuple):
     prompts: NDArray[np.int64]
     """(n,): those that share a prompt share a code."""
     chances: Floats | None = None
-    """(n,) that each is a failure, in [0, 1], fitted to pilot labels (`scores.fitted_chances`); None: by the logits."""
+    """(n,) that each is a failure, in [0, 1], fitted to pilot labels (`scores.with_pilot`); None: by the logits."""
 
 
 class Wanted(NamedTuple):
@@ -151,8 +151,8 @@ class LabelPlan(NamedTuple):
     def from_dict(cls, fields: LabelPlanDict) -> LabelPlan:
         """The plan of which `as_dict` made `fields`. Raises BadInput where fields are missing or unknown."""
         try:
-            strata = tuple(Stratum(**one) for one in fields["strata"])
-            return cls(**{**fields, "strata": strata})
+            values: dict[str, Any] = {**fields, "strata": tuple(Stratum(**one) for one in fields["strata"])}
+            return cls(**values)
         except (KeyError, TypeError) as wrong:
             raise BadInput(f"not a label plan: {wrong}", where="plan") from wrong
 

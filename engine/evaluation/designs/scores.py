@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from engine.errors import BadInput
 from engine.evaluation.designs.base import Floats, OutputPool
+from engine.evaluation.designs.logistic import fitted
 
 LEAST = 1e-12
 """A chance below this, or above 1 less this, is taken as this: nothing is certain before it is labelled."""
@@ -33,6 +35,32 @@ def sampling_score(pool: OutputPool) -> Floats:
     if pool.second is not None and second_adds(pool):
         logits = (logits + finite_logits(pool.second)) / 2
     return np.clip(np.asarray(expit(logits), dtype=np.float64), LEAST, 1 - LEAST)
+
+
+def features_of(logits: NDArray[np.float32], second: NDArray[np.float32] | None) -> Floats:
+    """(n, 1 or 2): the logits that there are, within +-40."""
+    columns = [logits] if second is None else [logits, second]
+    return np.column_stack([finite_logits(one) for one in columns])
+
+
+def with_pilot(
+    pool: OutputPool,
+    logits: NDArray[np.float32],
+    second: NDArray[np.float32] | None,
+    failures: NDArray[np.bool_],
+) -> OutputPool:
+    """The pool with chances fitted to labelled snippets, (m,) each: any whose labels were not bought for their answer.
+
+    Rejected ones teach too. Raises BadInput without failures and sound ones, and where the pilot has a second opinion
+    and the pool none, or the reverse. O((m + n) d^2).
+    """
+    if (second is None) != (pool.second is None):
+        raise BadInput("a second opinion must be of pilot and pool, or of neither", where="pilot")
+    sizes = {logits.shape, failures.shape} | (set() if second is None else {second.shape})
+    if len(sizes) != 1:
+        raise BadInput(f"shapes differ: {sorted(sizes)}", where="pilot")
+    model = fitted(features_of(logits, second), failures)
+    return pool._replace(chances=model.chances(features_of(pool.logits, pool.second)))
 
 
 def finite_logits(logits: NDArray[np.float32]) -> Floats:
