@@ -19,6 +19,7 @@ from engine.errors import BadInput
 from engine.evaluation.designs import OutputPool
 from webapi.models import Artifact, Evaluation
 from workers.artifacts import at_hand, register, shared, verified, writing
+from workers.evaluation_chances import with_chances
 
 SCHEMA = pa.schema(
     [
@@ -29,11 +30,12 @@ SCHEMA = pa.schema(
         ("logit", pa.float32()),
         ("second", pa.float32()),
         ("side", pa.string()),
+        ("chance", pa.float64()),
     ]
 )
 """An output. `prompt`: those that share one share a code; `origin`: key of the snippet that lent the prompt or, where
 outputs are texts that were there, of that itself; `text`: the prompt; `side`: in a difference, `a` for an output of
-the classifier's filter and `b` for one of the other's."""
+the classifier's filter and `b` for one of the other's; `chance`: of failing, as far as labels that were there tell."""
 KIND = "outputs"
 
 
@@ -82,14 +84,17 @@ def write_shard(evaluation: Evaluation, shard: str, rows: Sequence[dict[str, Any
 
 
 def join_shards(evaluation: Evaluation, shards: Sequence[str]) -> Artifact:
-    """One file of all shards, registered. Run again it is written again, the same."""
+    """One file of all shards, registered, with the chances that labels of other texts give."""
     files = [pq.read_table(at_hand(shard_path(evaluation, shard))) for shard in shards]
     drawings = [_drawing(table.schema) for table in files]
     drawing = Drawing(*(sum(values) for values in zip(*drawings, strict=True)))
     path = evaluation_path(evaluation, "outputs.parquet")
-    bare = [table.replace_schema_metadata(None) for table in files]
+    table = pa.concat_tables([one.replace_schema_metadata(None) for one in files])
+    chances = with_chances(evaluation, _pool(table)).chances if table.num_rows else None
+    if chances is not None:
+        table = table.set_column(table.schema.get_field_index("chance"), "chance", pa.array(chances))
     with writing(path) as temporary:
-        pq.write_table(pa.concat_tables(bare).replace_schema_metadata(drawing.as_metadata()), temporary)
+        pq.write_table(table.replace_schema_metadata(drawing.as_metadata()), temporary)
     return register(path, KIND)
 
 
@@ -100,18 +105,23 @@ def read_outputs(evaluation: Evaluation) -> Outputs:
     table = pq.read_table(verified(evaluation.pool))
     if not table.num_rows:
         raise BadInput("the filter accepted nothing to buy labels for", where="outputs")
-    second = table["second"].to_numpy(zero_copy_only=False).astype(np.float32)
-    pool = OutputPool(
-        logits=_floats(table["logit"]),
-        second=None if np.isnan(second).all() else second,
-        prompts=table["prompt"].to_numpy().astype(np.int64),
-    )
     columns = (table[name].to_pylist() for name in ("origin", "text", "completion", "side"))
-    return Outputs(pool, *columns, _drawing(table.schema))
+    return Outputs(_pool(table), *columns, _drawing(table.schema))
 
 
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    return np.asarray(column.to_numpy(), dtype=np.float32)
+def _pool(table: pa.Table) -> OutputPool:
+    second, chances = _column(table, "second"), _column(table, "chance")
+    return OutputPool(
+        logits=_column(table, "logit").astype(np.float32),
+        second=None if np.isnan(second).all() else second.astype(np.float32),
+        prompts=table["prompt"].to_numpy().astype(np.int64),
+        chances=None if np.isnan(chances).all() else chances,
+    )
+
+
+def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Nulls are NaN."""
+    return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy(), dtype=np.float64)
 
 
 def _drawing(schema: pa.Schema) -> Drawing:
