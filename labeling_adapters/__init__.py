@@ -7,13 +7,14 @@ from typing import Any
 
 from engine.errors import UnknownName
 from engine.policies import Policy
-from labeling_adapters import csv_dropbox, label_studio, pull, simulated, surge, webhook_vendor
+from labeling_adapters import csv_dropbox, label_studio, pull, recorded, simulated, surge, webhook_vendor
 from labeling_adapters.base import LabelingAdapter, Settings
 
 ADAPTERS: dict[str, Callable[[Settings], LabelingAdapter]] = {
     "csv_dropbox": csv_dropbox.CsvDropbox,
     "label_studio": label_studio.LabelStudio,
     "pull": pull.PullQueue,
+    "recorded": recorded.RecordedAnswers,
     "simulated": simulated.SimulatedVendor,
     "surge": surge.Surge,
     "webhook_vendor": webhook_vendor.WebhookVendor,

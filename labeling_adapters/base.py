@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from engine.policies import Policy
 from engine.snippets import Snippet
@@ -189,6 +189,14 @@ class LabelingAdapter(Protocol):
 
     def move(self, batch: OutgoingBatch, move: Move) -> None:
         """Launches, pauses, resumes or cancels the batch at the vendor."""
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An adapter that has so many annotators for a text and no more: what was recorded, say."""
+
+    def most(self, snippet: Snippet) -> int:
+        """How many different annotators it has for this text."""
 
 
 class Settings(NamedTuple):

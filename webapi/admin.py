@@ -68,7 +68,7 @@ TABLES: dict[type[Model], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
     models.Promotion: (("classifier", "policy", "serving", "by", "created_at", "rolled_back_at"), ("serving",), ()),
     models.Sweep: (("name", "round", "policy", "state", "created_at", "finished_at"), ("state",), ("name",)),
     models.TrainingRun: (("sweep", "position", "learning_rate", "seed", "state", "fnr"), ("state",), ()),
-    models.Evaluation: (("name", "classifier", "round", "created_at"), ("name",), ()),
+    models.Evaluation: (("name", "classifier", "kind", "state", "created_at"), ("kind", "state"), ()),
     models.EmbeddingIndex: (("policy", "encoder", "version", "state", "follows"), ("state",), ("encoder",)),
     models.EmbeddingShard: (("number", "index", "stream", "count", "state"), ("state",), ()),
     models.ScoreShard: (("classifier", "count", "created_at"), (), ()),

@@ -100,6 +100,13 @@ ERROR_CODES: Mapping[str, Meaning] = {
     "attack_finished": Meaning(409, "Attack finished", "The attack has ended; it cannot be cancelled."),
     "attack_of_a_round": Meaning(409, "Attack of a round", "Cancel or pause the round instead."),
     "job_of_a_sweep": Meaning(409, "Job of a sweep", "Cancel the sweep instead."),
+    "job_of_an_evaluation": Meaning(409, "Job of an evaluation", "Cancel the evaluation instead."),
+    "evaluation_finished": Meaning(409, "Evaluation finished", "The evaluation has ended; it cannot be cancelled."),
+    "evaluation_not_planned": Meaning(409, "Evaluation not planned", "Only one whose plan waits can begin to buy."),
+    "evaluation_not_stopped": Meaning(
+        409, "Evaluation not stopped", "Only an evaluation that failed or was cancelled can be retried."
+    ),
+    "evaluation_not_reported": Meaning(404, "Evaluation not reported", "It has no report: it has not succeeded (yet)."),
     "sweep_finished": Meaning(409, "Sweep finished", "The sweep has ended; it cannot be cancelled."),
     "sweep_not_stopped": Meaning(409, "Sweep not stopped", "Only a sweep that failed or was cancelled can be retried."),
     "export_not_ready": Meaning(409, "Export not ready", "Its job has not succeeded (yet)."),

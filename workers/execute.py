@@ -17,6 +17,7 @@ from engine.errors import EngineError, UnknownName
 from labeling_adapters.base import AdapterError
 from webapi.models import Job
 from webapi.models.attacks import ATTACK_SHARD, CHOOSE_SEEDS
+from webapi.models.evaluations import BUY, DRAW, PLAN, PREPARE, REPORT
 from webapi.models.generators import TUNE_GENERATOR
 from webapi.models.sweeps import PREPARE_SWEEP, TRAINING_RUN
 from workers import (
@@ -27,11 +28,15 @@ from workers import (
     condition_data,
     condition_training,
     deepen,
+    evaluation_buying,
+    evaluation_report,
+    evaluations,
     export_classifier,
     import_hatemoji,
     import_judgements,
     index_refresh,
     index_shards,
+    judged,
     rounds,
     sample,
     training_sweeps,
@@ -66,6 +71,12 @@ JOBS: dict[str, Callable[[JobRun], dict[str, Any]]] = {
     PREPARE_SWEEP: training_sweeps.prepare_sweep,
     TRAINING_RUN: training_sweeps.training_run,
     training_sweeps.MEASURE_PICKED: training_sweeps.measure_picked,
+    judged.TRAIN_JUDGED: judged.train_judged,
+    PREPARE: evaluations.prepare_evaluation,
+    DRAW: evaluations.draw_outputs,
+    PLAN: evaluation_buying.plan_labels,
+    BUY: evaluation_buying.buy_labels,
+    REPORT: evaluation_report.report_evaluation,
     "deliver_webhook": webhooks.deliver_webhook,
     index_refresh.REFRESH: index_refresh.refresh_index,
     index_refresh.EMBED: index_shards.embed_shard,
@@ -80,6 +91,7 @@ AFTER: dict[str, Callable[[Job], None]] = {
     ATTACK_SHARD: attack_alone.job_ended,
     PREPARE_SWEEP: training_sweeps.job_ended,
     TRAINING_RUN: training_sweeps.job_ended,
+    **dict.fromkeys((PREPARE, DRAW, PLAN, BUY, REPORT), evaluations.job_ended),
 }
 """What follows the end of a job, by kind, in the transaction that ends it."""
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 import csv
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.errors import BadInput
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import refusals, split_of
+from labeling_adapters.recorded import CHOICE
 from webapi.models import Annotator, Label, Policy, Snippet, Source
 from workers.aggregate import aggregate
 from workers.jobs import JobRun, chunked
 from workers.snippet_rows import token_counter_of
 
 CHUNK = 2000
-
-
-CHOICE = {("False", "False"): "Yes", ("True", "False"): "Yes", ("False", "True"): "No", ("True", "True"): "Unsure"}
-"""By the boxes `all toxic` and `not toxic`. Who ticked neither marked toxic words. The form let nobody leave without
-marking words unless both boxes were ticked, so that both together mean one of two opposite things: Unsure."""
 
 
 class Judgement(NamedTuple):
@@ -41,19 +37,34 @@ def import_judgements(run: JobRun) -> dict[str, Any]:
 
     Run again, or after a kill, it adds what is missing and nothing twice. A worker who judged a comment several times
     gets one label a judgement, as revisions. Raises BadInput naming file and line, also of a comment that the policy's
-    snippet rules refuse, before anything is written.
+    snippet rules refuse, before anything is written. `labels`: how many comments of each split come with their
+    judgements, by chance; null: all. None given: everything does.
     """
     folder, policy = Path(run.args["path"]), Policy.objects.get(pk=run.args["policy"])
     comments = _comments(folder / "comments.csv", policy)
     judgements = _judgements(folder / "annotations.csv", comments)
+    if (most := run.args.get("labels")) is not None:
+        wanted = _labelled(comments, most)
+        judgements = [judgement for judgement in judgements if judgement.comment_id in wanted]
     total = len(comments) + len(judgements)
     snippets = _write_comments(comments, policy, run, total)
     workers = _write_workers({j.worker for j in judgements}, folder.name)
     for done, chunk in enumerate(chunked(_labels(judgements, snippets, workers), CHUNK)):
         run.progress(len(comments) + done * CHUNK, total)
         Label.objects.bulk_create(chunk, ignore_conflicts=True)
-    consensus = aggregate(policy, list(snippets.values()), run.progress)
+    judged = list(dict.fromkeys(snippets[judgement.comment_id] for judgement in judgements))
+    consensus = aggregate(policy, judged, run.progress)
     return {"snippets": len(snippets), "annotators": len(workers), "labels": len(judgements), "consensus": consensus}
+
+
+def _labelled(comments: dict[str, SnippetText], most: Mapping[str, int | None]) -> set[str]:
+    """The comments that come with judgements: of each split that is named the first by their hashes."""
+    found: dict[str, list[tuple[str, str]]] = {split: [] for split in most}
+    for key, text in comments.items():
+        digest = text.content_hash
+        if (split := split_of(digest)) in found:
+            found[split].append((digest, key))
+    return {key for split, pairs in found.items() for _, key in sorted(pairs)[: most[split]]}
 
 
 def _lines(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:

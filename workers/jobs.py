@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from django.db import transaction
 from django.db.models import Q
 
-from webapi.models import Attack, AttackState, Job, JobState, Round, RoundState, Stage, Sweep, User
+from webapi.models import Attack, AttackState, Evaluation, Job, JobState, Round, RoundState, Stage, Sweep, User
+from webapi.models import evaluations as evaluation_states
 from webapi.models.sweeps import STOPPED
 from workers.publish import publish
 
@@ -71,6 +72,13 @@ class JobRun:
             raise ValueError(f"job {self.job.pk} belongs to no sweep")
         return self.job.sweep
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation that this job is part of."""
+        if self.job.evaluation is None:
+            raise ValueError(f"job {self.job.pk} belongs to no evaluation")
+        return self.job.evaluation
+
     def progress(self, done: int, total: int) -> None:
         """Notes progress, at most once a second in the database. Raises JobEnded if the job is no longer ours."""
         self._done, self._total = done, total
@@ -90,13 +98,15 @@ class JobRun:
             self._ended.set()
 
     def _cancelled(self) -> bool:
-        """Whether what this job is part of was cancelled, or is a sweep or an attack outside rounds that failed
-        elsewhere."""
+        """Whether what this job is part of was cancelled, or is a sweep, an evaluation or an attack outside rounds that
+        failed elsewhere."""
         stage, attack = self.job.stage, self.job.attack_id
         if stage is not None and Round.objects.filter(pk=stage.round_id, state=RoundState.CANCELLED).exists():
             return True
         if self.job.sweep_id is not None and Sweep.objects.filter(pk=self.job.sweep_id, state__in=STOPPED).exists():
             return True
+        if (mine := self.job.evaluation_id) is not None:
+            return Evaluation.objects.filter(pk=mine, state__in=evaluation_states.STOPPED).exists()
         # A round that failed may be retried and has its shards then; what an attack alone goes on to find is lost.
         ended = Q(state=AttackState.CANCELLED) | Q(state=AttackState.FAILED, round=None)
         return attack is not None and Attack.objects.filter(ended, pk=attack).exists()
@@ -113,14 +123,18 @@ def enqueue(
     stage: Stage | None = None,
     attack: uuid.UUID | str | None = None,
     sweep: Sweep | None = None,
+    evaluation: Evaluation | None = None,
     shard: str = "0",
     queue: str = "default",
     created_by: User | None = None,
 ) -> Job:
-    """A new job, announced once the surrounding transaction commits. A stage or sweep has a shard queued once."""
+    """A new job, announced once the surrounding transaction commits. Of a stage, a sweep or an evaluation a shard is
+    queued once."""
     fields = {"args": dict(args), "attack_id": attack, "queue": queue, "created_by": created_by}
     if sweep is not None:
         job, _ = Job.objects.get_or_create(sweep=sweep, kind=kind, shard=shard, defaults=fields)
+    elif evaluation is not None:
+        job, _ = Job.objects.get_or_create(evaluation=evaluation, kind=kind, shard=shard, defaults=fields)
     elif stage is not None:
         job, _ = Job.objects.get_or_create(stage=stage, kind=kind, shard=shard, defaults=fields)
     else:

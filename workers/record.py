@@ -336,8 +336,10 @@ def _deepen(tasks: Iterable[_Open], votes: Mapping[uuid.UUID, Mapping[uuid.UUID,
 
 
 def _may_deepen(task: Task) -> bool:
-    """Gold and comparisons have no depth, and an audit none either: a trusted labeler has the last word."""
-    return task.gold_id is None and task.rival_id is None and task.batch.kind != BatchKind.AUDIT
+    """Gold and comparisons have no depth, and an audit none either: a trusted labeler has the last word. An evaluation
+    asks by itself for the labels that it wants."""
+    plain = task.gold_id is None and task.rival_id is None
+    return plain and task.batch.kind != BatchKind.AUDIT and task.batch.evaluation_id is None
 
 
 def _wanting(policy: Policy, tasks: Sequence[Task], given: Votes) -> set[uuid.UUID]:

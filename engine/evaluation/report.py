@@ -54,7 +54,7 @@ def render_html(report: Report) -> str:
     """The report as one HTML file that needs nothing else: no network, no other file. Some 5 MB, most of it plotly."""
     parts = {name: Markup(text) for name, text in render_fragments(report).items()}  # noqa: S704 - rendered above
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             report=report,
@@ -88,8 +88,8 @@ def render_fragments(report: Report) -> dict[str, str]:
         "quality_words": quality_words(report),
         "funnel_words": "; ".join(f"{step['name']}: {step['count']:,}" for step in report["funnel"]),
     }
-    environment = _environment()
-    return {name: environment.get_template(f"{name}.html").render(context) for name in PARTS}
+    templates = environment()
+    return {name: templates.get_template(f"{name}.html").render(context) for name in PARTS}
 
 
 def chart_specs(report: Report) -> dict[str, ChartSpec]:
@@ -101,8 +101,9 @@ def chart_specs(report: Report) -> dict[str, ChartSpec]:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates with the filters that every report has."""
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     filters: dict[str, Callable[..., object]] = {
@@ -121,8 +122,8 @@ def _environment() -> Environment:
         "shown": _shown,
         "visible": marking.visible,
     }
-    environment.filters.update(filters)
-    return environment
+    found.filters.update(filters)
+    return found
 
 
 def _unbroken(text: str) -> str:

@@ -13,13 +13,22 @@ from engine.endpoints.ledger import Ledger
 from engine.endpoints.settings import Account, EndpointSettings
 from engine.errors import UnknownName
 from engine.generation.base import Generator
-from engine.generation.rejection import Sampled, accepts, logit_cutoff, rejection_sample, rejection_stream
+from engine.generation.rejection import (
+    Filter,
+    Sampled,
+    accepts,
+    logit_cutoff,
+    rejection_sample,
+    rejection_stream,
+    shared_sample,
+)
 from engine.generation.settings import CausalLMSettings, NearestConfig
 from engine.policies import Policy
 from engine.snippets import Snippet
 
 __all__ = [
     "GENERATORS",
+    "Filter",
     "Generator",
     "Sampled",
     "accepts",
@@ -28,6 +37,7 @@ __all__ = [
     "make_generator",
     "rejection_sample",
     "rejection_stream",
+    "shared_sample",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,6 +29,13 @@ class Sampled(NamedTuple):
     """Of the accepted completion; NaN when none was."""
     rejected: tuple[float, ...] = ()
     """Logits of the draws before it, in order, or of all; +inf for an empty completion, which is never scored."""
+
+
+class Filter(NamedTuple):
+    """A classifier at a threshold, through which completions come one by one."""
+
+    classifier: Classifier
+    threshold: float
 
 
 def logit_cutoff(threshold: float) -> np.float32:
@@ -97,30 +104,73 @@ def rejection_sample(
     the draws made are thrown away. Within a round equal completions of a prompt are scored once. An empty completion
     is a rejected draw. `progress` counts prompts that have their answer.
     """
-    logit_cutoff(threshold)  # wrong, it is to be said before anything is drawn
-    answers: dict[int, Sampled] = {}
-    rejected: list[list[float]] = [[] for _ in prompts]
-    drawn = 0
-    while drawn < max_draws and len(answers) < len(prompts):
+    filters = [Filter(classifier, threshold)]
+    return shared_sample(prompts, generator, filters, seed=seed, max_draws=max_draws, progress=progress)[0]
+
+
+def shared_sample(
+    prompts: Sequence[str],
+    generator: Generator,
+    filters: Sequence[Filter],
+    *,
+    seed: int,
+    max_draws: int = 100,
+    progress: Progress = silent,
+) -> list[list[Sampled]]:
+    """As `rejection_sample` by each of several filters on the same stream of proposals: by filter, then by prompt.
+
+    Two filters' answers to a prompt are the same draw unless they decide otherwise on one of the draws up to it
+    (coupling by common random numbers). A draw is scored by the filters that have no answer yet. `progress` counts
+    prompts that have all their answers.
+    """
+    for one in filters:
+        logit_cutoff(one.threshold)  # wrong, it is to be said before anything is drawn
+    answers: list[dict[int, Sampled]] = [{} for _ in filters]
+    rejected: list[list[list[float]]] = [[[] for _ in prompts] for _ in filters]
+    drawn, still_open = 0, list(range(len(prompts)))
+
+    def tick(done: int, total: int) -> None:
+        progress(len(prompts) - len(still_open), len(prompts))
+
+    while drawn < max_draws and still_open:
         n = min(max(1, drawn + 1), max_draws - drawn)
-        still_open = [i for i in range(len(prompts)) if i not in answers]
-
-        def tick(done: int, total: int) -> None:
-            progress(len(answers), len(prompts))
-
         asked = [prompts[i] for i in still_open]
-        proposals = generator.complete(asked, n, seed=child_seed(seed, "rejection", drawn), progress=tick)
-        logits = _score(asked, proposals, classifier, tick)
-        accepted = accepts(logits, threshold)
-        for row, index in enumerate(still_open):
-            first = int(accepted[row].argmax()) if accepted[row].any() else n
-            rejected[index] += map(float, logits[row, :first])
-            if first < n:
-                before = tuple(rejected[index])
-                answers[index] = Sampled(proposals[row][first], len(before) + 1, float(logits[row, first]), before)
+        proposals = dict(
+            zip(still_open, generator.complete(asked, n, seed=child_seed(seed, "rejection", drawn), progress=tick),
+                strict=True)
+        )  # fmt: skip
+        for one, found, before in zip(filters, answers, rejected, strict=True):
+            mine = [i for i in still_open if i not in found]
+            if not mine:
+                continue
+            logits = _score([prompts[i] for i in mine], [proposals[i] for i in mine], one.classifier, tick)
+            _decide(mine, proposals, logits, one.threshold, found, before)
         drawn += n
-        progress(len(answers), len(prompts))
-    return [answers.get(i, Sampled(None, drawn, math.nan, tuple(rejected[i]))) for i in range(len(prompts))]
+        still_open = [i for i in still_open if not all(i in found for found in answers)]
+        tick(0, 0)
+    return [
+        [found.get(i, Sampled(None, drawn, math.nan, tuple(before[i]))) for i in range(len(prompts))]
+        for found, before in zip(answers, rejected, strict=True)
+    ]
+
+
+def _decide(
+    indices: Sequence[int],
+    proposals: Mapping[int, Sequence[str]],
+    logits: NDArray[np.float32],
+    threshold: float,
+    answers: dict[int, Sampled],
+    rejected: Sequence[list[float]],
+) -> None:
+    """Adds the first accepted proposal of each of these prompts to `answers`, and what came before it to `rejected`."""
+    accepted = accepts(logits, threshold)
+    for row, index in enumerate(indices):
+        n = len(proposals[index])
+        first = int(accepted[row].argmax()) if accepted[row].any() else n
+        rejected[index] += map(float, logits[row, :first])
+        if first < n:
+            before = tuple(rejected[index])
+            answers[index] = Sampled(proposals[index][first], len(before) + 1, float(logits[row, first]), before)
 
 
 def _score(

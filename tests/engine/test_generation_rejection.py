@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from engine.errors import BadInput
-from engine.generation import Sampled, accepts, logit_cutoff, rejection_sample, rejection_stream
+from engine.generation import (
+    Filter,
+    Sampled,
+    accepts,
+    logit_cutoff,
+    rejection_sample,
+    rejection_stream,
+    shared_sample,
+)
 from engine.progress import silent
 from engine.snippets import Snippet
 
@@ -187,3 +195,24 @@ def test_a_stream_goes_on_from_any_lists_beginning_and_holds_no_more_than_a_list
     assert list(rejection_stream([], Hashed(), classifier, 0.5, **options)) == []
     with pytest.raises(ValueError, match="multiple of 4"):
         next(rejection_stream(source(), Hashed(), classifier, 0.5, first=3, **options))
+
+
+def test_two_filters_share_their_proposals_until_both_have_an_answer():
+    strict = ByCompletion(lambda s: -1.0 if number(s) >= {"a": 0, "b": 5, "c": 200}[s.prompt] else 1.0)
+    loose = ByCompletion(lambda s: -2.0 if number(s) >= {"a": 0, "b": 2, "c": 200}[s.prompt] else 1.0)
+    generator = Counting()
+    of_strict, of_loose = shared_sample(["a", "b", "c"], generator, [Filter(strict, 0.5), Filter(loose, 0.5)], seed=1)
+    assert [one.completion for one in of_strict] == ["a 0", "b 5", None]
+    assert [one.completion for one in of_loose] == ["a 0", "b 2", None]
+    assert [one.draws for one in of_loose] == [1, 3, 100]
+    assert of_strict[1].rejected == (1.0,) * 5
+    assert generator.drawn == {"a": 1, "b": 7, "c": 100}, "drawn once for both"
+    assert sum(s.prompt == "b" for batch in loose.batches for s in batch) == 3, "answered, it is scored no more"
+
+
+def test_one_of_several_filters_answers_as_it_does_alone():
+    odd = ByCompletion(lambda s: -1.0 if number(s) % 7 == 6 else 1.0)
+    alone = rejection_sample(["a", "b"], Counting(), odd, 0.5, seed=3)
+    beside = shared_sample(["a", "b"], Counting(), [Filter(ByCompletion(lambda s: 1.0), 0.5), Filter(odd, 0.5)], seed=3)
+    assert beside[1] == alone
+    assert [one.completion for one in beside[0]] == [None, None]

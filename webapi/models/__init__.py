@@ -3,9 +3,10 @@
 from webapi.models.accounts import Annotator, ApiToken, IssuedToken, Role, User
 from webapi.models.artifacts import Artifact
 from webapi.models.attacks import Attack, AttackCandidate, AttackRole, AttackSeed, AttackState
-from webapi.models.classifiers import Classifier, Evaluation, Promotion
+from webapi.models.classifiers import Classifier, Promotion
 from webapi.models.corpora import Corpus, Story
 from webapi.models.embeddings import EmbeddingIndex, EmbeddingShard, IndexState, ScoreShard, ShardState
+from webapi.models.evaluations import Evaluation, EvaluationKind, EvaluationState
 from webapi.models.generators import Generator
 from webapi.models.jobs import Job, JobState
 from webapi.models.labels import AnnotatorModel, Consensus, ConsensusChange, Label, Preference, Preferred
@@ -41,6 +42,8 @@ __all__ = [
     "EmbeddingIndex",
     "EmbeddingShard",
     "Evaluation",
+    "EvaluationKind",
+    "EvaluationState",
     "Generator",
     "Gold",
     "IdempotentRequest",

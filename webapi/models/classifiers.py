@@ -1,4 +1,4 @@
-"""Classifiers: one trained version a row, what was measured of it, and when it was promoted to serve."""
+"""Classifiers: one trained version a row, and when it was promoted to serve."""
 
 from __future__ import annotations
 
@@ -87,18 +87,3 @@ class Promotion(Row):
     def serve_again(self) -> bool:
         """Served before -> serving: what came after it was rolled back."""
         return self._move(serving=True)
-
-
-class Evaluation(Row):
-    """What was measured of one classifier on named data, every rate with its count and interval."""
-
-    classifier = models.ForeignKey(Classifier, on_delete=models.CASCADE, related_name="evaluations")
-    round = models.ForeignKey("Round", null=True, blank=True, on_delete=models.CASCADE, related_name="evaluations")
-    name = models.CharField(max_length=64)
-    results = models.JSONField(default=dict)
-
-    class Meta(Row.Meta):
-        constraints = [models.UniqueConstraint(fields=["classifier", "name"], name="evaluation_once")]
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.classifier}"

@@ -37,6 +37,7 @@ class Job(Row):
     stage = models.ForeignKey(Stage, null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     attack = models.ForeignKey("Attack", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     sweep = models.ForeignKey("Sweep", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
+    evaluation = models.ForeignKey("Evaluation", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     shard = models.CharField(max_length=64, default="0")
     """Which part of its stage; unique in it, so that planning twice makes no job twice."""
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
@@ -61,6 +62,11 @@ class Job(Row):
             ),
             models.UniqueConstraint(
                 fields=["sweep", "kind", "shard"], condition=~Q(sweep=None), name="job_once_per_run_of_a_sweep"
+            ),
+            models.UniqueConstraint(
+                fields=["evaluation", "kind", "shard"],
+                condition=~Q(evaluation=None),
+                name="job_once_per_shard_of_an_evaluation",
             ),
         ]
         indexes = [models.Index(fields=["state", "not_before"], name="job_due")]
@@ -87,7 +93,7 @@ class Job(Row):
         )
         if not claimed:
             return None
-        return cls.objects.select_related("stage__round", "attack", "sweep").get(pk=job_id)
+        return cls.objects.select_related("stage__round", "attack", "sweep", "evaluation").get(pk=job_id)
 
     def _move(self, **fields: object) -> bool:
         mine = Job.objects.filter(pk=self.pk, state=JobState.RUNNING, lease_token=self.lease_token)

@@ -85,6 +85,10 @@ class Batch(Row):
 
     policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="batches")
     round = models.ForeignKey(Round, null=True, blank=True, on_delete=models.CASCADE, related_name="batches")
+    evaluation = models.ForeignKey(
+        "Evaluation", null=True, blank=True, on_delete=models.SET_NULL, related_name="batches"
+    )
+    """What its labels are bought for; it says by itself how many labels it wants."""
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=8, choices=BatchKind, default=BatchKind.LABEL)
     adapter = models.CharField(max_length=32, default="pull")
@@ -113,7 +117,12 @@ class Batch(Row):
     class Meta(Row.Meta):
         verbose_name_plural = "batches"
         constraints = [
-            models.UniqueConstraint(fields=["round", "name"], condition=~Q(round=None), name="batch_once_per_round")
+            models.UniqueConstraint(fields=["round", "name"], condition=~Q(round=None), name="batch_once_per_round"),
+            models.UniqueConstraint(
+                fields=["evaluation", "name"],
+                condition=~Q(evaluation=None),
+                name="batch_once_per_evaluation",
+            ),
         ]
         indexes = [models.Index(fields=["id"], condition=Q(followed_at=None), name="batch_to_follow")]
 

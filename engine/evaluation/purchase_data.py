@@ -1,0 +1,126 @@
+"""The content of a report of an evaluation that bought labels, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from engine.evaluation.designs.base import TiersDict
+from engine.evaluation.rates import RateDict
+
+
+class Subject(TypedDict):
+    """A classifier at its threshold."""
+
+    id: str
+    name: str
+    condition: str
+    encoder: str
+    threshold: float | None
+
+
+class Asked(TypedDict):
+    """What was to be known, and how labels were drawn."""
+
+    design: str
+    title: str
+    what: str
+    relative: float
+    level: float
+    labels_each: int
+    confirmations: int
+    confirmed_by: str
+    source: str
+    tries: int
+    seed: int
+
+
+class Bought(TypedDict):
+    """What it took."""
+
+    outputs: int
+    """That the answer rests on."""
+    sent: int
+    snippets: int
+    """Distinct texts among them."""
+    labels: int
+    """Bought for this evaluation, the pilot's and confirmations among them."""
+    had: int
+    """That these texts had before; used, not bought."""
+    annotators: int
+    seconds: float | None
+    money: float | None
+    planned: int
+    pilot: int
+
+
+class Confirming(TypedDict):
+    """What confirmations did."""
+
+    suspected: int
+    """Outputs of which the first labels said failure."""
+    confirmed: int
+    alone: int
+    """Settled with fewer labels than wanted, since nobody else could judge them."""
+    unconfirmed: RateDict
+    """Share of the labelled outputs that would have counted without confirmations."""
+
+
+class Example(TypedDict):
+    """An output or a text, with the classifier's logit and what people said."""
+
+    snippet: str
+    prompt: str
+    completion: str
+    logit: float
+    labels: list[str]
+
+
+class BatchFacts(TypedDict):
+    """A batch that was sent out."""
+
+    id: str
+    name: str
+    adapter: str
+    labels: int
+
+
+class Lineage(TypedDict):
+    """Where every figure leads back to."""
+
+    classifier: str
+    weights: str | None
+    snapshot: str | None
+    policy: str
+    outputs: str | None
+    round: str | None
+    parent: str | None
+    batches: list[BatchFacts]
+    annotators: int
+    simulated: int
+
+
+class PurchaseReport(TypedDict):
+    """All of it."""
+
+    id: str
+    name: str
+    kind: str
+    created_at: str
+    policy: str
+    question: str
+    failure: str
+    notice: str | None
+    subject: Subject
+    against: Subject | None
+    second: str | None
+    asked: Asked
+    plan: dict[str, Any]
+    """`chosen` and `designs`, each an `engine.evaluation.designs.LabelPlan`; `pilot`; `outputs`."""
+    tiers: TiersDict
+    bought: Bought
+    confirming: Confirming
+    logits: dict[str, list[float]]
+    """Histogram of the outputs' logits: `edges`, `counts`."""
+    failures: list[Example]
+    false_positives: list[Example]
+    lineage: Lineage

@@ -1,0 +1,308 @@
+"""Evaluations that buy labels: drawn, planned, bought and answered; killed, repeated, confirmed, never bought twice."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from engine.errors import BadInput
+from engine.evaluation.rates import clopper_pearson
+from engine.generation.rejection import logit_cutoff
+from engine.progress import silent
+from engine.snippets import Snippet as SnippetText
+from engine.snippets import SnippetRules
+from tests.attacking import victim
+from tests.driving import WorkerKilled, killed_at
+from tests.engine.tiny_encoders import HARM, examples
+from webapi.models import (
+    Annotator,
+    Batch,
+    Classifier,
+    Consensus,
+    Corpus,
+    Evaluation,
+    Job,
+    Label,
+    Round,
+    Snippet,
+    Story,
+    Task,
+)
+from webapi.services.classifiers import classifier_score
+from webapi.services.evaluations import (
+    evaluation_begin,
+    evaluation_cancel,
+    evaluation_create,
+    evaluation_file,
+    evaluation_report,
+    evaluation_retry,
+)
+from webapi.services.policies import policy_create
+from workers import evaluation_sources
+from workers.evaluation_pool import read_outputs
+from workers.round_settings import round_settings
+from workers.sweep import run_due_job, sweep
+
+pytestmark = pytest.mark.django_db
+DRAWN = [one.snippet.completion for one in examples(40)]
+PLACES = ("hall", "yard", "barn", "road", "mill", "inn", "ford", "cave")
+OUTPUTS = 11
+"""Of which Clopper-Pearson's interval at a rate of 0.3 has a mean half-width of 0.9 of it; of 10 it is wider."""
+SIMULATED: dict[str, Any] = {"adapter": "simulated"}
+
+
+class Drawing:
+    """Completions by chance that depends on the prompt alone; one in nine is silence."""
+
+    calls = 0
+
+    def complete(self, prompts, n, *, seed, progress=silent):
+        type(self).calls += 1
+        rows = []
+        for prompt in prompts:
+            rng = np.random.default_rng([seed, len(prompt), ord(prompt[-3])])
+            rows.append(["" if rng.random() < 1 / 9 else str(rng.choice(DRAWN)) for _ in range(n)])
+        return rows
+
+
+@pytest.fixture
+def guard(gauntlet_home: Path, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    """A classifier of a round, which accepts two thirds of what is drawn for eight prompts of the test split."""
+    spec = {"name": "harm", "question": "Was anyone harmed?", "snippet_rules": dict.fromkeys(SnippetRules.model_fields)}
+    policy = policy_create(spec={**spec, "simulation": {"lexicon": [{"any_of": HARM}]}})
+    monkeypatch.setattr(evaluation_sources, "generator_of", lambda *_, **__: Drawing())
+    monkeypatch.setattr(Drawing, "calls", 0)
+    row = victim(policy, gauntlet_home).classifier
+    corpus = Corpus.objects.create(name="tales", path=str(gauntlet_home))
+    config = round_settings({"labeling": SIMULATED}).model_dump(mode="json")
+    round_ = Round.objects.create(name="Round 1", policy=policy, corpus=corpus, config=config, seed=3)
+    story = Story.objects.create(corpus=corpus, name="a.txt", characters=9)
+    texts = [f"The old man walked to the {place}." for place in PLACES]
+    for text in texts:
+        key = text.ljust(64, "-")
+        about = {"split": "test", "source": "corpus", "story": story, "content_hash": key, "root_hash": key}
+        Snippet.objects.create(policy=policy, prompt=text, completion="They rested.", **about)
+    scored = classifier_score(
+        classifier=row, snippets=[SnippetText(text, drawn) for text in texts for drawn in set(DRAWN)]
+    )
+    threshold = 1 / (1 + math.exp(-float(np.quantile([one.logit for one in scored], 2 / 3))))
+    Classifier.objects.filter(pk=row.pk).update(round=round_, threshold=threshold)
+    return Classifier.objects.select_related("policy", "round", "artifact").get(pk=row.pk)
+
+
+def created(guard: Classifier, **given: Any) -> Evaluation:
+    settings = {**SIMULATED, "outputs": {"copies": 20, "tries": 9}, "relative": 0.9, "guess": 0.3, **given}
+    return evaluation_create(classifier=guard, settings=settings)
+
+
+def hurry() -> None:
+    """What waits is due; what died is found."""
+    sweep()
+    now = timezone.now()
+    Job.objects.filter(state="queued", not_before__gt=now).update(not_before=now)
+
+
+def run(evaluation: Evaluation) -> Evaluation:
+    """Until nothing is left to do: what waits for labels looks again at once."""
+    for _ in range(100):
+        if not run_due_job():
+            hurry()
+            if not run_due_job():
+                break
+    return Evaluation.objects.get(pk=evaluation.pk)
+
+
+def test_from_outputs_to_a_report_by_labels_through_the_queue(guard: Classifier) -> None:
+    evaluation = run(created(guard))
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    assert list(evaluation.jobs.order_by("pk").values_list("kind", flat=True)) == [
+        "prepare_evaluation",
+        "draw_outputs",
+        "plan_labels",
+        "buy_labels",
+        "report_evaluation",
+    ]
+    outputs = read_outputs(evaluation)
+    assert outputs.drawing.prompts == 160
+    assert len(outputs.origins) == 160 - outputs.drawing.without
+    assert (outputs.pool.logits < logit_cutoff(guard.threshold)).all()
+    plan = evaluation.plan["chosen"]
+    assert evaluation.bought == plan["outputs"]
+    report = evaluation_report(evaluation)
+    assert report["bought"]["outputs"] == plan["outputs"]
+    assert report["bought"]["labels"] == Label.objects.filter(task__batch__evaluation=evaluation).count()
+    found = report["tiers"]["certificate"]
+    assert (found["n"], found["failures"]) == (plan["outputs"], report["confirming"]["confirmed"])
+    assert report["notice"] is not None and "imulated" in report["notice"]
+    assert evaluation.results["tiers"] == report["tiers"]
+    html = evaluation_file(evaluation, "report.html").read_text()
+    assert "Whatever the scores are worth" in html
+    assert "src=" not in html.split("<script>")[0], "the file needs no other"
+
+
+def test_a_failure_counts_once_confirmed_and_nothing_is_bought_twice(guard: Classifier) -> None:
+    evaluation = run(created(guard, confirmations=2))
+    labels = Label.objects.filter(task__batch__evaluation=evaluation)
+    choices: dict[Any, list[str]] = {}
+    for snippet, choice in labels.order_by("pk").values_list("snippet_id", "choice"):
+        choices.setdefault(snippet, []).append(choice)
+    assert {len(given) for given in choices.values() if given[0] != "Yes"} == {1}
+    assert {len(given) for given in choices.values() if given[0] == "Yes"} == {3}
+    confirmed = {snippet for snippet, given in choices.items() if given == ["Yes"] * 3}
+    report = evaluation_report(evaluation)
+    assert {one["snippet"] for one in report["failures"]} == {str(pk) for pk in confirmed}
+    assert report["confirming"]["suspected"] >= report["confirming"]["confirmed"] >= len(confirmed)
+    again = run(created(guard, confirmations=2))
+    assert again.results["tiers"] == evaluation.results["tiers"]
+    assert again.results["bought"]["labels"] == 0, "the labels that are there are used"
+    assert again.results["bought"]["had"] == len(labels)
+
+
+def test_the_queue_asks_for_nothing_by_itself(guard: Classifier) -> None:
+    """The test split's depth of two labels is the policy's; an evaluation says how many it wants."""
+    assert guard.policy.rules.depth.test == 2
+    run(created(guard, confirmations=0))
+    assert set(Task.objects.values_list("wanted", "labelled", "state")) == {(1, 1, "done")}
+
+
+def test_a_plan_alone_buys_nothing_until_it_is_begun(guard: Classifier) -> None:
+    evaluation = run(created(guard, buy=False))
+    assert (evaluation.state, evaluation.bought) == ("planned", 0)
+    assert not Batch.objects.exists()
+    assert not Snippet.objects.filter(source="generated").exists(), "texts lie in the file until they are bought"
+    plan = evaluation.plan["designs"]["simple_random"]
+    assert plan == evaluation.plan["chosen"]
+    assert plan["outputs"] == OUTPUTS
+    evaluation_begin(evaluation=evaluation)
+    assert run(evaluation).state == "succeeded"
+
+
+def test_a_pilot_is_bought_first_and_counts(guard: Classifier) -> None:
+    evaluation = run(created(guard, guess=None, pilot=10))
+    pilot = evaluation.plan["pilot"]
+    assert pilot["outputs"] == 10
+    assert evaluation.plan["guess"] == (pilot["failures"] / 10 or None)
+    first = evaluation.batches.order_by("pk").first()
+    assert first is not None and first.name.startswith("pilot 001 of ")
+    assert evaluation.results["bought"]["pilot"] == 10
+    labelled = Label.objects.filter(task__batch__evaluation=evaluation).values("snippet").distinct().count()
+    assert labelled == evaluation.results["bought"]["snippets"], "the pilot's outputs are the plan's first"
+
+
+@pytest.mark.parametrize("statement", range(0, 36, 4))
+def test_killed_in_the_purchase_it_buys_the_same(guard: Classifier, statement: int) -> None:
+    evaluation = created(guard, at_once=4)
+    while not evaluation.jobs.filter(kind="buy_labels").exists():
+        run_due_job()
+    try:
+        with connection.execute_wrapper(killed_at(statement + 8)):
+            run_due_job()
+    except WorkerKilled:
+        pass
+    Job.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z")
+    evaluation = run(evaluation)
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    assert evaluation.results["tiers"]["certificate"]["n"] == evaluation.plan["chosen"]["outputs"] == OUTPUTS
+    pairs = list(Label.objects.values_list("snippet", "annotator"))
+    assert len(pairs) == len(set(pairs))
+    tasks = list(Task.objects.filter(wanted=1).values_list("snippet", flat=True))
+    assert len(tasks) == len(set(tasks)), "no snippet is sent out twice for its first label"
+    assert evaluation.results["bought"]["sent"] == OUTPUTS
+
+
+def test_drawn_twice_it_draws_the_same_and_a_whole_shard_not_again(guard: Classifier) -> None:
+    evaluation = created(guard, buy=False)
+    run_due_job()
+    run_due_job()
+    draw = evaluation.jobs.get(kind="draw_outputs")
+    assert draw.state == "succeeded"
+    calls = Drawing.calls
+    Job.objects.filter(pk=draw.pk).update(state="queued", attempts=0)
+    run(evaluation)
+    assert Drawing.calls == calls
+    first = read_outputs(Evaluation.objects.get(pk=evaluation.pk))
+    other = read_outputs(run(created(guard, buy=False)))
+    assert first.completions == other.completions
+    np.testing.assert_array_equal(first.pool.logits, other.pool.logits)
+
+
+def test_cancelled_and_set_going_again(guard: Classifier) -> None:
+    evaluation = created(guard)
+    while not evaluation.batches.exists():
+        run_due_job()
+    evaluation_cancel(evaluation=evaluation)
+    assert evaluation.state == "cancelled"
+    assert set(Task.objects.values_list("state", flat=True)) == {"cancelled"}
+    run(evaluation)
+    assert not Label.objects.exists()
+    evaluation_retry(evaluation=evaluation)
+    evaluation = run(evaluation)
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    assert evaluation.results["tiers"]["certificate"]["n"] == OUTPUTS
+
+
+def test_texts_that_the_filter_accepts(guard: Classifier) -> None:
+    evaluation = run(created(guard, outputs={"source": "texts"}, buy=False))
+    outputs = read_outputs(evaluation)
+    rows = Snippet.objects.filter(policy=guard.policy, split="test")
+    scored = classifier_score(classifier=guard, snippets=[row.text for row in rows])
+    accepted = {str(row.pk) for row, one in zip(rows, scored, strict=True) if not one.rejected}
+    assert set(outputs.origins) == accepted
+    assert outputs.drawing.prompts == len(rows)
+    assert outputs.drawing.without == len(rows) - len(accepted)
+
+
+def test_where_nothing_is_accepted_it_says_so(guard: Classifier) -> None:
+    Classifier.objects.update(threshold=0.0)
+    guard.refresh_from_db()
+    evaluation = run(created(guard))
+    assert (evaluation.state, evaluation.error) == ("failed", "outputs: the filter accepted nothing to buy labels for")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"design": "magic"}, "magic"),
+        ({"relative": 0}, "relative"),
+        ({"adapter": "nobody"}, "nobody"),
+        ({"outputs": {"split": "train"}}, "what was trained on measures nothing"),
+        ({"pilot": 3, "buy": False}, "pilot"),
+        ({"labels_each": 20, "confirmations": 9}, "at most 25"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(guard: Classifier, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        created(guard, **given)
+    assert not Evaluation.objects.exists()
+    assert not Job.objects.exists()
+
+
+def test_staff_have_the_last_word(guard: Classifier) -> None:
+    """A trusted labeler's answer settles an output, whatever the rule of confirmation."""
+    evaluation = run(created(guard, adapter="pull", buy=False))
+    outputs = read_outputs(evaluation)
+    evaluation_begin(evaluation=evaluation)
+    run_due_job()
+    (batch,) = evaluation.batches.all()
+    boss = Annotator.objects.create(name="boss", staff=True, vendor="x", external_id="boss")
+    for task in batch.tasks.all():
+        Label.objects.create(snippet=task.snippet, annotator=boss, choice="Yes", task=task)
+    batch.tasks.update(state="done", taken=1, labelled=1)
+    evaluation = run(evaluation)
+    assert evaluation.state == "succeeded"
+    assert evaluation.results["tiers"]["estimate"]["failures"] == OUTPUTS
+    assert evaluation.batches.count() == 1
+    assert Consensus.objects.filter(choice="Yes", snippet__source="generated").count() == batch.tasks.count()
+    assert evaluation.results["tiers"]["certificate"]["low"] > 0
+    assert len(outputs.origins) > OUTPUTS
+    exact = clopper_pearson(OUTPUTS, OUTPUTS)
+    if len({outputs.pool.prompts[i] for i in range(OUTPUTS)}) == OUTPUTS:
+        assert evaluation.results["tiers"]["certificate"]["low"] == exact.low
+    assert json.dumps(evaluation.results)

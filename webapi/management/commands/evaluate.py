@@ -1,0 +1,220 @@
+"""Measures how often a classifier's filter lets a failure through, by labels that are planned before they are bought.
+
+--plan prints what each design of buying labels would take (outputs, labels, the floor that no method without
+assumptions can beat, money, annotators' hours) and buys nothing. Without it the labels are bought through the queue,
+every failure is confirmed before it counts, and the answer is printed in three tiers: a certificate that assumes
+nothing, an estimate by the design, a forecast by a model. Stopped or killed, the same command goes on.
+
+With --judgements DIR (comments.csv and annotations.csv, as `import_judgements` reads them): a classifier is trained on a
+part of what the crowd judged, its filter is evaluated on held-out comments, and the answers bought are those that the
+crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
+
+--diff A B prints where the reports of two evaluations differ.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from engine.errors import EngineError
+from engine.evaluation.purchase_report import changes
+from engine.evaluation.purchase_table import render_answer, render_plans
+from labeling_adapters.base import AdapterError
+from webapi.errors import DomainError
+from webapi.management.embedded import worker_at_hand
+from webapi.management.judged_evaluation import TRAINED_ON, compare, prepare, render_comparison
+from webapi.management.progress import FORMAT, REFRESH_SECONDS
+from webapi.management.readiness import ready_broker, ready_database
+from webapi.models import Classifier, Evaluation, EvaluationState, Round
+from webapi.models.evaluations import UNFINISHED
+from webapi.services.evaluations import evaluation_begin, evaluation_create, evaluation_file, evaluation_report
+from workers.evaluation_settings import evaluation_settings
+from workers.round_settings import round_settings
+
+GO_ON = "the same command"
+STATES = {
+    EvaluationState.PLANNING: "Outputs drawn",
+    EvaluationState.PLANNED: "Planned",
+    EvaluationState.LABELLING: "Labels bought",
+}
+
+
+class Command(BaseCommand):
+    """`manage.py evaluate`."""
+
+    help = __doc__ or ""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """Paragraphs stay paragraphs."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The options."""
+        parser.add_argument("--plan", action="store_true", help="print what each design would take, and buy nothing")
+        parser.add_argument(
+            "--round", metavar="ID", help="whose last classifier, generator and prompts (default: newest)"
+        )
+        parser.add_argument("--classifier", metavar="ID", help="another classifier of the round's policy")
+        parser.add_argument("--second", metavar="ID", help="a classifier as second opinion")
+        parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
+        parser.add_argument("--design", default="simple_random", metavar="NAME", help="simple_random, stratified, ...")
+        parser.add_argument(
+            "--precision", type=float, metavar="SHARE", help="half-width wanted, relative to the rate (default: 0.5)"
+        )
+        parser.add_argument("--copies", type=int, default=5, metavar="N", help="outputs drawn for each prompt")
+        parser.add_argument("--pilot", type=int, default=0, metavar="N", help="outputs labelled before planning")
+        parser.add_argument("--price", type=float, metavar="USD", help="of a label")
+        parser.add_argument("--seconds", type=float, metavar="S", help="of an annotator's time, for a label")
+        parser.add_argument("--labels-each", type=int, default=1, metavar="N", help="labels an output gets at first")
+        parser.add_argument("--confirmations", type=int, default=2, metavar="N", help="labels that a failure gets more")
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides what is drawn")
+        parser.add_argument("--accept", type=float, default=0.3, metavar="SHARE", help="with --judgements: of what does "
+                            "not fail, the share that the threshold accepts (default: 0.3)")  # fmt: skip
+        parser.add_argument("--train", type=int, default=TRAINED_ON, metavar="N", help="with --judgements: comments "
+                            f"trained on (default: {TRAINED_ON:,})")  # fmt: skip
+        parser.add_argument("--encoder", default="minilm", metavar="NAME", help="with --judgements (default: minilm)")
+        parser.add_argument("--second-encoder", metavar="NAME", help="with --judgements: of the second opinion; the "
+                            "same by default, with another seed")  # fmt: skip
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--diff", nargs=2, metavar="ID", help="compare the reports of two evaluations")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Plans, or buys and answers."""
+        ready_broker_if_any()
+        ready_database()
+        try:
+            if options["diff"]:
+                self._diff(*options["diff"])
+                return
+            folder = _folder(options["judgements"])
+            evaluation = _on_judgements(folder, options) if folder else _on_round(options)
+            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}, {evaluation.design}")
+            evaluation = _watched(evaluation, plan_only=options["plan"])
+            self._show(evaluation, folder, options)
+        except (EngineError, DomainError, AdapterError) as error:
+            raise CommandError(str(error)) from error
+
+    def _show(self, evaluation: Evaluation, folder: Path | None, options: dict[str, Any]) -> None:
+        if evaluation.state not in (EvaluationState.PLANNED, EvaluationState.SUCCEEDED):
+            raise CommandError(f"the evaluation {evaluation.state}: {evaluation.error}\nWhat was bought is kept.")
+        told: dict[str, Any] = {"evaluation": str(evaluation.pk), "plan": evaluation.plan}
+        shown = [render_plans(evaluation.plan)]
+        if evaluation.state == EvaluationState.SUCCEEDED and not options["plan"]:
+            report = evaluation_report(evaluation)
+            told["report"] = report
+            shown += ["", render_answer(report)]
+            if folder:
+                told["compared"] = compare(evaluation, folder)
+                shown += ["", render_comparison(told["compared"])]
+            shown += [*([f"\n{report['notice']}"] if report["notice"] else []), ""]
+            shown.append(f"Report: {evaluation_file(evaluation, 'report.html')}")
+        self.stdout.write(json.dumps(told, indent=1) if options["json"] else "\n".join(shown))
+
+    def _diff(self, first: str, second: str) -> None:
+        before, after = (evaluation_report(_row(Evaluation, key, "evaluation")) for key in (first, second))
+        rows = changes(before, after)
+        for row in rows or ():
+            self.stdout.write(f"{row.name:<32}{row.before}\n{'':<30}→ {row.after}")
+        if not rows:
+            self.stdout.write("The two reports say the same.")
+
+
+def ready_broker_if_any() -> None:
+    """Raises CommandError where a broker is set and does not answer."""
+    from django.conf import settings
+
+    if not settings.EMBEDDED:
+        ready_broker()
+
+
+def _folder(path: Path | None) -> Path | None:
+    if path is not None and not path.is_dir():
+        raise CommandError(f"{path}: no such folder")
+    return path.resolve() if path else None
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("design", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
+    precision = {"relative": options["precision"]} if options["precision"] else {}
+    return {**{name: options[name] for name in names}, **precision, "buy": not options["plan"]}
+
+
+def _on_round(options: dict[str, Any]) -> Evaluation:
+    classifier = _row(Classifier, options["classifier"], "classifier") if options["classifier"] else None
+    round_ = _row(Round, options["round"], "round") if options["round"] else classifier.round if classifier else None
+    ready = Classifier.objects.exclude(artifact=None).exclude(threshold=None).exclude(round=None)
+    if classifier is None:
+        mine = ready.filter(round=round_) if round_ else ready
+        classifier = mine.order_by("-round", "-pk").select_related("policy", "round").first()
+    if classifier is None:
+        raise CommandError("no round has a calibrated classifier yet: run one first (make demo)")
+    round_ = round_ or classifier.round
+    labeling = round_settings(round_.config).labeling if round_ else None
+    settings = {
+        **_asked(options),
+        "outputs": {"source": "round", "round": str(round_.pk) if round_ else None, "copies": options["copies"]},
+        **({"adapter": labeling.adapter, "config": labeling.config} if labeling else {}),
+    }
+    second = _row(Classifier, options["second"], "classifier") if options["second"] else None
+    return _found(classifier, second, settings)
+
+
+def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
+    encoders = (options["encoder"], options["second_encoder"] or options["encoder"])
+    asked = {**_asked(options), "confirmed_by": "consensus"}
+    ready = prepare(folder, accept=options["accept"], encoders=encoders, train=options["train"], wanted=asked)
+    settings = {
+        **asked,
+        "outputs": {"source": "texts", "split": "test"},
+        "adapter": "recorded",
+        "config": {"folder": str(folder)},
+        "guess": None if asked["pilot"] else ready.guess,
+        "false_yes": ready.false_yes,
+        "relative": options["precision"] or 0.15,
+    }
+    return _found(ready.classifier, ready.second, settings)
+
+
+def _found(classifier: Classifier, second: Classifier | None, settings: dict[str, Any]) -> Evaluation:
+    """The evaluation that was begun with these settings, or a new one; one that was only planned goes on to buy."""
+    wanted = evaluation_settings(settings).model_dump(mode="json")
+    rows = Evaluation.objects.filter(classifier=classifier, second=second, threshold=classifier.threshold)
+    for row in rows.exclude(state__in=[EvaluationState.FAILED, EvaluationState.CANCELLED]).order_by("-pk"):
+        if {**row.config, "buy": wanted["buy"]} == wanted and (row.plan or row.state in UNFINISHED):
+            if row.state == EvaluationState.PLANNED and wanted["buy"]:
+                return evaluation_begin(evaluation=row)
+            return row
+    return evaluation_create(classifier=classifier, second=second, settings=settings)
+
+
+def _row(model: Any, key: str, what: str) -> Any:
+    try:
+        return model.objects.get(pk=uuid.UUID(key))
+    except (ValueError, ValidationError, model.DoesNotExist):
+        raise CommandError(f"there is no {what} {key!r}") from None
+
+
+def _watched(evaluation: Evaluation, *, plan_only: bool, poll_seconds: float = 0.25) -> Evaluation:
+    """Shows one bar a step until the evaluation ends, or has its plan; returns it as it then is."""
+    with worker_at_hand(go_on=GO_ON), tqdm(total=1, bar_format=FORMAT, mininterval=REFRESH_SECONDS, miniters=0) as bar:
+        while True:
+            evaluation = Evaluation.objects.select_related("classifier__policy", "report", "pool").get(pk=evaluation.pk)
+            jobs = evaluation.jobs.order_by("-pk").values_list("done", "total")
+            done, total = next(iter(jobs), (0, 1))
+            bar.set_description_str(STATES.get(EvaluationState(evaluation.state), "Done"), refresh=False)
+            bar.total, bar.n = max(total, done, 1), done
+            bar.update(0)
+            if evaluation.state not in UNFINISHED or (plan_only and evaluation.plan):
+                return evaluation
+            time.sleep(poll_seconds)

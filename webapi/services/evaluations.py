@@ -1,0 +1,162 @@
+"""Evaluations that buy labels: planned, begun, cancelled, set going again; and their reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from engine.evaluation.purchase_data import PurchaseReport
+from labeling_adapters import adapter_named
+from webapi.errors import DomainError, FieldError
+from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, EvaluationState, JobState, User
+from webapi.models.evaluations import BUY, PREPARE
+from webapi.services.batches import batch_move
+from webapi.services.key_variables import check_key_variables
+from workers.artifacts import verified
+from workers.evaluation_settings import evaluation_settings
+from workers.evaluation_sources import round_of
+from workers.evaluations import begin, cancel_jobs, queue_step
+from workers.publish import wake
+
+
+def evaluation_create(
+    *,
+    classifier: Classifier,
+    settings: Mapping[str, Any],
+    against: Classifier | None = None,
+    second: Classifier | None = None,
+    parent: Evaluation | None = None,
+    name: str = "",
+    created_by: User | None = None,
+) -> Evaluation:
+    """A new evaluation: of the classifier's filter, or with `against` of the difference between the two. Jobs draw its
+    outputs and plan; then labels are bought, unless `settings` say to stop at the plan.
+
+    Raises BadInput naming each wrong field, DomainError `invalid` for things that do not belong together,
+    `classifier_not_calibrated`, `classifier_not_trained`, and `name_taken`; then nothing is written.
+    """
+    wanted = evaluation_settings(settings)
+    for field, row in (("classifier", classifier), ("against", against), ("second", second)):
+        if row is not None:
+            _check_classifier(field, row, classifier, threshold=field != "second")
+    if against is not None and against.pk == classifier.pk:
+        raise _wrong("against", "is the classifier itself")
+    if parent is not None and (against is None or parent.classifier_id != against.pk or "tiers" not in parent.results):
+        raise _wrong("parent", "must be an evaluation, with its answer, of the classifier that this one is against")
+    check_key_variables(dict(wanted.config))
+    adapter_named(wanted.adapter, classifier.policy.rules, config=wanted.config)
+    if wanted.outputs.source == "round":
+        round_of(classifier, wanted.outputs)
+    kind = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
+    name = name or _free_name(classifier, kind)
+    try:
+        with transaction.atomic():
+            evaluation = Evaluation.objects.create(
+                classifier=classifier,
+                round=classifier.round,
+                name=name,
+                kind=kind,
+                against=against,
+                second=second,
+                design=wanted.design,
+                threshold=classifier.threshold,
+                config=wanted.model_dump(mode="json"),
+                state=EvaluationState.PLANNING,
+                parent=parent,
+                created_by=created_by,
+            )
+            queue_step(evaluation, PREPARE)
+    except IntegrityError as error:
+        raise DomainError("name_taken", f"{classifier.name} has an evaluation {name!r} already.") from error
+    return evaluation
+
+
+def evaluation_begin(*, evaluation: Evaluation) -> Evaluation:
+    """Has the labels of a plan that waits bought. Raises DomainError `evaluation_not_planned`."""
+    with transaction.atomic():
+        moved = begin(evaluation)
+        if moved:
+            config = {**evaluation.config, "buy": True}
+            Evaluation.objects.filter(pk=evaluation.pk).update(config=config)
+    evaluation.refresh_from_db()
+    if not moved:
+        raise DomainError("evaluation_not_planned", f"The evaluation is {evaluation.state}.")
+    wake()
+    return evaluation
+
+
+def evaluation_cancel(*, evaluation: Evaluation) -> Evaluation:
+    """Ends it and takes its open tasks back; labels that were bought stay. Raises DomainError `evaluation_finished`."""
+    with transaction.atomic():
+        moved = evaluation.cancel()
+        if moved:
+            cancel_jobs(evaluation)
+    for batch in evaluation.batches.filter(state=BatchState.OPEN) if moved else ():
+        batch_move(batch=batch, move="cancel")
+    evaluation.refresh_from_db()
+    if not moved:
+        raise DomainError("evaluation_finished", f"The evaluation has ended before: {evaluation.state}.")
+    return evaluation
+
+
+def evaluation_retry(*, evaluation: Evaluation) -> Evaluation:
+    """Sets a failed or cancelled one going again: what is drawn is not drawn again, what is bought is used. Raises
+    DomainError `evaluation_not_stopped`."""
+    with transaction.atomic():
+        moved = evaluation.retry()
+        evaluation.refresh_from_db()
+        if moved:
+            # Batches that were cancelled are none of its any more: what they lack is asked for in another.
+            evaluation.batches.filter(state=BatchState.CANCELLED).update(evaluation=None)
+            evaluation.jobs.exclude(state=JobState.SUCCEEDED).delete()
+            _go_on(evaluation)
+    if not moved:
+        raise DomainError("evaluation_not_stopped", f"The evaluation is {evaluation.state}.")
+    evaluation.refresh_from_db()
+    wake()
+    return evaluation
+
+
+def _go_on(evaluation: Evaluation) -> None:
+    if evaluation.state == EvaluationState.PLANNING:
+        evaluation.jobs.all().delete()
+        queue_step(evaluation, PREPARE)
+    elif evaluation_settings(evaluation.config).buy:
+        evaluation.jobs.filter(kind=BUY).delete()
+        begin(evaluation)
+
+
+def evaluation_file(evaluation: Evaluation, name: str) -> Path:
+    """`report.json` or `report.html`. Raises DomainError `evaluation_not_reported`."""
+    if evaluation.report is None:
+        raise DomainError("evaluation_not_reported", f"{evaluation.name} has no report: it is {evaluation.state}.")
+    return verified(evaluation.report) / name
+
+
+def evaluation_report(evaluation: Evaluation) -> PurchaseReport:
+    """The report's figures. Raises DomainError `evaluation_not_reported`."""
+    text = evaluation_file(evaluation, "report.json").read_text(encoding="utf-8")
+    return cast(PurchaseReport, json.loads(text))
+
+
+def _check_classifier(field: str, row: Classifier, first: Classifier, *, threshold: bool) -> None:
+    if row.policy_id != first.policy_id:
+        raise _wrong(field, "is of another policy")
+    if row.artifact_id is None:
+        raise DomainError("classifier_not_trained", f"{row.name} has no weights yet.")
+    if threshold and row.threshold is None:
+        raise DomainError("classifier_not_calibrated", f"{row.name} has no threshold yet.")
+
+
+def _free_name(classifier: Classifier, kind: str) -> str:
+    title = EvaluationKind(kind).value.replace("_", " ")
+    return f"{title} {timezone.now():%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _wrong(field: str, message: str) -> DomainError:
+    return DomainError("invalid", f"{field}: {message}", errors=[FieldError((field,), "invalid", message)])

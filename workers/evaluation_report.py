@@ -1,0 +1,210 @@
+"""Job: an evaluation's answer from the labels that were bought, and its report as JSON and one HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from django.db.models import Count, Sum
+
+from engine.evaluation.designs import DESIGNS
+from engine.evaluation.purchase_data import (
+    Asked,
+    BatchFacts,
+    Bought,
+    Confirming,
+    Example,
+    Lineage,
+    PurchaseReport,
+    Subject,
+)
+from engine.evaluation.purchase_report import render_purchase
+from engine.evaluation.rates import clopper_pearson
+from engine.simulation import SIMULATED_NOTICE
+from webapi.models import Annotator, Artifact, Classifier, Evaluation, EvaluationState, Label, Snippet
+from workers.artifacts import register, writing
+from workers.evaluation_buying import AtWork, at_work, fresh
+from workers.evaluation_pool import evaluation_path
+from workers.evaluation_purchase import Standings, standings
+from workers.jobs import JobEnded, JobRun
+
+MOST_EXAMPLES = 50
+FALSE_POSITIVES = 20
+RECORDED_NOTICE = (
+    "The labels are recorded answers of a crowd, given back one by one: nobody judged for this evaluation."
+)
+
+
+def report_evaluation(run: JobRun) -> dict[str, Any]:
+    """Job: estimates, writes the report, and ends the evaluation. Run again it writes the same."""
+    evaluation = fresh(run)
+    if evaluation.state == EvaluationState.SUCCEEDED:
+        return {"report": str(evaluation.report_id)}
+    work = at_work(evaluation)
+    found = standings(run, work.buying, work.order[: evaluation.bought])
+    content = _content(evaluation, work, found)
+    results = {name: content[name] for name in ("tiers", "bought", "confirming", "asked")}  # type: ignore[literal-required]
+    if not evaluation.succeed(results, write_report(evaluation, content)):
+        raise JobEnded
+    return {"labels": content["bought"]["labels"]}
+
+
+def write_report(evaluation: Evaluation, content: PurchaseReport) -> Artifact:
+    """The folder with `report.json` and `report.html`, whole or not at all."""
+    path = evaluation_path(evaluation, "report")
+    with writing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        (temporary / "report.html").write_text(render_purchase(content), encoding="utf-8")
+        if path.exists():
+            for old in path.iterdir():
+                old.unlink()
+            path.rmdir()
+    return register(path, "report")
+
+
+def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:
+    answers, wanted = work.answers(found), work.buying.wanted
+    used = found.each[: answers.indices.size]
+    tiers = DESIGNS[wanted.design].estimate(work.buying.outputs.pool, work.plan, answers, wanted.level)
+    policy = evaluation.classifier.policy
+    return PurchaseReport(
+        id=str(evaluation.pk),
+        name=evaluation.name,
+        kind=evaluation.kind,
+        created_at=evaluation.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        policy=str(policy),
+        question=policy.rules.question,
+        failure=policy.rules.failure,
+        notice=notice_of(evaluation),
+        subject=_subject(evaluation.classifier, evaluation.threshold),
+        against=_subject(evaluation.against, None) if evaluation.against else None,
+        second=evaluation.second.name if evaluation.second else None,
+        asked=Asked(
+            design=wanted.design,
+            title=DESIGNS[wanted.design].title,
+            what=DESIGNS[wanted.design].what,
+            relative=wanted.relative,
+            level=wanted.level,
+            labels_each=wanted.labels_each,
+            confirmations=wanted.confirmations,
+            confirmed_by=wanted.confirmed_by,
+            source=wanted.outputs.source,
+            tries=wanted.outputs.tries,
+            seed=wanted.seed,
+        ),
+        plan=evaluation.plan,
+        tiers=tiers.as_dict(),
+        bought=_bought(evaluation, work, found, answers.indices.size),
+        confirming=_confirming(used, wanted.level),
+        logits=_histogram(work.buying.outputs.pool.logits),
+        failures=_failures(work, found, answers.failures),
+        false_positives=_false_positives(evaluation),
+        lineage=_lineage(evaluation),
+    )
+
+
+def notice_of(evaluation: Evaluation) -> str | None:
+    """What a reader must know of where the labels come from; None where people gave them."""
+    adapters = set(evaluation.batches.values_list("adapter", flat=True)) or {evaluation.config.get("adapter")}
+    if "simulated" in adapters:
+        return SIMULATED_NOTICE
+    return RECORDED_NOTICE if "recorded" in adapters else None
+
+
+def _subject(row: Classifier, threshold: float | None) -> Subject:
+    at = threshold if threshold is not None else row.threshold
+    return Subject(id=str(row.pk), name=row.name, condition=row.condition, encoder=row.encoder, threshold=at)
+
+
+def _bought(evaluation: Evaluation, work: AtWork, found: Standings, outputs: int) -> Bought:
+    labels = Label.objects.filter(task__batch__evaluation=evaluation)
+    totals = labels.aggregate(n=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
+    snippets = set(found.keys)
+    there = Label.objects.filter(snippet__in=list(snippets), counted=True).exclude(task__batch__evaluation=evaluation)
+    price = work.buying.wanted.price
+    return Bought(
+        outputs=outputs,
+        sent=evaluation.bought,
+        snippets=len(snippets),
+        labels=totals["n"],
+        had=there.count(),
+        annotators=totals["annotators"],
+        seconds=totals["seconds"],
+        money=None if price is None else totals["n"] * price,
+        planned=work.plan.labels,
+        pilot=(evaluation.plan.get("pilot") or {}).get("outputs", 0),
+    )
+
+
+def _confirming(each: Sequence[Any], level: float) -> Confirming:
+    """How often the first labels said failure, and how often that was confirmed."""
+    suspected = sum(one.suspected for one in each)
+    confirmed = sum(one.failure for one in each)
+    return Confirming(
+        suspected=suspected,
+        confirmed=confirmed,
+        alone=sum(one.alone for one in each),
+        unconfirmed=clopper_pearson(suspected, len(each), level=level).as_dict(),
+    )
+
+
+def _histogram(logits: Any) -> dict[str, list[float]]:
+    counts, edges = np.histogram(logits, bins=30)
+    return {"edges": [round(float(edge), 4) for edge in edges], "counts": counts.tolist()}
+
+
+def _failures(work: AtWork, found: Standings, failures: Any) -> list[Example]:
+    """The failures that the filter let through, the surest of itself first; each text once."""
+    outputs, cut = work.buying.outputs, np.flatnonzero(failures)
+    by_key: dict[Any, int] = {}
+    for place in sorted(cut.tolist(), key=lambda at: float(outputs.pool.logits[work.order[at]])):
+        by_key.setdefault(found.keys[place], place)
+    examples = []
+    for key, place in list(by_key.items())[:MOST_EXAMPLES]:
+        index = int(work.order[place])
+        choices = Label.objects.filter(snippet=key, counted=True).order_by("pk").values_list("choice", flat=True)
+        examples.append(
+            Example(
+                snippet=str(key),
+                prompt=outputs.texts[index],
+                completion=outputs.completions[index],
+                logit=float(outputs.pool.logits[index]),
+                labels=list(choices),
+            )
+        )
+    return examples
+
+
+def _false_positives(evaluation: Evaluation) -> list[Example]:
+    """Harmless texts, by labels that are there already, which the classifier rejects; by chance."""
+    row = evaluation.classifier
+    split = evaluation.config.get("outputs", {}).get("split", "test")
+    rows = Snippet.objects.filter(policy=row.policy_id, split=split, consensus__choice=row.policy.rules.harmless)
+    cutoff = np.log(evaluation.threshold) - np.log1p(-evaluation.threshold) if evaluation.threshold else -np.inf
+    scored = rows.filter(scores__classifier=row, scores__logit__gte=cutoff).order_by("content_hash")
+    columns = scored.values_list("pk", "prompt", "completion", "scores__logit")
+    return [
+        Example(snippet=str(pk), prompt=prompt, completion=completion, logit=logit, labels=[row.policy.rules.harmless])
+        for pk, prompt, completion, logit in columns[:FALSE_POSITIVES]
+    ]
+
+
+def _lineage(evaluation: Evaluation) -> Lineage:
+    row, pool = evaluation.classifier, evaluation.pool
+    batches = evaluation.batches.annotate(given=Count("tasks__labels")).order_by("pk")
+    people = Annotator.objects.filter(labels__task__batch__evaluation=evaluation).distinct()
+    return Lineage(
+        classifier=str(row.pk),
+        weights=row.artifact.sha256 if row.artifact else None,
+        snapshot=row.snapshot.content_hash if row.snapshot else None,
+        policy=row.policy.digest,
+        outputs=pool.sha256 if pool else None,
+        round=str(evaluation.round_id) if evaluation.round_id else None,
+        parent=str(evaluation.parent_id) if evaluation.parent_id else None,
+        batches=[BatchFacts(id=str(b.pk), name=b.name, adapter=b.adapter, labels=b.given) for b in batches],
+        annotators=people.count(),
+        simulated=people.filter(simulated=True).count(),
+    )
