@@ -22,6 +22,10 @@ class Pair(NamedTuple):
     only_first: float
     only_second: float
     differing: float
+    ahead: tuple[float, float]
+    """Failures of each among proposals that it accepts and the other refuses, before either accepted any."""
+    behind: tuple[float, float]
+    """Failures of each among what it gives after refusing what the other accepted."""
 
 
 class _Proposal(NamedTuple):
@@ -50,13 +54,14 @@ def pair(of: World, rho: float, *, better: float = 1.0, noise: float = 0.0) -> P
     either = both + alone[0] + alone[1]
     rates = (fails.both + fails.first) / (both + alone[0]), (fails.both + fails.second) / (both + alone[1])
     parts = (fails.first, fails.second)
-    only = []
+    only, ahead, behind = [], [], []
     for mine, other in ((0, 1), (1, 0)):
-        ahead = parts[mine] / either * (1 - rates[other])
-        behind = (alone[other] - parts[other]) / either * rates[mine]
-        only.append(float(mass @ (ahead + behind)))
+        instead = (alone[other] - parts[other]) / either * rates[mine]
+        only.append(float(mass @ (parts[mine] / either * (1 - rates[other]) + instead)))
+        ahead.append(float(mass @ (parts[mine] / either)))
+        behind.append(float(mass @ (alone[other] / either * rates[mine])))
     differing = float(mass @ ((alone[0] + alone[1]) / either))
-    return Pair(float(mass @ rates[0]), float(mass @ rates[1]), only[0], only[1], differing)
+    return Pair(float(mass @ rates[0]), float(mass @ rates[1]), *only, differing, tuple(ahead), tuple(behind))  # type: ignore[arg-type]
 
 
 def better_by_half(of: World, rho: float, noise: float) -> Pair:
