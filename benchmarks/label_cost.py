@@ -5,7 +5,8 @@ fitted to 102,000 unfiltered validation labels, against: random sampling of the 
 (unfiltered pairs, weighted by 1 / P(accept)), and strata by the classifier's own score. Both intervals: the design's,
 and the certificate's that trusts no score. "planned" is what the design's plan says from its pilot alone; "needed" is
 where the mean half-width is 50 % in truth. Then the difference of two filters on one stream against two separate tests
-and one shared, fully labelled set. Coverage is measured beside every number of labels and aims at 95 %.
+and one shared, fully labelled set; "x" is how many times as many labels each of the two takes. Coverage is measured
+beside every number of labels and aims at 95 %.
 """
 
 from __future__ import annotations
@@ -24,21 +25,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import numpy as np  # noqa: E402
 from _common import finish  # noqa: E402
 from _rare_world import Second, World, failures, outputs, paper_ratio, pilot, truth, world  # noqa: E402
-from _two_filters import Pair, better_by_half, pair  # noqa: E402
+from _stratified_difference import by_score  # noqa: E402
+from _two_filters import better_by_half, pair  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
-from scipy import stats  # noqa: E402
 
 from engine.evaluation.designs import DESIGNS, Wanted  # noqa: E402
 from engine.evaluation.designs.planning import least, plain_outputs  # noqa: E402
 from engine.evaluation.designs.scores import sampling_score, with_pilot  # noqa: E402
-from engine.evaluation.designs.strata import allocated, chance, codes_of, gamma_limits, layers_of, mean_half_width  # noqa: E402
+from engine.evaluation.designs.strata import allocated, chance, codes_of, layers_of, mean_half_width  # noqa: E402
 from engine.evaluation.designs.stratified import DEFENCE, SAFE_DEFENCE  # noqa: E402
 from engine.evaluation.difference_plan import mcnemar_power, mean_mover_width  # noqa: E402
 from engine.evaluation.rates import fay_feuer, garwood  # noqa: E402
 
 PILOT, MOST = 102_000, 10**9
-SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
-"""Tried: shares to label of what a filter gives instead of a proposal that only the other accepted."""
 OPINIONS: dict[str, Second | None] = {
     "own score": None,
     "second, rho .9": Second(0.9),
@@ -144,8 +143,9 @@ def _coverage(
 
 def _comparisons(of: World, runs: int, quick: bool) -> dict[str, dict[str, float]]:
     """Labels to know F_A - F_B to +-50 % of F_A, filters alike; and for 80 % power where B fails half as often."""
-    print(f"\n{'two filters':18}{'differ':>8}{'ours':>9}{'two tests':>11}{'x':>6}{'shared set':>12}{'x':>5}", end="")
-    print(f"{'covered':>9}{'by pairs':>10}{'x':>5}{'x':>5}{'80 % power':>12}{'x':>6}{'x':>5}")
+    print(f"\n{'two filters':16}{'differ':>7}{'two tests':>11}{'shared':>9}{'design':>9}{'x':>6}{'x':>5}", end="")
+    print(f"{'covered':>9}{'certificate':>13}{'x':>6}{'x':>5}{'covered':>9}{'by pairs':>10}{'x':>6}{'x':>5}", end="")
+    print(f"{'80 % power':>12}{'x':>6}{'x':>5}")
     found = {}
     for rho, noise in ((0.9, 0.25),) if quick else ((0.95, 0.0), (0.9, 0.0), (0.95, 0.25), (0.9, 0.25), (0.8, 0.25)):
         name = f"rho {rho}" + (", noise" if noise else "")
@@ -154,53 +154,43 @@ def _comparisons(of: World, runs: int, quick: bool) -> dict[str, dict[str, float
 
 
 def _compared(of: World, name: str, rho: float, noise: float, runs: int) -> dict[str, float]:
-    """By output: all that the other filter refused, and a share of what it gives instead. By pairs: both, always."""
+    """`design` and `certificate` label outputs by their scores; `by pairs` both outputs of prompts at random."""
     alike, half = pair(of, rho, noise=noise), better_by_half(of, rho, noise)
     n = _for_width(alike.only_first, alike.only_second, alike.first)
     apart = 2 * _for_width(alike.first, alike.second, alike.first)
     pairs, shared = math.ceil(2 * n * alike.differing), math.ceil(n * (1 + alike.differing))
-    ours, by_output, share = min(_by_output(alike, share) for share in SHARES)
-    rng = np.random.default_rng(72)
-    means = by_output * np.array([*alike.ahead, *(share * value for value in alike.behind)])
-    limits = _output_limits(rng.poisson(means, (runs, 4)), by_output, share)
-    covered = float(np.mean((limits[0] <= alike.first - alike.second) & (alike.first - alike.second <= limits[1])))
+    design, sure = (
+        by_score(of, alike, rho, noise, interval, pilot_size=PILOT, runs=runs)
+        for interval in ("estimate", "certificate")  # type: ignore[arg-type]
+    )
     m = least(lambda n: mcnemar_power(n * half.only_first, n * half.only_second, 0.95) >= 0.8, MOST)
     two = 2 * least(lambda n: mcnemar_power(n * half.first, n * half.second, 0.95) >= 0.8, MOST)
     power, power_shared = math.ceil(2 * m * half.differing), math.ceil(m * (1 + half.differing))
-    print(f"{name:18}{100 * alike.differing:6.1f} %{ours:9,}{apart:11,}{apart / ours:6.1f}{shared:12,}", end="")
-    print(f"{shared / ours:5.1f}{covered:9.3f}{pairs:10,}{apart / pairs:5.1f}{shared / pairs:5.1f}", end="")
-    print(f"{power:12,}{two / power:6.1f}{power_shared / power:5.1f}", flush=True)
-    width = {"labels": ours, "two_tests": apart / ours, "shared_set": shared / ours, "covered": covered}
-    return {**width, "power_labels": power, "power_two_tests": two / power, "power_shared": power_shared / power}
+    print(
+        f"{name:16}{100 * alike.differing:5.1f} %{apart:11,}{shared:9,}{_against(design.labels, apart, shared)}", end=""
+    )
+    print(f"{design.covered:9.3f}    {_against(sure.labels, apart, shared)}{sure.covered:9.3f} ", end="")
+    print(f"{_against(pairs, apart, shared)}   {_against(power, two, power_shared)}", flush=True)
+    return {
+        "labels": design.labels,
+        "two_tests": apart / design.labels,
+        "shared_set": shared / design.labels,
+        "covered": design.covered,
+        "certificate": sure.labels,
+        "certificate_covered": sure.covered,
+        "by_pairs": pairs,
+        "power_labels": power,
+        "power_two_tests": two / power,
+        "power_shared": power_shared / power,
+    }
+
+
+def _against(ours: int, two_tests: int, shared: int) -> str:
+    return f"{ours:9,}{two_tests / ours:6.1f}{shared / ours:5.1f}"
 
 
 def _for_width(first: float, second: float, rate: float) -> int:
     return least(lambda n: mean_mover_width(n * first, n * second, 0.95) / n <= 0.5 * rate, MOST)
-
-
-def _by_output(alike: Pair, share: float) -> tuple[int, int, float]:
-    """Labels, prompts and the share of what is given instead that is labelled."""
-    rng = np.random.default_rng(73)
-    uniform = (rng.permuted(np.tile(np.arange(400), (4, 1)), axis=1).T + 0.5) / 400
-    each = np.array([*alike.ahead, *(share * value for value in alike.behind)])
-
-    def narrow(n: int) -> bool:
-        low, high = _output_limits(stats.poisson.ppf(uniform, n * each), n, share)
-        return float((high - low).mean()) / 2 <= 0.5 * alike.first
-
-    n = least(narrow, MOST)
-    return math.ceil(n * alike.differing * (1 + share)), n, share
-
-
-def _output_limits(counts: NDArray[np.float64], n: int, share: float) -> tuple[NDArray[np.float64], ...]:
-    """MOVER of gamma limits, as `difference_by_output` has it, of many samples: ahead of both, then behind of both."""
-    sides = []
-    for ahead, behind in (counts[:, [0, 2]].T, counts[:, [1, 3]].T):
-        total, squares = ahead / n + behind / (share * n), ahead / n**2 + behind / (share * n) ** 2
-        sides.append((total, *gamma_limits(total, squares, np.full(total.size, 1 / (share * n)), 0.95)))
-    (one, one_low, one_high), (two, two_low, two_high) = sides
-    low = one - two - np.hypot(one - one_low, two_high - two)
-    return low, one - two + np.hypot(one_high - one, two - two_low)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ def test_outputs_may_be_labelled_each_by_its_own_chance():
     assert found.estimate == pytest.approx(6e-4)
     assert found[:3] == pytest.approx(mover(one, two)[:3])
     assert found.failures == 5
+    trusting = difference_by_output(first, second, prompts=10_000, trust_strata=True)
+    assert trusting[:3] == pytest.approx(mover(one, garwood(1, 10_000))[:3])
     equal = Outputs(np.array(FIRST), np.full(100, 4.0)), Outputs(np.array(SECOND), np.full(100, 4.0))
     paired = difference(FIRST, SECOND, differing=400, prompts=10_000).difference
     loose = difference_by_output(*equal, prompts=10_000)
