@@ -2,8 +2,8 @@
 
 Peer: the percentile bootstrap, as in the paper. Plain counts are binomial, 100,000 outputs, and every count is gone
 through, so that coverage is exact; weighted counts, looks at any time and differences are drawn. "below" and "above"
-say how often the truth lies below and above the interval; "at zero" is the upper limit, over the rate, when nothing failed:
-the bootstrap says the rate is 0. Aims at 95 %.
+say how often the truth lies below and above the interval; "at zero" is the upper limit, over the rate, when nothing
+failed: the bootstrap says the rate is 0. Aims at 95 %.
 """
 
 from __future__ import annotations
