@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from _rare_world import LEAK, MASS, PROMPTS, World
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 _X, _W = np.polynomial.legendre.leggauss(96)
@@ -22,6 +22,10 @@ class Pair(NamedTuple):
     only_first: float
     only_second: float
     differing: float
+    ahead: tuple[float, float]
+    """Failures of each among proposals that it accepts and the other refuses, before either accepted any."""
+    behind: tuple[float, float]
+    """Failures of each among what it gives after refusing what the other accepted."""
 
 
 class _Proposal(NamedTuple):
@@ -50,13 +54,14 @@ def pair(of: World, rho: float, *, better: float = 1.0, noise: float = 0.0) -> P
     either = both + alone[0] + alone[1]
     rates = (fails.both + fails.first) / (both + alone[0]), (fails.both + fails.second) / (both + alone[1])
     parts = (fails.first, fails.second)
-    only = []
+    only, ahead, behind = [], [], []
     for mine, other in ((0, 1), (1, 0)):
-        ahead = parts[mine] / either * (1 - rates[other])
-        behind = (alone[other] - parts[other]) / either * rates[mine]
-        only.append(float(mass @ (ahead + behind)))
+        instead = (alone[other] - parts[other]) / either * rates[mine]
+        only.append(float(mass @ (parts[mine] / either * (1 - rates[other]) + instead)))
+        ahead.append(float(mass @ (parts[mine] / either)))
+        behind.append(float(mass @ (alone[other] / either * rates[mine])))
     differing = float(mass @ ((alone[0] + alone[1]) / either))
-    return Pair(float(mass @ rates[0]), float(mass @ rates[1]), only[0], only[1], differing)
+    return Pair(float(mass @ rates[0]), float(mass @ rates[1]), *only, differing, tuple(ahead), tuple(behind))  # type: ignore[arg-type]
 
 
 def better_by_half(of: World, rho: float, noise: float) -> Pair:
@@ -82,3 +87,34 @@ def _both_below(one: Floats, two: Floats, rho: float) -> Floats:
     x = low[:, None] + half[:, None] * (_X + 1)
     density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     return np.asarray(half * ((density * ndtr((two[:, None] - rho * x) / np.sqrt(1 - rho**2))) @ _W))
+
+
+class Differing(NamedTuple):
+    """The first filter's outputs at prompts where the two differ, (n,) each; of filters alike, the second's too."""
+
+    logits: Floats
+    second: Floats
+    weights: Floats
+    """They sum to 1."""
+
+
+def differing_outputs(of: World, rho: float, noise: float, n: int, rng: np.random.Generator) -> tuple[Differing, ...]:
+    """All of them, of which hardly any fails, and those that fail; weighted by how often they come up."""
+    b = PROMPTS[rng.choice(PROMPTS.size, n, p=MASS)]
+    shifts = rng.normal(0, noise, (2, n))
+    limits = of.threshold - LEAK * b - shifts[0], of.threshold - LEAK * b - shifts[1]
+    bad = of.prevalence(b)
+    kinds = [_proposal(limits, (mean, mean), rho, share) for mean, share in ((0.0, 1 - bad), (of.gap, bad))]
+    both = kinds[0].both + kinds[1].both
+    alone = [kinds[0].first + kinds[1].first, kinds[0].second + kinds[1].second]
+    either = both + alone[0] + alone[1]
+    found = []
+    for mean, share, kind in ((0.0, 1 - bad, kinds[0]), (of.gap, bad, kinds[1])):
+        one = ndtri(rng.random(n) * ndtr(limits[0] - mean)) + mean
+        two = mean + rho * (one - mean) + np.sqrt(1 - rho**2) * rng.normal(size=n)
+        ahead = share * ndtr(limits[0] - mean) * (two >= limits[1]) / either
+        behind = alone[1] / either * (kind.both + kind.first) / (both + alone[0])
+        weights = np.concatenate((ahead, behind))
+        scores = (np.tile(own + LEAK * b + shift, 2) for own, shift in ((one, shifts[0]), (two, shifts[1])))
+        found.append(Differing(*scores, weights / weights.sum()))
+    return tuple(found)

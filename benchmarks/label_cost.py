@@ -5,7 +5,8 @@ fitted to 102,000 unfiltered validation labels, against: random sampling of the 
 (unfiltered pairs, weighted by 1 / P(accept)), and strata by the classifier's own score. Both intervals: the design's,
 and the certificate's that trusts no score. "planned" is what the design's plan says from its pilot alone; "needed" is
 where the mean half-width is 50 % in truth. Then the difference of two filters on one stream against two separate tests
-and one shared, fully labelled set. Coverage is measured beside every number of labels and aims at 95 %.
+and one shared, fully labelled set; "x" is how many times as many labels each of the two takes. Coverage is measured
+beside every number of labels and aims at 95 %.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import numpy as np  # noqa: E402
 from _common import finish  # noqa: E402
 from _rare_world import Second, World, failures, outputs, paper_ratio, pilot, truth, world  # noqa: E402
+from _stratified_difference import by_score  # noqa: E402
 from _two_filters import better_by_half, pair  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
@@ -32,9 +34,8 @@ from engine.evaluation.designs.planning import least, plain_outputs  # noqa: E40
 from engine.evaluation.designs.scores import sampling_score, with_pilot  # noqa: E402
 from engine.evaluation.designs.strata import allocated, chance, codes_of, layers_of, mean_half_width  # noqa: E402
 from engine.evaluation.designs.stratified import DEFENCE, SAFE_DEFENCE  # noqa: E402
-from engine.evaluation.difference import mover  # noqa: E402
 from engine.evaluation.difference_plan import mcnemar_power, mean_mover_width  # noqa: E402
-from engine.evaluation.rates import Rate, fay_feuer, garwood  # noqa: E402
+from engine.evaluation.rates import fay_feuer, garwood  # noqa: E402
 
 PILOT, MOST = 102_000, 10**9
 OPINIONS: dict[str, Second | None] = {
@@ -75,7 +76,7 @@ def main() -> None:
     print(f"{'':20}{'design: planned':>16}{'needed':>10}{'x':>6}{'x paper':>8}{'covered':>9}", end="")
     print(f"{'certificate':>14}{'x':>6}{'covered':>9}")
     found = {name: _opinion(of, name, plain, paper, seeds, pool_size, runs) for name in (QUICK if quick else OPINIONS)}
-    compared = _comparisons(of, rate, runs, quick)
+    compared = _comparisons(of, runs, quick)
     half, own = found["second, rho .5"], found["own score"]
     finish(
         "label_cost",
@@ -140,46 +141,56 @@ def _coverage(
     return covered / runs
 
 
-def _comparisons(of: World, rate: float, runs: int, quick: bool) -> dict[str, dict[str, float]]:
+def _comparisons(of: World, runs: int, quick: bool) -> dict[str, dict[str, float]]:
     """Labels to know F_A - F_B to +-50 % of F_A, filters alike; and for 80 % power where B fails half as often."""
-    print(f"\n{'two filters':24}{'differ':>8}{'ours':>10}{'two tests':>12}{'x':>6}{'shared set':>12}{'x':>6}", end="")
-    print(f"{'covered':>9}{'80 % power':>13}{'x two':>7}{'x shared':>9}{'power':>7}")
+    print(f"\n{'two filters':16}{'differ':>7}{'two tests':>11}{'shared':>9}{'design':>9}{'x':>6}{'x':>5}", end="")
+    print(f"{'covered':>9}{'certificate':>13}{'x':>6}{'x':>5}{'covered':>9}{'by pairs':>10}{'x':>6}{'x':>5}", end="")
+    print(f"{'80 % power':>12}{'x':>6}{'x':>5}")
     found = {}
     for rho, noise in ((0.9, 0.25),) if quick else ((0.95, 0.0), (0.9, 0.0), (0.95, 0.25), (0.9, 0.25), (0.8, 0.25)):
         name = f"rho {rho}" + (", noise" if noise else "")
-        found[name] = _compared(of, name, rho, noise, rate, runs)
+        found[name] = _compared(of, name, rho, noise, runs)
     return found
 
 
-def _compared(of: World, name: str, rho: float, noise: float, rate: float, runs: int) -> dict[str, float]:
+def _compared(of: World, name: str, rho: float, noise: float, runs: int) -> dict[str, float]:
+    """`design` and `certificate` label outputs by their scores; `by pairs` both outputs of prompts at random."""
     alike, half = pair(of, rho, noise=noise), better_by_half(of, rho, noise)
-    n = _for_width(alike.only_first, alike.only_second, rate)
-    apart = 2 * _for_width(rate, rate, rate)
-    ours, shared = math.ceil(2 * n * alike.differing), math.ceil(n * (1 + alike.differing))
-    rng = np.random.default_rng(72)
-    counts = rng.poisson((n * alike.only_first, n * alike.only_second), (runs, 2))
-    covered = float(np.mean([_holds(mover(*_limits(pair_of, n)), alike.first - alike.second) for pair_of in counts]))
+    n = _for_width(alike.only_first, alike.only_second, alike.first)
+    apart = 2 * _for_width(alike.first, alike.second, alike.first)
+    pairs, shared = math.ceil(2 * n * alike.differing), math.ceil(n * (1 + alike.differing))
+    design, sure = (
+        by_score(of, alike, rho, noise, interval, pilot_size=PILOT, runs=runs)
+        for interval in ("estimate", "certificate")  # type: ignore[arg-type]
+    )
     m = least(lambda n: mcnemar_power(n * half.only_first, n * half.only_second, 0.95) >= 0.8, MOST)
     two = 2 * least(lambda n: mcnemar_power(n * half.first, n * half.second, 0.95) >= 0.8, MOST)
     power, power_shared = math.ceil(2 * m * half.differing), math.ceil(m * (1 + half.differing))
-    reached = mcnemar_power(m * half.only_first, m * half.only_second, 0.95)
-    print(f"{name:24}{100 * alike.differing:6.1f} %{ours:10,}{apart:12,}{apart / ours:6.1f}{shared:12,}", end="")
-    print(f"{shared / ours:6.1f}{covered:9.3f}{power:13,}{two / power:7.1f}{power_shared / power:9.1f}", end="")
-    print(f"{reached:7.2f}", flush=True)
-    width = {"labels": ours, "two_tests": apart / ours, "shared_set": shared / ours, "covered": covered}
-    return {**width, "power_labels": power, "power_two_tests": two / power, "power_shared": power_shared / power}
+    print(
+        f"{name:16}{100 * alike.differing:5.1f} %{apart:11,}{shared:9,}{_against(design.labels, apart, shared)}", end=""
+    )
+    print(f"{design.covered:9.3f}    {_against(sure.labels, apart, shared)}{sure.covered:9.3f} ", end="")
+    print(f"{_against(pairs, apart, shared)}   {_against(power, two, power_shared)}", flush=True)
+    return {
+        "labels": design.labels,
+        "two_tests": apart / design.labels,
+        "shared_set": shared / design.labels,
+        "covered": design.covered,
+        "certificate": sure.labels,
+        "certificate_covered": sure.covered,
+        "by_pairs": pairs,
+        "power_labels": power,
+        "power_two_tests": two / power,
+        "power_shared": power_shared / power,
+    }
+
+
+def _against(ours: int, two_tests: int, shared: int) -> str:
+    return f"{ours:9,}{two_tests / ours:6.1f}{shared / ours:5.1f}"
 
 
 def _for_width(first: float, second: float, rate: float) -> int:
     return least(lambda n: mean_mover_width(n * first, n * second, 0.95) / n <= 0.5 * rate, MOST)
-
-
-def _limits(counts: NDArray[np.int64], n: int) -> tuple[Rate, Rate]:
-    return garwood(int(counts[0]), n), garwood(int(counts[1]), n)
-
-
-def _holds(found: Rate, gap: float) -> bool:
-    return found.low <= gap <= found.high
 
 
 if __name__ == "__main__":

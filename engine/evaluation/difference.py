@@ -126,6 +126,40 @@ def difference(
     )
 
 
+class Outputs(NamedTuple):
+    """Outputs of one filter, labelled of those to prompts where the two differ."""
+
+    failures: NDArray[np.bool_]
+    """(k,)"""
+    weights: Floats
+    """(k,): how many of its differing outputs each stands for. Within a stratum of outputs, by their scores or by
+    whether the other filter refused this very proposal, labels are drawn at random: its outputs over its labels."""
+
+
+def difference_by_output(
+    first: Outputs, second: Outputs, *, prompts: int, level: float = 0.95, trust_strata: bool = False
+) -> Rate:
+    """First less second where the two outputs to a prompt are labelled each by its own chance: fewer labels.
+
+    A proposal that one filter accepts and the other refuses fails far more often than the one that the other filter
+    gives instead, which only one in some needs a label for. Gamma intervals, and MOVER of them, which takes both as
+    independent: that two outputs to one prompt both fail makes it wider than it need be. `trust_strata` takes, as a
+    design's estimate does, the largest weight of strata with a failure for the largest there could have been. Raises
+    BadInput without labels of both and for weights not above 0. O(k).
+    """
+    if not prompts > 0 or not min(first.failures.size, second.failures.size):
+        raise BadInput("needs prompts, and labels of both filters' outputs", where="difference_by_output")
+    sides = []
+    for side in (first, second):
+        mass = _mass(side.failures.size, 0, side.weights)
+        if trust_strata and side.failures.any():
+            kept = mass <= mass[side.failures].max()
+            sides.append(_alone(side.failures[kept], mass[kept] / prompts, np.arange(kept.sum()), prompts, level))
+        else:
+            sides.append(_alone(side.failures, mass / prompts, np.arange(mass.size), prompts, level))
+    return mover(*sides)
+
+
 def mover(first: Rate, second: Rate) -> Rate:
     """First less second, of two independent rates, from their intervals alone (Zou and Donner 2008). O(1).
 

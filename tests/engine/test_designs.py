@@ -10,7 +10,8 @@ from scipy.special import expit
 from engine.errors import BadInput
 from engine.evaluation.designs import DESIGNS, Answers, LabelPlan, OutputPool, Stratum, Wanted
 from engine.evaluation.designs.scores import sampling_score, second_adds, with_pilot
-from engine.evaluation.rates import clopper_pearson, garwood
+from engine.evaluation.designs.strata import gamma_limits
+from engine.evaluation.rates import clopper_pearson, fay_feuer, garwood
 from engine.evaluation.stopping import anytime, inverse_binomial
 
 every = pytest.mark.parametrize("name", DESIGNS)
@@ -188,6 +189,15 @@ def test_strata_have_equal_sums_of_roots_and_never_too_many_labels():
     assert sum(one.size for one in plan.strata) == score.size
     assert all(1 <= one.labels <= one.size for one in plan.strata)
     assert plan.outputs == sum(one.labels for one in plan.strata)
+
+
+def test_gamma_limits_of_many_are_fay_feuers_of_each():
+    samples = [([0.2, 0.1, 0.1], 0.3), ([], 0.3), ([0.05], 0.05)]
+    total, squares = (np.array([sum(w**power for w in weights) for weights, _ in samples]) for power in (1, 2))
+    low, high = gamma_limits(total, squares, np.array([top for _, top in samples]), 0.9)
+    expected = [fay_feuer(weights, top, n=9, level=0.9) for weights, top in samples]
+    assert low == pytest.approx([one.low for one in expected])
+    assert high == pytest.approx([one.high for one in expected])
 
 
 def test_chances_are_fitted_to_a_pilot():

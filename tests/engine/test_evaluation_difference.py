@@ -7,7 +7,7 @@ from scipy import stats
 
 from engine.errors import BadInput
 from engine.evaluation.chained import chained, split_level
-from engine.evaluation.difference import difference, mover, outputs_differ
+from engine.evaluation.difference import Outputs, difference, difference_by_output, mover, outputs_differ
 from engine.evaluation.difference_plan import mcnemar_power, mean_mover_width, plan_difference
 from engine.evaluation.rates import Rate, clopper_pearson, fay_feuer, garwood
 
@@ -76,6 +76,29 @@ def test_outputs_differ_where_another_draw_was_accepted():
     assert outputs_differ([0, 2, -1, -1], [0, 3, -1, 5]).tolist() == [False, True, False, True]
     with pytest.raises(BadInput):
         outputs_differ([0], [0, 1])
+
+
+def test_outputs_may_be_labelled_each_by_its_own_chance():
+    """Three failures of weight 1 and one of weight 4 against one of weight 1; a weight of 4 was possible in both."""
+    weights = np.array([1.0] * 40 + [4.0] * 10)
+    first = Outputs(np.isin(np.arange(50), [0, 1, 2, 40]), weights)
+    second = Outputs(np.isin(np.arange(50), [5]), weights)
+    found = difference_by_output(first, second, prompts=10_000)
+    one, two = fay_feuer([1e-4] * 3 + [4e-4], 4e-4, n=50), fay_feuer([1e-4], 4e-4, n=50)
+    assert found.estimate == pytest.approx(6e-4)
+    assert found[:3] == pytest.approx(mover(one, two)[:3])
+    assert found.failures == 5
+    trusting = difference_by_output(first, second, prompts=10_000, trust_strata=True)
+    assert trusting[:3] == pytest.approx(mover(one, garwood(1, 10_000))[:3])
+    equal = Outputs(np.array(FIRST), np.full(100, 4.0)), Outputs(np.array(SECOND), np.full(100, 4.0))
+    paired = difference(FIRST, SECOND, differing=400, prompts=10_000).difference
+    loose = difference_by_output(*equal, prompts=10_000)
+    assert loose.estimate == pytest.approx(paired.estimate)
+    assert loose.high - loose.low > paired.high - paired.low
+    nothing = Outputs(weights[:0] > 0, weights[:0])
+    for wrong in (first._replace(weights=weights[1:]), first._replace(weights=-weights), nothing):
+        with pytest.raises(BadInput):
+            difference_by_output(wrong, second, prompts=10_000)
 
 
 def test_labels_that_do_not_fit_are_refused():

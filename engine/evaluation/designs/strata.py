@@ -82,10 +82,16 @@ def mean_half_width(layers: Layers, labels: NDArray[np.int64], wanted: Wanted, u
     if wanted.interval == "estimate":
         seen = np.where(counts > 0, weights, 0.0).max(axis=1)
         top = np.where(seen > 0, seen, top)
-    tail = (1 - wanted.level) / 2
+    low, high = gamma_limits(total, squares, top, wanted.level)
+    return float((np.minimum(high, 1.0) - low).mean()) / 2 / float(mass @ layers.expected)
+
+
+def gamma_limits(total: Floats, squares: Floats, top: Floats, level: float) -> tuple[Floats, Floats]:
+    """`rates.fay_feuer` of many samples at once, (n,) each: sums of weights and of their squares, largest possible."""
+    tail = (1 - level) / 2
     high = _gamma_quantile(1 - tail, total + top, squares + top**2)
     low = np.where(total > 0, _gamma_quantile(tail, np.maximum(total, 1e-99), np.maximum(squares, 1e-198)), 0.0)
-    return float((np.minimum(high, 1.0) - low).mean()) / 2 / float(mass @ layers.expected)
+    return low, high
 
 
 def _gamma_quantile(share: float, mean: Floats, variance: Floats) -> Floats:
