@@ -222,9 +222,11 @@ def thin(curve: KlCurve, points: int = 200) -> tuple[tuple[float, float], ...]:
 
 def prompt_weights(prompts: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """Bootstrap weights over prompts, (resamples, prompts); each row sums to 1. O(resamples * prompts) memory."""
-    rng = np.random.default_rng([seed, 5])
-    counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples)
-    return (counts / prompts).astype(np.float32)
+    rng, alike = np.random.default_rng([seed, 5]), np.full(prompts, 1 / prompts)
+    weights = np.empty((resamples, prompts), dtype=np.float32)
+    for row in weights:  # whole numbers of all resamples at once would take twice the memory of what is kept
+        row[:] = rng.multinomial(prompts, alike) / prompts
+    return weights
 
 
 def _ascending(data: Completions) -> Completions:

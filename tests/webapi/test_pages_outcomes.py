@@ -99,7 +99,10 @@ def test_quality_counts_prompts_and_no_failures(policy: Policy) -> None:
     row = Classifier(policy=policy, name="baseline", threshold=0.44, metrics=metrics)
     assert calibration_lines(row) == [
         ("Threshold", 0.44),
-        ("Quality at the threshold", "49.7 % (47.1 % to 52.2 %) on 100 prompts"),
+        (
+            "Quality at the threshold",
+            "49.7\N{NO-BREAK SPACE}% (47.1\N{NO-BREAK SPACE}% to 52.2\N{NO-BREAK SPACE}%) on 100 prompts",
+        ),
         ("Lowest threshold by quality", 0.02),
     ]
 
