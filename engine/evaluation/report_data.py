@@ -224,7 +224,7 @@ STANDARD_CAVEATS = (
 
 def current(report: Report) -> Report:
     """A report as written today. One that was stored before attacks were compared, or robustness, has none."""
-    return Report(**{"attacks": [], "robustness": None, **report})  # type: ignore[typeddict-item]
+    return Report(**{"attacks": [], "robustness": None, **report})
 
 
 def all_caveats(report: Report) -> list[str]:
