@@ -26,7 +26,7 @@ from tests.engine.markov_toy import MarkovToy  # noqa: E402
 
 TARGET = 50.0
 RARE = (3e-5, 1e-7)
-SETTINGS = Settings(particles=2000, moves=10, runs=10)
+SETTINGS = Settings(particles=4000, moves=10, runs=10)
 
 
 class Found(NamedTuple):

@@ -54,7 +54,8 @@ def _attack_sets(
     wholes: list[LabelledSet] = []
     measured = round_.attacks.filter(role=AttackRole.MEASURING).select_related("classifier", "policy").order_by("pk")
     for row in rows:
-        parts, keys = [], []
+        parts: list[LabelledSet] = []
+        keys: list[list[str]] = []
         for attack in measured.filter(classifier=row):
             found = _read(round_, attack.pk)
             called = f"{attack_title(attack)} on {row.condition}"

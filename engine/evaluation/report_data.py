@@ -254,7 +254,7 @@ def current(report: Report) -> Report:
     """A report as written today. One that was stored before attacks were compared lists none; one from before
     completions were compared, or robustness was, has no quality, or no matrix."""
     classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]
-    return Report(**{"attacks": [], "robustness": None, **report, "classifiers": classifiers})  # type: ignore[typeddict-item]
+    return Report(**{"attacks": [], "robustness": None, **report, "classifiers": classifiers})
 
 
 def all_caveats(report: Report) -> list[str]:

@@ -74,15 +74,18 @@ class CausalLMGenerator:
     def go_on(self, prompts: Sequence[str], prefixes: Sequence[tuple[int, ...]], *, seed: int) -> list[tuple[int, ...]]:
         """A completion's tokens for each prompt, beginning with its prefix (see `engine.generation.continuing`)."""
         answers = [tuple(prefix) for prefix in prefixes]
-        rows = [row for row in _by_length(prompts) if not self._is_whole(answers[row])]
-        for start in range(0, len(rows), self.settings.batch_size):
-            batch = rows[start : start + self.settings.batch_size]
-            before = [answers[row] for row in batch]
-            said = self._said(
-                [prompts[row] for row in batch], before, child_seed(seed, "causal_lm", "on", start), lambda: None
-            )
-            for row, tokens in zip(batch, said, strict=True):
-                answers[row] = tuple(tokens)
+        by_length: dict[int, list[int]] = {}  # of prefixes alike in length none is read beyond what the model can
+        for row in _by_length(prompts):
+            if not self._is_whole(answers[row]):
+                by_length.setdefault(len(answers[row]), []).append(row)
+        for length, rows in sorted(by_length.items()):
+            for start in range(0, len(rows), self.settings.batch_size):
+                batch = rows[start : start + self.settings.batch_size]
+                own = child_seed(seed, "causal_lm", "on", length, batch[0])
+                before = [answers[row] for row in batch]
+                said = self._said([prompts[row] for row in batch], before, own, lambda: None)
+                for row, tokens in zip(batch, said, strict=True):
+                    answers[row] = tuple(tokens)
         return answers
 
     def _is_whole(self, tokens: tuple[int, ...]) -> bool:
@@ -99,7 +102,7 @@ class CausalLMGenerator:
     def _said(
         self, prompts: Sequence[str], prefixes: Sequence[tuple[int, ...]], seed: int, tick: Callable[[], None]
     ) -> list[list[int]]:
-        """Prefixes with what was said after them, up to the end of the text, none longer than `most_tokens`."""
+        """Prefixes, alike in length, with what was said after them, up to the end of the text."""
         room = _context(self.model) - self.settings.max_new_tokens
         inputs = self.tokenizer(
             [prompt or "\n" for prompt in prompts],
@@ -120,7 +123,7 @@ class CausalLMGenerator:
                 temperature=self.settings.temperature,
                 top_p=self.settings.top_p,
                 top_k=0,
-                max_new_tokens=self.settings.max_new_tokens - min(map(len, prefixes)),
+                max_new_tokens=self.settings.max_new_tokens - len(prefixes[0]),
                 pad_token_id=self.tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList([ended]),
             )

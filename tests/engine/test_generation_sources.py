@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer
@@ -10,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from engine.endpoints.ledger import Ledger
 from engine.errors import BadInput, GeneratorError, MissingModel, UnknownName
 from engine.generation import GENERATORS, check_generator, make_generator
+from engine.generation.continuing import Continuing, Redrawn, Suffixes
 from engine.generation.filling import fill
 from engine.generation.nearest import NearestContinuations
 from engine.policies import load_policy
@@ -201,3 +203,41 @@ def test_filling_asks_only_for_what_is_short_and_leaves_empty_what_never_comes()
     found = fill(draw, ["a", "b"], 2, SnippetRules(), source="test")
     assert found == [["long enough for us.", "long enough for us."], ["", ""]]
     assert asked == [(["a", "b"], [2, 2], 0), (["a", "b"], [1, 2], 1), (["b"], [2], 2), (["b"], [2], 3)]
+
+
+def test_a_causal_lm_goes_on_from_a_prefix(tiny_gpt2):
+    """Every completion begins with its prefix, is no longer than allowed, and stays once it is whole."""
+    made = make_generator("causal_lm", POLICY, {"model": str(tiny_gpt2), "batch_size": 4, "device": "cpu"})
+    assert isinstance(made, Continuing)
+    first = made.go_on(PROMPTS * 4, [()] * 8, seed=1)
+    assert len(set(first)) == 8
+    assert all(1 <= len(one) <= made.most_tokens for one in first)
+    assert made.go_on(PROMPTS * 4, first, seed=2) == first
+    prefixes = [one[:place] for place, one in enumerate(first)]
+    on = made.go_on(PROMPTS * 4, prefixes, seed=3)
+    assert all(one[: len(prefix)] == prefix for one, prefix in zip(on, prefixes, strict=True))
+    assert all(len(one) <= made.most_tokens for one in on)
+    assert on != first
+    assert on == made.go_on(PROMPTS * 4, prefixes, seed=3)
+    assert made.text_of(first[0]) == cut_completion(made.tokenizer.decode(list(first[0])), POLICY.snippet_rules)
+
+
+@pytest.mark.parametrize("kind", [Suffixes, Redrawn])
+def test_moves_of_texts_keep_their_distribution(tiny_gpt2, kind):
+    """A statistic of the state, over many, is after some moves what it was; and the moves do move."""
+    config = {"model": str(tiny_gpt2), "batch_size": 64, "device": "cpu", "max_new_tokens": 4}
+    kernel = kind(make_generator("causal_lm", POLICY, config), PROMPTS)
+    chance = np.random.default_rng(0)
+    states = start = kernel.draw(400, chance)
+    for _ in range(3):
+        states = kernel.move(states, chance)
+
+    def shares(found):
+        texts = [one.snippet for one in found]
+        return np.array(
+            [np.mean([one.prompt == PROMPTS[0] for one in texts]), np.mean(["e" in one.completion for one in texts])]
+        )
+
+    before, after = shares(start), shares(states)
+    assert (np.abs(before - after) < 4 * np.sqrt(2 * 0.25 / 400)).all()
+    assert sum(one.snippet != two.snippet for one, two in zip(start, states, strict=True)) > 200
