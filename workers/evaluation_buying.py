@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.errors import EngineError
 from engine.evaluation.designs import DESIGNS, Answers, LabelPlan, Wanted
-from webapi.models import Evaluation, EvaluationState
+from engine.evaluation.differing import NAME as DIFFERING
+from engine.evaluation.differing import order_differing, plan_differing
+from webapi.models import Evaluation, EvaluationKind, EvaluationState
 from webapi.models.evaluations import DRAW
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
@@ -29,9 +32,16 @@ RANDOM = "simple_random"
 
 
 def fresh(run: JobRun) -> Evaluation:
+    """The job's evaluation as it is now."""
+    return fresh_of(run.evaluation.pk)
+
+
+def fresh_of(key: uuid.UUID) -> Evaluation:
     """The evaluation as it is now, with what its steps read."""
-    rows = Evaluation.objects.select_related("classifier__policy", "classifier__round", "against", "pool", "round")
-    return rows.get(pk=run.evaluation.pk)
+    rows = Evaluation.objects.select_related(
+        "classifier__policy", "classifier__round", "against", "pool", "round", "parent"
+    )
+    return rows.get(pk=key)
 
 
 def plan_labels(run: JobRun) -> dict[str, Any]:
@@ -44,8 +54,7 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     found = _pilot(run, evaluation, wanted, outputs) if wanted.pilot else None
     asked = wanted.wanted(found.rate if found else None)
-    plans = {name: _planned(name, outputs, asked, wanted.seed) for name in DESIGNS}
-    chosen = DESIGNS[wanted.design].plan(outputs.pool, asked, wanted.seed)
+    chosen, plans = _plans(evaluation, wanted, outputs, asked)
     plan = {
         "chosen": chosen.as_dict(),
         "designs": plans,
@@ -56,6 +65,24 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     if not evaluation.settle_plan(plan) and fresh(run).state == EvaluationState.CANCELLED:
         raise JobEnded
     return {"outputs": chosen.outputs, "labels": chosen.labels}
+
+
+def _plans(
+    evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outputs, asked: Wanted
+) -> tuple[LabelPlan, dict[str, Any]]:
+    """The plan to follow, and every design's."""
+    if evaluation.kind == EvaluationKind.DIFFERENCE:
+        asked = asked._replace(guess=asked.guess if asked.guess is not None else _rate_before(evaluation))
+        found = plan_differing(outputs.pool, outputs.sides, asked)
+        return found[DIFFERING], {name: dict(one.as_dict()) for name, one in found.items()}
+    chosen = DESIGNS[wanted.design].plan(outputs.pool, asked, wanted.seed)
+    return chosen, {name: _planned(name, outputs, asked, wanted.seed) for name in DESIGNS}
+
+
+def _rate_before(evaluation: Evaluation) -> float | None:
+    """What the evaluation that a difference goes on from found."""
+    found = evaluation.parent.results["tiers"]["estimate"] if evaluation.parent else None
+    return found["estimate"] or found["high"] / 2 if found else None
 
 
 def _planned(name: str, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
@@ -142,6 +169,8 @@ class AtWork(NamedTuple):
         """Whether the design may stop."""
         wanted = self.buying.wanted
         pool = self.buying.outputs.pool
+        if self.buying.evaluation.kind == EvaluationKind.DIFFERENCE:
+            return self.answers(found).indices.size >= self.order.size
         return DESIGNS[wanted.design].enough(pool, self.plan, wanted.wanted(), self.answers(found))
 
 
@@ -149,7 +178,10 @@ def at_work(evaluation: Evaluation) -> AtWork:
     """The purchase as its plan has it. O(outputs)."""
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     plan = LabelPlan.from_dict(evaluation.plan["chosen"])
-    order = DESIGNS[wanted.design].order(outputs.pool, plan, wanted.seed)
+    if evaluation.kind == EvaluationKind.DIFFERENCE:
+        order = order_differing(outputs.sides, plan, wanted.seed)
+    else:
+        order = DESIGNS[wanted.design].order(outputs.pool, plan, wanted.seed)
     cut = STEPS if plan.stop_at else 1
     step = wanted.at_once or max(1, -(-plan.outputs // cut))
     return AtWork(purchase_of(evaluation, wanted, outputs), plan, order, step)

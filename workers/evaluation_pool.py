@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from engine.errors import BadInput
 from engine.evaluation.designs import OutputPool
-from webapi.models import Artifact, Evaluation
+from engine.evaluation.differing import Sides
+from webapi.models import Artifact, Evaluation, EvaluationKind
 from workers.artifacts import at_hand, register, shared, verified, writing
 from workers.evaluation_chances import with_chances
 
@@ -30,13 +31,17 @@ SCHEMA = pa.schema(
         ("logit", pa.float32()),
         ("second", pa.float32()),
         ("side", pa.string()),
+        ("place", pa.int64()),
         ("chance", pa.float64()),
     ]
 )
 """An output. `prompt`: those that share one share a code; `origin`: key of the snippet that lent the prompt or, where
 outputs are texts that were there, of that itself; `text`: the prompt; `side`: in a difference, `a` for an output of
-the classifier's filter and `b` for one of the other's; `chance`: of failing, as far as labels that were there tell."""
+the classifier's filter and `b` for one of the other's; `place`: outputs to the same proposals share it; `chance`: of
+failing, as far as labels that were there tell."""
 KIND = "outputs"
+SIDES = ("a", "b")
+"""In a difference: an output of the classifier's filter, and one of the other's."""
 
 
 class Drawing(NamedTuple):
@@ -60,7 +65,8 @@ class Outputs(NamedTuple):
     origins: list[str]
     texts: list[str]
     completions: list[str]
-    sides: list[str]
+    sides: Sides
+    """In a difference: which outputs are of one place, and whose they are."""
     drawing: Drawing
 
 
@@ -90,7 +96,10 @@ def join_shards(evaluation: Evaluation, shards: Sequence[str]) -> Artifact:
     drawing = Drawing(*(sum(values) for values in zip(*drawings, strict=True)))
     path = evaluation_path(evaluation, "outputs.parquet")
     table = pa.concat_tables([one.replace_schema_metadata(None) for one in files])
-    chances = with_chances(evaluation, _pool(table)).chances if table.num_rows else None
+    fitted = (
+        table.num_rows and evaluation.kind != EvaluationKind.DIFFERENCE
+    )  # of two filters' outputs no one score tells
+    chances = with_chances(evaluation, _pool(table)).chances if fitted else None
     if chances is not None:
         table = table.set_column(table.schema.get_field_index("chance"), "chance", pa.array(chances))
     with writing(path) as temporary:
@@ -103,10 +112,13 @@ def read_outputs(evaluation: Evaluation) -> Outputs:
     if evaluation.pool is None:
         raise BadInput("its outputs are not drawn (yet)", where=str(evaluation))
     table = pq.read_table(verified(evaluation.pool))
-    if not table.num_rows:
+    drawing = _drawing(table.schema)
+    if not table.num_rows and evaluation.kind != EvaluationKind.DIFFERENCE:
         raise BadInput("the filter accepted nothing to buy labels for", where="outputs")
-    columns = (table[name].to_pylist() for name in ("origin", "text", "completion", "side"))
-    return Outputs(_pool(table), *columns, _drawing(table.schema))
+    origins, texts, completions = (table[name].to_pylist() for name in ("origin", "text", "completion"))
+    later = np.array(table["side"].to_pylist()) == SIDES[0]
+    sides = Sides(table["place"].to_numpy().astype(np.int64), later, drawing.prompts)
+    return Outputs(_pool(table), origins, texts, completions, sides, drawing)
 
 
 def _pool(table: pa.Table) -> OutputPool:

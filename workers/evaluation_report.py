@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from django.db.models import Count, Sum
 
-from engine.evaluation.designs import DESIGNS
+from engine.evaluation.chained import chained, split_level
+from engine.evaluation.designs import DESIGNS, Answers, Tiers
+from engine.evaluation.differing import NAME, TITLE, WHAT, difference_of, tiers_of
 from engine.evaluation.purchase_data import (
     Asked,
     BatchFacts,
     Bought,
     Confirming,
+    DifferenceFound,
     Example,
     Lineage,
     PurchaseReport,
@@ -23,15 +26,26 @@ from engine.evaluation.purchase_data import (
 from engine.evaluation.purchase_report import render_purchase
 from engine.evaluation.rates import clopper_pearson
 from engine.simulation import SIMULATED_NOTICE
-from webapi.models import Annotator, Artifact, Classifier, Evaluation, EvaluationState, Label, Snippet
+from webapi.models import (
+    Annotator,
+    Artifact,
+    Classifier,
+    Evaluation,
+    EvaluationKind,
+    EvaluationState,
+    Label,
+    Snippet,
+)
 from workers.artifacts import register, writing
-from workers.evaluation_buying import AtWork, at_work, fresh
+from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
 from workers.evaluation_pool import evaluation_path
 from workers.evaluation_purchase import Standings, standings
 from workers.jobs import JobEnded, JobRun
 
 MOST_EXAMPLES = 50
 FALSE_POSITIVES = 20
+RESULTS = ("tiers", "difference", "bought", "confirming", "asked")
+"""Parts of the report that the row keeps."""
 RECORDED_NOTICE = (
     "The labels are recorded answers of a crowd, given back one by one: nobody judged for this evaluation."
 )
@@ -44,8 +58,8 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
         return {"report": str(evaluation.report_id)}
     work = at_work(evaluation)
     found = standings(run, work.buying, work.order[: evaluation.bought])
-    content = _content(evaluation, work, found)
-    results = {name: content[name] for name in ("tiers", "bought", "confirming", "asked")}  # type: ignore[literal-required]
+    content = _content(run, evaluation, work, found)
+    results = {name: content[name] for name in RESULTS}  # type: ignore[literal-required]
     if not evaluation.succeed(results, write_report(evaluation, content)):
         raise JobEnded
     return {"labels": content["bought"]["labels"]}
@@ -65,10 +79,30 @@ def write_report(evaluation: Evaluation, content: PurchaseReport) -> Artifact:
     return register(path, "report")
 
 
-def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:
+def _answer(
+    run: JobRun, evaluation: Evaluation, work: AtWork, answers: Answers
+) -> tuple[Tiers, DifferenceFound | None]:
+    """The tiers and, in a difference, what they come from and what they certify."""
+    wanted, outputs = work.buying.wanted, work.buying.outputs
+    if evaluation.kind != EvaluationKind.DIFFERENCE:
+        return DESIGNS[wanted.design].estimate(outputs.pool, work.plan, answers, wanted.level), None
+    found = difference_of(outputs.pool, outputs.sides, answers, level=wanted.level, seed=wanted.seed)
+    certified = None
+    if evaluation.parent is not None:
+        level = split_level(wanted.level, 2)
+        before = fresh_of(evaluation.parent.pk)
+        bought = at_work(before)
+        said = bought.answers(standings(run, bought.buying, bought.order[: before.bought]))
+        first = DESIGNS[bought.buying.wanted.design].estimate(bought.buying.outputs.pool, bought.plan, said, level)
+        step = difference_of(outputs.pool, outputs.sides, answers, level=level, seed=wanted.seed)
+        certified = chained(first.certificate, [step], level=wanted.level).as_dict()
+    return tiers_of(found), DifferenceFound(found=found.as_dict(), chained=certified, level=wanted.level)
+
+
+def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:
     answers, wanted = work.answers(found), work.buying.wanted
     used = found.each[: answers.indices.size]
-    tiers = DESIGNS[wanted.design].estimate(work.buying.outputs.pool, work.plan, answers, wanted.level)
+    tiers, against = _answer(run, evaluation, work, answers)
     policy = evaluation.classifier.policy
     return PurchaseReport(
         id=str(evaluation.pk),
@@ -83,9 +117,9 @@ def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> Purchase
         against=_subject(evaluation.against, None) if evaluation.against else None,
         second=evaluation.second.name if evaluation.second else None,
         asked=Asked(
-            design=wanted.design,
-            title=DESIGNS[wanted.design].title,
-            what=DESIGNS[wanted.design].what,
+            design=NAME if evaluation.kind == EvaluationKind.DIFFERENCE else wanted.design,
+            title=TITLE if evaluation.kind == EvaluationKind.DIFFERENCE else DESIGNS[wanted.design].title,
+            what=WHAT if evaluation.kind == EvaluationKind.DIFFERENCE else DESIGNS[wanted.design].what,
             relative=wanted.relative,
             level=wanted.level,
             labels_each=wanted.labels_each,
@@ -97,6 +131,7 @@ def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> Purchase
         ),
         plan=evaluation.plan,
         tiers=tiers.as_dict(),
+        difference=against,
         bought=_bought(evaluation, work, found, answers.indices.size),
         confirming=_confirming(used, wanted.level),
         logits=_histogram(work.buying.outputs.pool.logits),

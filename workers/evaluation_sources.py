@@ -14,7 +14,7 @@ from engine.generation import Filter, Sampled, accepts, shared_sample
 from engine.generation.chance import child_seed
 from engine.snippets import Snippet as SnippetText
 from webapi.models import Classifier, Evaluation, Round, Snippet, SplitName
-from workers.evaluation_pool import Drawing
+from workers.evaluation_pool import SIDES, Drawing
 from workers.evaluation_settings import EvaluationSettings, OutputsWanted
 from workers.generate import corpus_of, generator_of
 from workers.jobs import JobRun, chunked
@@ -25,8 +25,6 @@ SHARD = 2048
 """Outputs that a job draws."""
 AT_ONCE = 256
 """Prompts that share the models' batches."""
-SIDES = ("a", "b")
-"""In a difference: an output of the classifier's filter, and one of the other's."""
 
 
 class Shard(NamedTuple):
@@ -112,12 +110,12 @@ def _draw_completions(run: JobRun, evaluation: Evaluation, wanted: EvaluationSet
             if len(ones) > 1 and ones[0].completion == ones[1].completion:
                 alike += 1
                 continue
-            rows += _rows(place % len(prompts), row, ones)
+            rows += _rows(place, place % len(prompts), row, ones)
     _add_second(rows, found.second)
     return Shard(rows, Drawing(len(places), without, alike))
 
 
-def _rows(prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Iterator[dict[str, Any]]:
+def _rows(place: int, prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Iterator[dict[str, Any]]:
     sides = SIDES if len(ones) > 1 else ("",)
     for side, one in zip(sides, ones, strict=True):
         if one.completion is not None:
@@ -128,6 +126,7 @@ def _rows(prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Iterator[dict[s
                 "completion": one.completion,
                 "logit": one.logit,
                 "side": side,
+                "place": place,
             }
 
 
@@ -167,7 +166,8 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
         without, alike = without + int((~let_in[0]).sum()), alike + int(same.sum())
         for filter_, place in np.argwhere(let_in & ~same).tolist():
             side = SIDES[filter_] if len(let_in) > 1 else ""
-            rows.append(_row_of_text(texts[place], float(logits[filter_, place]), side))
+            about = _row_of_text(texts[place], float(logits[filter_, place]), side)
+            rows.append({**about, "place": first + done * AT_ONCE + place})
     _add_second(rows, found.second)
     return Shard(rows, Drawing(len(keys), without, alike))
 

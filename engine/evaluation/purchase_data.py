@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from engine.evaluation.chained import ChainedDict
 from engine.evaluation.designs.base import TiersDict
+from engine.evaluation.difference import DifferenceDict
 from engine.evaluation.rates import RateDict
 
 
@@ -99,6 +101,17 @@ class Lineage(TypedDict):
     simulated: int
 
 
+class DifferenceFound(TypedDict):
+    """Of an evaluation against another classifier: what was found, and what it certifies."""
+
+    found: DifferenceDict
+    """First: the other classifier; second: the one evaluated."""
+    chained: ChainedDict | None
+    """From the certificate of the evaluation that it goes on from; None without one."""
+    level: float
+    """Of `chained`."""
+
+
 class PurchaseReport(TypedDict):
     """All of it."""
 
@@ -117,6 +130,8 @@ class PurchaseReport(TypedDict):
     plan: dict[str, Any]
     """`chosen` and `designs`, each an `engine.evaluation.designs.LabelPlan`; `pilot`; `outputs`."""
     tiers: TiersDict
+    """In a difference: the rate of the classifier's filter less that of the other's."""
+    difference: DifferenceFound | None
     bought: Bought
     confirming: Confirming
     logits: dict[str, list[float]]

@@ -72,8 +72,7 @@ def headline(report: PurchaseReport) -> str:
     """The answer in a sentence, with its count and interval."""
     rate = report["tiers"]["estimate"]
     if report["kind"] == "difference":
-        name = report["against"]["name"] if report["against"] else "the other"
-        return f"Against {wording.plain(name, 60)}, the filter lets through {_points(rate)} failures."
+        return _compared(report)
     level = f"{100 * rate['level']:.0f} %"
     if not rate["failures"]:
         return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
@@ -81,8 +80,14 @@ def headline(report: PurchaseReport) -> str:
     return f"{share} of the filter's outputs fail ({wording.counted(rate)}; {level} interval {between})."
 
 
-def _points(rate: RateDict) -> str:
-    return f"{wording.points(rate)} of"
+def _compared(report: PurchaseReport) -> str:
+    """Whether the filter is safer than the one it is held against; only where the interval leaves zero."""
+    rate = report["tiers"]["estimate"]
+    name = wording.plain(report["against"]["name"], 60) if report["against"] else "the other"
+    safer = "is safer than" if rate["high"] < 0 else "lets more through than" if rate["low"] > 0 else ""
+    if safer:
+        return f"The filter {safer} {name}: {wording.points(rate)} of failures per prompt."
+    return f"The filter is not shown to be safer or worse than {name}: {wording.points(rate)} of failures per prompt."
 
 
 def verdict(report: PurchaseReport) -> str:
@@ -90,8 +95,30 @@ def verdict(report: PurchaseReport) -> str:
     rate, took = report["tiers"]["certificate"], report["bought"]
     labels = f"It took {took['labels']:,} labels; {took['planned']:,} were planned."
     if report["kind"] == "difference":
-        return f"Whatever the scores are worth: {wording.points(rate)}. {labels}"
+        return " ".join(filter(None, (_differing(report), _chained(report), labels)))
     return f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail. {labels}"
+
+
+def _differing(report: PurchaseReport) -> str:
+    if report["difference"] is None:
+        return ""
+    found = report["difference"]["found"]
+    return (
+        f"The two answer differently at {found['differing']:,} of {found['prompts']:,} prompts, and only there labels "
+        f"were bought: {found['only_first']['failures']:,.0f} failures of the other alone, "
+        f"{found['only_second']['failures']:,.0f} of this one alone, {found['both']:,} where both fail."
+    )
+
+
+def _chained(report: PurchaseReport) -> str:
+    certified = report["difference"]["chained"] if report["difference"] else None
+    if certified is None or report["difference"] is None:
+        return ""
+    level = 100 * (1 - certified["wrong"])
+    return (
+        f"Going on from the other's certificate, at most {wording.percent(certified['upper'])} of prompts get a "
+        f"failure through this filter ({level:g} %, one-sided)."
+    )
 
 
 def changes(before: PurchaseReport, after: PurchaseReport) -> list[Change]:

@@ -306,3 +306,46 @@ def test_staff_have_the_last_word(guard: Classifier) -> None:
     if len({outputs.pool.prompts[i] for i in range(OUTPUTS)}) == OUTPUTS:
         assert evaluation.results["tiers"]["certificate"]["low"] == exact.low
     assert json.dumps(evaluation.results)
+
+
+def stricter(guard: Classifier) -> Classifier:
+    """The same weights, and a threshold that accepts less."""
+    fields = {name: getattr(guard, name) for name in ("policy", "round", "artifact", "snapshot", "encoder", "precision")}
+    threshold = guard.threshold / 3
+    return Classifier.objects.create(name="stricter", condition="stricter", threshold=threshold, **fields)
+
+
+def test_two_filters_are_compared_by_labels_where_they_differ(guard: Classifier) -> None:
+    first = run(created(guard))
+    later = stricter(guard)
+    settings = {**SIMULATED, "outputs": {"copies": 20, "tries": 9}, "confirmations": 0}
+    evaluation = run(evaluation_create(classifier=later, against=guard, parent=first, settings=settings))
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    outputs, report = read_outputs(evaluation), evaluation_report(evaluation)
+    found = report["difference"]["found"]
+    assert found["prompts"] == outputs.drawing.prompts == 160
+    assert found["differing"] == outputs.sides.differing == 160 - outputs.drawing.alike
+    assert 0 < found["labelled"] <= found["differing"]
+    texts = {SnippetText(p, c).content_hash for p, c in zip(outputs.texts, outputs.completions, strict=True)}
+    tasks = Task.objects.filter(batch__evaluation=evaluation)
+    assert set(tasks.values_list("snippet__content_hash", flat=True)) <= texts, "labels only where they differ"
+    turned = report["tiers"]["estimate"]
+    assert turned["estimate"] == -found["difference"]["estimate"]
+    chained = report["difference"]["chained"]
+    assert chained["upper"] >= found["only_second"]["estimate"]
+    assert chained["wrong"] == pytest.approx(0.025)
+    assert chained["first"] > first.results["tiers"]["certificate"]["high"], "each limit is surer, so that both hold"
+    assert "two answer differently" in evaluation_file(evaluation, "report.html").read_text()
+
+
+def test_a_filter_and_itself_take_no_labels(guard: Classifier) -> None:
+    twin = stricter(guard)
+    Classifier.objects.filter(pk=twin.pk).update(threshold=guard.threshold)
+    twin.refresh_from_db()
+    settings = {**SIMULATED, "outputs": {"copies": 2, "tries": 9}}
+    evaluation = run(evaluation_create(classifier=twin, against=guard, settings=settings))
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    assert Label.objects.count() == 0
+    found = evaluation_report(evaluation)["difference"]["found"]
+    assert (found["differing"], found["difference"]["estimate"]) == (0, 0)
+    assert found["difference"]["high"] > 0

@@ -52,6 +52,8 @@ def evaluation_create(
     adapter_named(wanted.adapter, classifier.policy.rules, config=wanted.config)
     if wanted.outputs.source == "round":
         round_of(classifier, wanted.outputs)
+    if against is not None and wanted.pilot:
+        raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
     kind = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
     name = name or _free_name(classifier, kind)
     try:

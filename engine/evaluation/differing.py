@@ -1,0 +1,155 @@
+"""Buying labels for the difference of two filters: both outputs of prompts at which the two differ, and no others."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BadInput
+from engine.evaluation.designs.base import Answers, LabelPlan, OutputPool, Tiers, Wanted, matched
+from engine.evaluation.designs.planning import check_wanted, expected_rate
+from engine.evaluation.difference import Difference, difference
+from engine.evaluation.difference_plan import mean_mover_width, plan_difference
+from engine.evaluation.rates import Rate
+
+NAME, TITLE = "differing", "Where the two filters differ"
+WHAT = (
+    "Both filters are given the same proposals. Where they answer alike, whatever they say cancels; both outputs are "
+    "labelled where they do not."
+)
+OVERLAP = 0.5
+"""Share of the failures that are taken to be common to both filters, when labels are planned."""
+
+
+class Sides(NamedTuple):
+    """Whose outputs those of a pool are. At a place, one prompt's stream of proposals, each filter has one at most."""
+
+    places: NDArray[np.int64]
+    """(n,): outputs to the same proposals share a code."""
+    later: NDArray[np.bool_]
+    """(n,): whether the output is the evaluated filter's, not of the one it is held against."""
+    looked_at: int
+    """Places at which the two were compared, those at which they agree included."""
+
+    @property
+    def differing(self) -> int:
+        """Places at which their outputs differ."""
+        return int(np.unique(self.places).size)
+
+
+def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, LabelPlan]:
+    """What the difference takes, as narrow as `wanted.relative` of the rate of one filter: by the outputs that differ
+    and, to compare, by two separate tests and by one set labelled in full. O(1 / relative^2 + n).
+    """
+    check_wanted(wanted)
+    if not sides.differing:
+        return {NAME: _plan(NAME, TITLE, 0, 0, wanted, 0.0, True, 0.0, "The two filters answered alike everywhere.")}
+    share = sides.differing / sides.looked_at
+    rate = min(expected_rate(pool, wanted), share, 0.999)
+    asked = plan_difference(rate, share, overlap=OVERLAP, relative=wanted.relative, level=wanted.level)
+    prompts = min(asked.width.prompts, sides.looked_at)
+    places = min(sides.differing, math.ceil(prompts * share))
+    outputs = math.ceil(places * pool.logits.size / sides.differing)
+    reachable = asked.width.prompts <= sides.looked_at
+    mean = places / share * rate * (1 - OVERLAP)
+    reached = wanted.relative if reachable else mean_mover_width(mean, mean, wanted.level) * (1 - OVERLAP) / mean
+    note = f"{asked.note} Labels of {places:,} of the {sides.differing:,} places that differ of {sides.looked_at:,}."
+    if not reachable:
+        note += f" For ±{100 * wanted.relative:.0f} % the two would have to be run on {asked.width.prompts:,} prompts."
+    ours = _plan(NAME, TITLE, outputs, places, wanted, 2 * mean, reachable, reached, note)
+    others = (
+        ("two_tests", "Two separate tests", asked.width.two_tests),
+        ("shared", "One set labelled in full", asked.width.shared),
+    )
+    return {
+        NAME: ours,
+        **{name: _plan(name, title, n, 0, wanted, n * rate, True, wanted.relative, "") for name, title, n in others},
+    }
+
+
+def _plan(
+    name: str, title: str, outputs: int, places: int, wanted: Wanted, failures: float, reachable: bool, reached: float,
+    note: str,
+) -> LabelPlan:  # fmt: skip
+    labels = outputs * wanted.labels_each + round(failures * wanted.confirmations)
+    return LabelPlan(
+        design=name,
+        title=title,
+        outputs=outputs,
+        outputs_low=outputs,
+        outputs_high=outputs,
+        labels=labels,
+        expected_failures=failures,
+        floor=0,
+        money=None if wanted.price is None else labels * wanted.price,
+        hours=None if wanted.seconds is None else labels * wanted.seconds / 3600,
+        reachable=reachable,
+        reached=reached,
+        strata=(),
+        note=note,
+    )
+
+
+def order_differing(sides: Sides, plan: LabelPlan, seed: int) -> NDArray[np.int64]:
+    """Indices of outputs in the order in which labels are bought: places at random, a place's outputs side by side.
+
+    At least `plan.outputs` of them: no place is cut. O(n log n).
+    """
+    distinct = np.unique(sides.places)
+    rank = np.empty(distinct.size, dtype=np.int64)
+    rank[np.random.default_rng([seed, 607]).permutation(distinct.size)] = np.arange(distinct.size)
+    ranks = rank[np.searchsorted(distinct, sides.places)]
+    found = np.argsort(ranks, kind="stable").astype(np.int64)
+    end = min(plan.outputs, found.size)
+    while 0 < end < found.size and ranks[found[end]] == ranks[found[end - 1]]:
+        end += 1
+    return found[:end]
+
+
+def difference_of(pool: OutputPool, sides: Sides, answers: Answers, *, level: float, seed: int = 0) -> Difference:
+    """Rate of the filter held against less that of the evaluated one, by places of which all outputs are answered.
+
+    A filter without an output at a place has not failed there. Raises BadInput where answers do not fit. O(n log n).
+    """
+    if sides.places.shape != pool.logits.shape or sides.later.shape != pool.logits.shape:
+        raise BadInput(f"{pool.logits.size} outputs, {sides.places.size} places", where="sides")
+    bought = matched(pool, answers) if pool.logits.size else answers
+    answered, failed = (np.zeros(pool.logits.size, dtype=bool) for _ in range(2))
+    answered[bought.indices], failed[bought.indices] = True, bought.failures
+    distinct, codes = np.unique(sides.places, return_inverse=True)
+    whole = np.bincount(codes, minlength=distinct.size) == np.bincount(codes, answered, minlength=distinct.size)
+    fails = [
+        np.bincount(codes, failed & side, minlength=distinct.size)[whole] > 0 for side in (~sides.later, sides.later)
+    ]
+    prompt_of = np.zeros(distinct.size, dtype=np.int64)
+    prompt_of[codes] = pool.prompts
+    units = prompt_of[whole]
+    repeated = np.unique(units).size < units.size
+    return difference(
+        fails[0], fails[1], differing=distinct.size, prompts=sides.looked_at, units=units if repeated else None,
+        level=level, seed=seed,
+    )  # fmt: skip
+
+
+def tiers_of(found: Difference) -> Tiers:
+    """The difference as an evaluation tells it: rate of the evaluated filter less the other's; below 0 it is safer."""
+    rate = turned(found.difference)
+    missing = found.differing - found.labelled
+    notes = [
+        "Labels only where the outputs differ: exact, whatever the scores are worth.",
+        *(
+            [f"{missing:,} places that differ are not labelled; those that are, are a random sample."]
+            if missing
+            else []
+        ),
+    ]
+    return Tiers(rate, rate, None, tuple(notes))
+
+
+def turned(rate: Rate) -> Rate:
+    """The difference the other way round."""
+    estimate = None if rate.estimate is None else 0.0 - rate.estimate
+    return rate._replace(estimate=estimate, low=0.0 - rate.high, high=0.0 - rate.low)
