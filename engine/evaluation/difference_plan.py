@@ -92,8 +92,9 @@ def plan_difference(
     alone = rate * (1 - overlap)
     second = rate * (1 - improvement)
     shared = overlap * second
-    width = [_for_width(a, b, relative * rate, level) for a, b in ((alone, alone), (rate, rate))]
-    found = [_for_power(a, b, power, level) for a, b in ((rate - shared, second - shared), (rate, second))]
+    wanted = relative * rate
+    width = _for_width(alone, alone, wanted, level), _for_width(rate, rate, wanted, level)
+    found = _for_power(rate - shared, second - shared, power, level), _for_power(rate, second, power, level)
     note = (
         f"At a failure rate of {rate:.3g}, of which {100 * overlap:.0f} % are taken to be the same outputs of both, "
         f"and with {100 * differing:.2g} % of outputs differing."
