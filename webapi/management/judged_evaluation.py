@@ -1,4 +1,4 @@
-"""An evaluation on a crowd's judgements: what is made ready for it, and how its answer compares with all that was said."""
+"""An evaluation on a crowd's judgements: what is made ready for it, and its answer beside all that was said."""
 
 from __future__ import annotations
 
