@@ -46,7 +46,7 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     asked = wanted.wanted(found.rate if found else None)
     plans = {name: _planned(name, outputs, asked, wanted.seed) for name in DESIGNS}
     chosen = DESIGNS[wanted.design].plan(outputs.pool, asked, wanted.seed)
-    plan = {
+    plan: dict[str, object] = {
         "chosen": chosen.as_dict(),
         "designs": plans,
         "guess": asked.guess,

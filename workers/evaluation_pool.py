@@ -105,8 +105,8 @@ def read_outputs(evaluation: Evaluation) -> Outputs:
     table = pq.read_table(verified(evaluation.pool))
     if not table.num_rows:
         raise BadInput("the filter accepted nothing to buy labels for", where="outputs")
-    columns = (table[name].to_pylist() for name in ("origin", "text", "completion", "side"))
-    return Outputs(_pool(table), *columns, _drawing(table.schema))
+    origins, texts, completions, sides = (table[name].to_pylist() for name in ("origin", "text", "completion", "side"))
+    return Outputs(_pool(table), origins, texts, completions, sides, _drawing(table.schema))
 
 
 def _pool(table: pa.Table) -> OutputPool:

@@ -45,7 +45,8 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
     work = at_work(evaluation)
     found = standings(run, work.buying, work.order[: evaluation.bought])
     content = _content(evaluation, work, found)
-    results = {name: content[name] for name in ("tiers", "bought", "confirming", "asked")}  # type: ignore[literal-required]
+    kept = ("tiers", "bought", "confirming", "asked")
+    results: dict[str, object] = {name: value for name, value in content.items() if name in kept}
     if not evaluation.succeed(results, write_report(evaluation, content)):
         raise JobEnded
     return {"labels": content["bought"]["labels"]}

@@ -13,7 +13,7 @@ def test_one_file_with_every_part_and_no_other():
     for text in parts.values():
         assert text.strip() in html
     before_scripts = html.split("<script>")[0]
-    assert "http" not in before_scripts
+    assert "://" not in before_scripts
     assert "<link" not in before_scripts
     assert "Recorded." in html
     assert "It &lt;b&gt;began&lt;/b&gt;." in html

@@ -1,4 +1,4 @@
-"""Evaluations over the API and on pages: begun, planned, cancelled, retried, reported; rows by hand, nothing is drawn."""
+"""Evaluations over the API and on pages: begun, planned, cancelled, retried, reported; rows by hand."""
 
 from __future__ import annotations
 

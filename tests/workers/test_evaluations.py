@@ -140,7 +140,8 @@ def test_from_outputs_to_a_report_by_labels_through_the_queue(guard: Classifier)
     assert report["bought"]["labels"] == Label.objects.filter(task__batch__evaluation=evaluation).count()
     found = report["tiers"]["certificate"]
     assert (found["n"], found["failures"]) == (plan["outputs"], report["confirming"]["confirmed"])
-    assert report["notice"] is not None and "imulated" in report["notice"]
+    assert report["notice"] is not None
+    assert "imulated" in report["notice"]
     assert evaluation.results["tiers"] == report["tiers"]
     html = evaluation_file(evaluation, "report.html").read_text()
     assert "Whatever the scores are worth" in html
@@ -190,7 +191,8 @@ def test_a_pilot_is_bought_first_and_counts(guard: Classifier) -> None:
     assert pilot["outputs"] == 10
     assert evaluation.plan["guess"] == (pilot["failures"] / 10 or None)
     first = evaluation.batches.order_by("pk").first()
-    assert first is not None and first.name.startswith("pilot 001 of ")
+    assert first is not None
+    assert first.name.startswith("pilot 001 of ")
     assert evaluation.results["bought"]["pilot"] == 10
     labelled = Label.objects.filter(task__batch__evaluation=evaluation).values("snippet").distinct().count()
     assert labelled == evaluation.results["bought"]["snippets"], "the pilot's outputs are the plan's first"

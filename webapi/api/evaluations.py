@@ -52,7 +52,7 @@ class EvaluationTarget(serializers.Serializer[Any]):
     classifier = ClassifierField()
     against = ClassifierField(required=False, allow_null=True, default=None)
     second = ClassifierField(required=False, allow_null=True, default=None)
-    parent = serializers.PrimaryKeyRelatedField(
+    parent = serializers.PrimaryKeyRelatedField(  # type: ignore[assignment]
         queryset=Evaluation.objects.all(), required=False, allow_null=True, default=None
     )
     name = serializers.CharField(default="", allow_blank=True, max_length=64)
