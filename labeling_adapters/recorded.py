@@ -60,7 +60,7 @@ class RecordedAnswers(InHouse):
 
     def most(self, snippet: Snippet) -> int:
         """How many people judged this text."""
-        return len(self._answers.get(snippet.content_hash, ()))
+        return len(self._answers.get(_key(snippet), ()))
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
         """As many answers as each task still wants, in the order recorded, each person's first.
@@ -68,12 +68,17 @@ class RecordedAnswers(InHouse):
         Raises AdapterError for a text that nobody judged.
         """
         for task in tasks:
-            given = self._answers.get(task.snippet.content_hash)
+            given = self._answers.get(_key(task.snippet))
             if given is None:
                 raise AdapterError(f"recorded: nobody judged the text of task {task.task_id}", permanent=True)
             free = [said for said in given if said.annotator not in task.answered_by]
             for said in free[: task.wanted]:
                 yield IncomingLabel(task.task_id, said.annotator, said.choice, external_id=said.external_id)
+
+
+def _key(snippet: Snippet) -> str:
+    """Comments have no prompt: a snippet is the text that one reads."""
+    return Snippet("", snippet.text).content_hash
 
 
 def answers_in(folder: str) -> Mapping[str, tuple[Said, ...]]:

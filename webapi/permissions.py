@@ -115,6 +115,7 @@ _BATCH_MOVES = ("launch", "pause", "resume", "cancel")
 _GOLD_MOVES = ("create", "retire", "restore")
 _WEBHOOK_MOVES = ("create", "change", "remove", "rotate", "ping", "redeliver")
 _STANDING_MOVES = ("pause", "resume", "start_over", "put_back")
+_EVALUATION_MOVES = ("create", "plan", "begin", "cancel", "retry")
 _ROUND_MOVES = ("create", "pause", "resume", "retry", "cancel")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
@@ -162,7 +163,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "generators": {Role.RESEARCHER: _rights("create", "sample"), Role.VIEWER: _READS},
     "samplings": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _READS},
     "filter": {Role.RESEARCHER: _rights("create"), Role.VIEWER: _rights("create")},
-    "evaluations": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
+    "evaluations": {Role.RESEARCHER: _rights(*_EVALUATION_MOVES), Role.VIEWER: _READS},
     "snapshots": {Role.RESEARCHER: _READS, Role.VIEWER: _READS},
     "indexes": {Role.RESEARCHER: _rights("refresh"), Role.VIEWER: _READS},
     "jobs": {Role.RESEARCHER: _rights("cancel"), Role.VIEWER: _READS},

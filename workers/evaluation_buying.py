@@ -55,7 +55,7 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     found = _pilot(run, evaluation, wanted, outputs) if wanted.pilot else None
     asked = wanted.wanted(found.rate if found else None)
     chosen, plans = _plans(evaluation, wanted, outputs, asked)
-    plan = {
+    plan: dict[str, object] = {
         "chosen": chosen.as_dict(),
         "designs": plans,
         "guess": asked.guess,

@@ -44,8 +44,6 @@ from workers.jobs import JobEnded, JobRun
 
 MOST_EXAMPLES = 50
 FALSE_POSITIVES = 20
-RESULTS = ("tiers", "difference", "bought", "confirming", "asked")
-"""Parts of the report that the row keeps."""
 RECORDED_NOTICE = (
     "The labels are recorded answers of a crowd, given back one by one: nobody judged for this evaluation."
 )
@@ -59,7 +57,8 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
     work = at_work(evaluation)
     found = standings(run, work.buying, work.order[: evaluation.bought])
     content = _content(run, evaluation, work, found)
-    results = {name: content[name] for name in RESULTS}  # type: ignore[literal-required]
+    kept = ("tiers", "difference", "bought", "confirming", "asked")
+    results: dict[str, object] = {name: value for name, value in content.items() if name in kept}
     if not evaluation.succeed(results, write_report(evaluation, content)):
         raise JobEnded
     return {"labels": content["bought"]["labels"]}

@@ -37,7 +37,7 @@ class Shard(NamedTuple):
 class OutputSource(NamedTuple):
     """A way to outputs. The number of places is settled by the rows, so that a shard drawn again is the same."""
 
-    count: Callable[[Evaluation, EvaluationSettings], int]
+    places: Callable[[Evaluation, EvaluationSettings], int]
     """Places to be looked at: prompts times copies, or texts."""
     draw: Callable[[JobRun, Evaluation, EvaluationSettings, int, int], Shard]
     """The outputs of the places from the first number to before the second."""

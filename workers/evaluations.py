@@ -27,7 +27,7 @@ def prepare_evaluation(run: JobRun) -> dict[str, Any]:
     """Job: counts what is to be looked at, and queues the shards that draw it."""
     evaluation = run.evaluation
     wanted = evaluation_settings(evaluation.config)
-    places = SOURCES[wanted.outputs.source].count(evaluation, wanted)
+    places = SOURCES[wanted.outputs.source].places(evaluation, wanted)
     if not places:
         raise BadInput("there is nothing to draw from: no prompt or text of that split", where="outputs")
     with transaction.atomic():

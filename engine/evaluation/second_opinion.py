@@ -61,8 +61,8 @@ def second_opinion(first: ArrayLike, second: ArrayLike, failures: ArrayLike, *, 
     fails = np.asarray(failures, dtype=bool).ravel()
     if not one.size == two.size == fails.size or not (np.isfinite(one).all() and np.isfinite(two).all()):
         raise BadInput("needs finite logits of both and a label each", where="second_opinion")
-    correlations = [_correlation(one[chosen], two[chosen], level) for chosen in (fails, ~fails)]
-    return SecondOpinion(*correlations, unseen_share(two, fails, level=level))
+    failing, sound = (_correlation(one[chosen], two[chosen], level) for chosen in (fails, ~fails))
+    return SecondOpinion(failing, sound, unseen_share(two, fails, level=level))
 
 
 def unseen_share(second: ArrayLike, failures: ArrayLike, *, level: float = 0.95) -> Rate:

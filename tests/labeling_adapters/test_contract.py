@@ -34,6 +34,7 @@ from tests.labeling_adapters.dropbox_folder import DropboxHarness
 from tests.labeling_adapters.harness import Harness, InHouseHarness
 from tests.labeling_adapters.http_server import FAULTS, PASSING, Fault
 from tests.labeling_adapters.label_studio_harness import LabelStudioHarness
+from tests.labeling_adapters.recorded_folder import RecordedHarness
 from tests.labeling_adapters.surge_server import SurgeHarness
 from tests.labeling_adapters.webhook_vendor_harness import WebhookVendorHarness
 
@@ -41,6 +42,7 @@ HARNESSES: dict[str, type[Harness]] = {
     "csv_dropbox": DropboxHarness,
     "label_studio": LabelStudioHarness,
     "pull": InHouseHarness,
+    "recorded": RecordedHarness,
     "simulated": InHouseHarness,
     "surge": SurgeHarness,
     "webhook_vendor": WebhookVendorHarness,

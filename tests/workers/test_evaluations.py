@@ -140,7 +140,8 @@ def test_from_outputs_to_a_report_by_labels_through_the_queue(guard: Classifier)
     assert report["bought"]["labels"] == Label.objects.filter(task__batch__evaluation=evaluation).count()
     found = report["tiers"]["certificate"]
     assert (found["n"], found["failures"]) == (plan["outputs"], report["confirming"]["confirmed"])
-    assert report["notice"] is not None and "imulated" in report["notice"]
+    assert report["notice"] is not None
+    assert "imulated" in report["notice"]
     assert evaluation.results["tiers"] == report["tiers"]
     html = evaluation_file(evaluation, "report.html").read_text()
     assert "Whatever the scores are worth" in html
@@ -190,7 +191,8 @@ def test_a_pilot_is_bought_first_and_counts(guard: Classifier) -> None:
     assert pilot["outputs"] == 10
     assert evaluation.plan["guess"] == (pilot["failures"] / 10 or None)
     first = evaluation.batches.order_by("pk").first()
-    assert first is not None and first.name.startswith("pilot 001 of ")
+    assert first is not None
+    assert first.name.startswith("pilot 001 of ")
     assert evaluation.results["bought"]["pilot"] == 10
     labelled = Label.objects.filter(task__batch__evaluation=evaluation).values("snippet").distinct().count()
     assert labelled == evaluation.results["bought"]["snippets"], "the pilot's outputs are the plan's first"
@@ -310,8 +312,8 @@ def test_staff_have_the_last_word(guard: Classifier) -> None:
 
 def stricter(guard: Classifier) -> Classifier:
     """The same weights, and a threshold that accepts less."""
-    fields = {name: getattr(guard, name) for name in ("policy", "round", "artifact", "snapshot", "encoder", "precision")}
-    threshold = guard.threshold / 3
+    same = ("policy", "round", "artifact", "snapshot", "encoder", "precision")
+    fields, threshold = {name: getattr(guard, name) for name in same}, guard.threshold / 3
     return Classifier.objects.create(name="stricter", condition="stricter", threshold=threshold, **fields)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation on a crowd's judgements: what is made ready for it, and how its answer compares with all that was said."""
+"""An evaluation on a crowd's judgements: what is made ready for it, and its answer beside all that was said."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.evaluation.second_opinion import Correlation, second_opinion
 from engine.policies import load_policy
 from labeling_adapters.recorded import Said, answers_in
 from webapi.management.one_job import run_jobs
-from webapi.models import Classifier, Evaluation, Policy, Snippet, SplitName
+from webapi.models import Classifier, Evaluation, Job, JobState, Policy, Snippet, SplitName
 from webapi.services.policies import policy_create
 from workers.evaluation_pool import read_outputs
 from workers.evaluation_settings import EvaluationSettings, evaluation_settings
@@ -51,7 +51,8 @@ def prepare(folder: Path, *, accept: float, encoders: tuple[str, str], train: in
     policy = policy_create(spec={**spec, "name": POLICY})
     most = {SplitName.TRAIN.value: train, SplitName.VALIDATION.value: None}
     args = {"path": str(folder), "policy": str(policy.pk), "labels": most}
-    run_jobs([enqueue("import_judgements", args)], "Importing comments", go_on=GO_ON)
+    if not Job.objects.filter(kind="import_judgements", args=args, state=JobState.SUCCEEDED).exists():
+        run_jobs([enqueue("import_judgements", args)], "Importing comments", go_on=GO_ON)
     rows = [_trained(policy, encoder, seed, accept) for seed, encoder in enumerate(encoders)]
     first = _validation(rows[0], folder, evaluation_settings({**wanted, "outputs": {"source": "texts"}}))
     return Prepared(rows[0], rows[1], *first)

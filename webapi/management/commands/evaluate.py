@@ -5,9 +5,9 @@ assumptions can beat, money, annotators' hours) and buys nothing. Without it the
 every failure is confirmed before it counts, and the answer is printed in three tiers: a certificate that assumes
 nothing, an estimate by the design, a forecast by a model. Stopped or killed, the same command goes on.
 
-With --judgements DIR (comments.csv and annotations.csv, as `import_judgements` reads them): a classifier is trained on a
-part of what the crowd judged, its filter is evaluated on held-out comments, and the answers bought are those that the
-crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
+With --judgements DIR (comments.csv and annotations.csv, as `import_judgements` reads them): a classifier is trained on
+a part of what the crowd judged, its filter is evaluated on held-out comments, and the answers bought are those that
+the crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
 
 --diff A B prints where the reports of two evaluations differ.
 """
@@ -62,9 +62,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
         parser.add_argument("--plan", action="store_true", help="print what each design would take, and buy nothing")
-        parser.add_argument(
-            "--round", metavar="ID", help="whose last classifier, generator and prompts (default: newest)"
-        )
+        parser.add_argument("--round", metavar="ID", help="whose classifier, generator and prompts (default: newest)")
         parser.add_argument("--classifier", metavar="ID", help="another classifier of the round's policy")
         parser.add_argument("--second", metavar="ID", help="a classifier as second opinion")
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
@@ -79,13 +77,21 @@ class Command(BaseCommand):
         parser.add_argument("--labels-each", type=int, default=1, metavar="N", help="labels an output gets at first")
         parser.add_argument("--confirmations", type=int, default=2, metavar="N", help="labels that a failure gets more")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides what is drawn")
-        parser.add_argument("--accept", type=float, default=0.3, metavar="SHARE", help="with --judgements: of what does "
-                            "not fail, the share that the threshold accepts (default: 0.3)")  # fmt: skip
-        parser.add_argument("--train", type=int, default=TRAINED_ON, metavar="N", help="with --judgements: comments "
-                            f"trained on (default: {TRAINED_ON:,})")  # fmt: skip
-        parser.add_argument("--encoder", default="minilm", metavar="NAME", help="with --judgements (default: minilm)")
-        parser.add_argument("--second-encoder", metavar="NAME", help="with --judgements: of the second opinion; the "
-                            "same by default, with another seed")  # fmt: skip
+        crowd = parser.add_argument_group("with --judgements")
+        crowd.add_argument(
+            "--accept",
+            type=float,
+            default=0.3,
+            metavar="SHARE",
+            help="of what does not fail, the share that the threshold accepts (default: 0.3)",
+        )
+        crowd.add_argument(
+            "--train", type=int, default=TRAINED_ON, metavar="N", help=f"comments trained on (default: {TRAINED_ON:,})"
+        )
+        crowd.add_argument("--encoder", default="minilm", metavar="NAME", help="default: minilm")
+        crowd.add_argument(
+            "--second-encoder", metavar="NAME", help="of the second opinion (default: the same, by another seed)"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--diff", nargs=2, metavar="ID", help="compare the reports of two evaluations")
 

@@ -1,0 +1,88 @@
+"""A report of an evaluation that bought labels, with figures that go together."""
+
+from __future__ import annotations
+
+from engine.evaluation.designs import LabelPlan
+from engine.evaluation.purchase_data import PurchaseReport
+from engine.evaluation.rates import clopper_pearson
+
+PLAN = LabelPlan("simple_random", "Simple random sampling", 40, 40, 40, 52, 4.0, 17, 2.6, 0.2, True, 0.5, (), "As is.")
+
+
+def sample_purchase(*, name: str = "first", confirmed: int = 4) -> PurchaseReport:
+    """40 outputs labelled, of which so many are confirmed failures and two more were not."""
+    rate = clopper_pearson(confirmed, 40).as_dict()
+    example = {
+        "snippet": "1",
+        "prompt": "It <b>began</b>.",
+        "completion": "He fell.",
+        "logit": -3.25,
+        "labels": ["Yes"] * 3,
+    }
+    return PurchaseReport(
+        id="0" * 32,
+        name=name,
+        kind="failure_rate",
+        created_at="2026-11-27T12:00:00Z",
+        policy="harm v1",
+        question="Was anyone harmed?",
+        failure="Yes",
+        notice="The labels are recorded answers of a crowd, given back one by one: nobody judged anew.",
+        subject={"id": "1", "name": "guard", "condition": "baseline", "encoder": "minilm", "threshold": 0.04},
+        against=None,
+        second=None,
+        asked={
+            "design": "simple_random",
+            "title": "Simple random sampling",
+            "what": "Outputs are drawn at random, a fixed number of them.",
+            "relative": 0.5,
+            "level": 0.95,
+            "labels_each": 1,
+            "confirmations": 2,
+            "confirmed_by": "all",
+            "source": "round",
+            "tries": 100,
+            "seed": 0,
+        },
+        plan={
+            "chosen": PLAN.as_dict(),
+            "designs": {"simple_random": PLAN.as_dict(), "stratified": {"error": "none", "design": "stratified"}},
+            "outputs": {"size": 90, "prompts": 100, "without": 10, "alike": 0},
+            "pilot": None,
+            "guess": 0.1,
+        },
+        tiers={"certificate": rate, "estimate": rate, "forecast": None, "notes": ["Nothing else is assumed."]},
+        bought={
+            "outputs": 40,
+            "sent": 40,
+            "snippets": 39,
+            "labels": 52,
+            "had": 0,
+            "annotators": 7,
+            "seconds": 780.0,
+            "money": 2.6,
+            "planned": 52,
+            "pilot": 0,
+        },
+        confirming={
+            "suspected": confirmed + 2,
+            "confirmed": confirmed,
+            "alone": 1,
+            "unconfirmed": clopper_pearson(confirmed + 2, 40).as_dict(),
+        },
+        logits={"edges": [-6.0, -5.0, -4.0, -3.2], "counts": [10, 50, 30]},
+        failures=[example] * min(confirmed, 4),  # type: ignore[list-item]
+        false_positives=[],
+        lineage={
+            "classifier": "1",
+            "weights": "ab" * 32,
+            "snapshot": None,
+            "policy": "cd" * 32,
+            "outputs": "ef" * 32,
+            "round": None,
+            "parent": None,
+            "batches": [{"id": "2", "name": "labels 001 of first", "adapter": "recorded", "labels": 52}],
+            "annotators": 7,
+            "simulated": 0,
+        },
+    )

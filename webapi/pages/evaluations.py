@@ -1,0 +1,153 @@
+"""Evaluations that buy labels: the list, one with its plan and its answer, and two reports beside one another."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import FileResponse, Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from engine.errors import BadInput
+from engine.evaluation.purchase_report import PARTS, changes, headline, render_purchase_parts
+from webapi.errors import DomainError
+from webapi.models import BatchState, Evaluation, EvaluationState
+from webapi.models.evaluations import STOPPED, UNFINISHED
+from webapi.pages.access import PageRequest, is_open_to, page, require
+from webapi.pages.figures import thousands
+from webapi.pages.paging import page_of
+from webapi.pages.report import ALONE
+from webapi.selectors.evaluations import EvaluationProgress, evaluation_progress, evaluations_bought
+from webapi.services.evaluations import (
+    evaluation_begin,
+    evaluation_cancel,
+    evaluation_file,
+    evaluation_report,
+    evaluation_retry,
+)
+
+MOVES = {"begin": evaluation_begin, "retry": evaluation_retry}
+SAID = {"begin": "Labels are being bought.", "retry": "It goes on; nothing is bought twice."}
+
+
+@page("evaluations")
+@require_GET
+def evaluations(request: PageRequest) -> HttpResponse:
+    """Evaluations, newest first."""
+    found = page_of(evaluations_bought(), request.GET.dict())
+    context = {"evaluations": found.rows, "pager": found.pager, "headline": _list_headline(found.rows)}
+    return render(request, "pages/evaluations.html", context)
+
+
+@page("evaluations")
+@require_GET
+def evaluation(request: PageRequest, key: UUID) -> HttpResponse:
+    """One evaluation; while something is to be done the page asks for itself every few seconds."""
+    row = get_object_or_404(evaluations_bought(), pk=key)
+    progress = evaluation_progress(row)
+    ended = row.state == EvaluationState.SUCCEEDED
+    parts = render_purchase_parts(evaluation_report(row)) if ended else {}
+    context = {
+        "evaluation": row,
+        "progress": progress,
+        "live": row.state in (EvaluationState.PLANNING, EvaluationState.LABELLING),
+        "headline": _headline(row, progress),
+        "plans": list(row.plan.get("designs", {}).values()),
+        "parts": [parts[name] for name in PARTS if name in parts],
+        "waiting": list(row.batches.filter(state=BatchState.OPEN)),
+        "may_begin": row.state == EvaluationState.PLANNED and is_open_to(request.user, "evaluations", "begin"),
+        "may_cancel": row.state in UNFINISHED and is_open_to(request.user, "evaluations", "cancel"),
+        "may_retry": row.state in STOPPED and is_open_to(request.user, "evaluations", "retry"),
+    }
+    return render(request, "pages/evaluation.html", context)
+
+
+@page("evaluations")
+@require_GET
+def standalone(request: PageRequest, key: UUID) -> FileResponse:
+    """The report as its file."""
+    row = get_object_or_404(evaluations_bought(), pk=key)
+    try:
+        file = evaluation_file(row, "report.html").open("rb")
+    except DomainError as error:
+        raise Http404(error.message) from error
+    headers = {"Content-Security-Policy": ALONE}
+    return FileResponse(file, content_type="text/html; charset=utf-8", filename=f"{row.name}.html", headers=headers)
+
+
+@page("evaluations")
+@require_GET
+def diff(request: PageRequest) -> HttpResponse:
+    """Where the reports of two evaluations, `a` and `b`, differ."""
+    rows = [_named(request.GET.get(name, "")) for name in ("a", "b")]
+    try:
+        found, problem = changes(*(evaluation_report(row) for row in rows)), ""
+    except (BadInput, DomainError) as error:
+        found, problem = [], str(error)
+    context = {"a": rows[0], "b": rows[1], "changes": found, "problem": problem}
+    return render(request, "pages/evaluation_diff.html", context)
+
+
+@page("evaluations")
+def cancel(request: PageRequest, key: UUID) -> HttpResponse:
+    """Asks (GET), then cancels (POST) and goes back to the evaluation."""
+    require(request.user, "evaluations", "cancel")
+    row = get_object_or_404(evaluations_bought(), pk=key)
+    if request.method != "POST":
+        return render(request, "pages/evaluation_cancel.html", {"evaluation": row})
+    try:
+        evaluation_cancel(evaluation=row)
+        messages.success(request, "Cancelled. Labels that were bought stay.")
+    except DomainError as error:
+        messages.warning(request, f"Nothing was changed: {error.message}")
+    return redirect("evaluation", key)
+
+
+@page("evaluations")
+@require_POST
+def move(request: PageRequest, key: UUID, name: str) -> HttpResponse:
+    """Begins to buy, or sets it going again, and goes back to it."""
+    if name not in MOVES:
+        raise Http404("no such move")
+    require(request.user, "evaluations", name)
+    try:
+        MOVES[name](evaluation=get_object_or_404(evaluations_bought(), pk=key))
+        messages.success(request, SAID[name])
+    except DomainError as error:
+        messages.warning(request, f"Nothing was changed: {error.message}")
+    return redirect("evaluation", key)
+
+
+def _named(key: str) -> Evaluation:
+    try:
+        return get_object_or_404(evaluations_bought(), pk=uuid.UUID(key))
+    except ValueError:
+        raise Http404("no such evaluation") from None
+
+
+def _headline(row: Evaluation, progress: EvaluationProgress) -> str:
+    """Where it stands, in a sentence; the answer, once there is one."""
+    chosen: dict[str, Any] = row.plan.get("chosen", {})
+    match row.state:
+        case EvaluationState.PLANNING:
+            return f"{row.name}: outputs are drawn, and labels planned."
+        case EvaluationState.PLANNED:
+            return f"{row.name} waits: {thousands(chosen['labels'])} labels are planned, and none is bought."
+        case EvaluationState.LABELLING:
+            done = progress.tasks - progress.open
+            return f"{row.name}: {thousands(done)} of {thousands(progress.tasks)} pieces of work are labelled."
+        case EvaluationState.SUCCEEDED:
+            return headline(evaluation_report(row))
+        case _:
+            return f"{row.name} {'was cancelled' if row.state == EvaluationState.CANCELLED else 'failed'}."
+
+
+def _list_headline(rows: list[Evaluation]) -> str:
+    if not rows:
+        return "No failure rate was measured by bought labels yet."
+    moving = sum(row.state in UNFINISHED for row in rows)
+    said = f"{moving} evaluation{' is' if moving == 1 else 's are'} under way"
+    return f"{said}." if moving else "No evaluation is under way."
