@@ -15,7 +15,7 @@ from engine.errors import BadInput
 from engine.evaluation.confirming import Standing, standing
 from engine.snippets import Snippet as SnippetText
 from labeling_adapters import adapter_named
-from labeling_adapters.base import LabelingAdapter, Limited
+from labeling_adapters.base import InHouse, LabelingAdapter, Limited
 from webapi.models import Batch, BatchState, Consensus, Evaluation, Snippet, Source, Task
 from webapi.models.queue import new_place
 from workers.aggregate import aggregate
@@ -23,7 +23,7 @@ from workers.attack import snippet_from
 from workers.evaluation_pool import Outputs
 from workers.evaluation_settings import EvaluationSettings
 from workers.generate import add_snippets
-from workers.jobs import JobEnded, JobRun, Later, chunked
+from workers.jobs import JobEnded, JobRun, Later, chunked, enqueue
 from workers.vendors import adapter_of, follow_batch
 from workers.votes import votes_of
 
@@ -173,3 +173,5 @@ def send(buying: Purchase, lacking: Mapping[uuid.UUID, int], *, name: str, befor
             )
         if batch.adapter != "pull":
             follow_batch(batch)
+        if not isinstance(buying.adapter, InHouse) and batch.ask("launch", since={""}):
+            enqueue("move_batch", {"batch": str(batch.pk), "move": "launch"})  # it was asked for: nobody has to press

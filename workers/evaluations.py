@@ -12,11 +12,20 @@ from django.db import transaction
 from django.utils import timezone
 
 from engine.errors import BadInput
-from webapi.models import Evaluation, EvaluationState, Job, JobState
+from webapi.models import (
+    BatchState,
+    Classifier,
+    Evaluation,
+    EvaluationKind,
+    EvaluationState,
+    Job,
+    JobState,
+    User,
+)
 from webapi.models.base import locked
 from webapi.models.evaluations import BUY, DRAW, PLAN, PREPARE, REPORT
 from workers.evaluation_pool import shard_path, write_shard
-from workers.evaluation_settings import evaluation_settings
+from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import SHARD, SOURCES
 from workers.jobs import JobRun, enqueue
 
@@ -46,6 +55,58 @@ def draw_outputs(run: JobRun) -> dict[str, Any]:
         found = source.draw(run, evaluation, wanted, int(run.args["first"]), int(run.args["end"]))
         write_shard(evaluation, run.job.shard, found.rows, found.drawing)
     return {"places": run.args["end"] - run.args["first"]}
+
+
+def evaluation_open(
+    *,
+    classifier: Classifier,
+    wanted: EvaluationSettings,
+    name: str,
+    against: Classifier | None = None,
+    second: Classifier | None = None,
+    parent: Evaluation | None = None,
+    created_by: User | None = None,
+) -> Evaluation:
+    """A new evaluation and its first job. Raises IntegrityError where the classifier has one of that name."""
+    with transaction.atomic():
+        evaluation = Evaluation.objects.create(
+            classifier=classifier,
+            round=classifier.round,
+            name=name,
+            kind=EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE,
+            against=against,
+            second=second,
+            design=wanted.design,
+            threshold=classifier.threshold,
+            config=wanted.model_dump(mode="json"),
+            state=EvaluationState.PLANNING,
+            parent=parent,
+            created_by=created_by,
+        )
+        queue_step(evaluation, PREPARE)
+    return evaluation
+
+
+def set_going(evaluation: Evaluation) -> bool:
+    """A failed or cancelled one goes on where it stood. False where it had not stopped."""
+    with transaction.atomic():
+        moved = evaluation.retry()
+        evaluation.refresh_from_db()
+        if moved:
+            # Batches that were cancelled are none of its any more: what they lack is asked for in another.
+            evaluation.batches.filter(state=BatchState.CANCELLED).update(evaluation=None)
+            evaluation.jobs.exclude(state=JobState.SUCCEEDED).delete()
+            _go_on(evaluation)
+    return moved
+
+
+def _go_on(evaluation: Evaluation) -> None:
+    if evaluation.state == EvaluationState.PLANNING:
+        evaluation.jobs.all().delete()
+        queue_step(evaluation, PREPARE)
+    elif evaluation_settings(evaluation.config).buy:
+        evaluation.jobs.filter(kind=BUY).delete()
+        begin(evaluation)
 
 
 def queue_step(evaluation: Evaluation, kind: str, args: dict[str, Any] | None = None, *, shard: str = "0") -> Job:

@@ -29,6 +29,7 @@ from webapi.models import Batch, BatchKind, Classifier, Label, Pool, Round
 from webapi.selectors.round_progress import finds_word
 from workers import report_reading as reading
 from workers.artifacts import register, round_path, writing
+from workers.certify import evaluations_of, reliability
 from workers.evaluate import EVALUATION, HELD_OUT, Labelled, labelled, logits_in_order
 from workers.jobs import JobRun
 from workers.report_attacks import attacks
@@ -77,6 +78,7 @@ def build(round_: Round) -> Report:
         kappas=pairwise_kappas(votes).pairs()[:KAPPAS],
         attacks=attacks(round_),
         robustness=robustness(round_, rows),
+        reliability=reliability(round_),
         examples=reading.examples(round_, rows),
         caveats=reading.caveats(round_),
         lineage=reading.lineage(round_, rows),
@@ -154,9 +156,10 @@ def _compared(rows: Sequence[Classifier], found: Labelled, seed: int) -> Compari
 
 
 def _labels(round_: Round) -> Labels:
-    labels = Label.objects.filter(task__batch__round=round_)
+    mine = Q(round=round_) | Q(evaluation__in=evaluations_of(round_))
+    labels = Label.objects.filter(task__batch__in=Batch.objects.filter(mine))
     totals = labels.aggregate(spent=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
-    batches = Batch.objects.filter(round=round_).exclude(kind=BatchKind.COMPARE)
+    batches = Batch.objects.filter(mine).exclude(kind=BatchKind.COMPARE)
     batches = batches.annotate(n=Count("tasks__labels")).order_by("pk")
     choices = dict(labels.values_list("choice").annotate(n=Count("pk")).order_by("choice"))
     return Labels(

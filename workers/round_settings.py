@@ -15,6 +15,7 @@ from engine.attacks.paraphrasers import PARAPHRASERS, check_paraphraser
 from engine.classifiers.recipe import Recipe
 from engine.config import Named, checked
 from engine.errors import BadInput, UnknownName
+from engine.evaluation.designs import DESIGNS
 from engine.generation import GENERATORS, check_generator
 from engine.policies import Policy
 from engine.query_strategies import QUERY_STRATEGIES
@@ -89,6 +90,27 @@ class Labeling(Part):
     @classmethod
     def _adapter(cls, value: str) -> str:
         return _known(value, "labeling adapter", ADAPTERS)
+
+
+class CertificationPlan(Part):
+    """Labels for outputs of the filters themselves: how often each fails, and which of the two less."""
+
+    prompts: int = Field(300, ge=0)
+    """Of the test split, at most so many; 0: nothing is bought."""
+    copies: int = Field(1, ge=1, le=10_000)
+    """Outputs drawn for each prompt."""
+    design: str = "simple_random"
+    """In the registry of designs; a difference has its own."""
+    relative: float = Field(0.5, gt=0, le=10)
+    """Half-width of the interval wanted, relative to the rate."""
+    labels_each: int = Field(1, ge=1, le=25)
+    confirmations: int = Field(2, ge=0, le=20)
+    """Further labels that each failure gets before it counts."""
+
+    @field_validator("design")
+    @classmethod
+    def _design(cls, value: str) -> str:
+        return _known(value, "label design", DESIGNS)
 
 
 class AttackSettings(Part):
@@ -260,6 +282,7 @@ class RoundSettings(Part):
     measuring: Measuring = Measuring()
     selection: Selection = Selection()
     quality: QualityPlan = QualityPlan()
+    certification: CertificationPlan = CertificationPlan()
     training: Recipe = Recipe()
     equal_sizes: bool = True
     """Whether added snippets replace random initial ones, so that conditions differ in kind, not in number."""
@@ -336,6 +359,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attacks": _attacks(seeds=20, most=3, draws=8, queries=200),
         "held_out": {"draws": 4},
         "measuring": {"seeds": 6},
+        "certification": {"prompts": 40},
         "selection": {"attack": 30, "candidates": 10},
     },
     "demo": {},
@@ -354,6 +378,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "held_out": {"draws": 16},
         "measuring": {"seeds": 100},
         "quality": {"prompts": 500, "most": 32},
+        "certification": {"prompts": 4000, "copies": 5},
         "selection": {"attack": 3000, "candidates": 600},
         "training": {"trainable_layers": 4, "epochs": 2},
     },

@@ -18,6 +18,7 @@ from workers import (
     aggregate,
     attack_stages,
     calibrate,
+    certify,
     compare,
     embed,
     evaluate,
@@ -84,6 +85,7 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("label_after", "default", label.send_measured, settle=label.settle),
     StageSpec("aggregate_after", "default", aggregate.aggregate_round),
     StageSpec("evaluate", "scoring", evaluate.evaluate, plan=evaluate.plan),
+    StageSpec("certify", "default", certify.certify),
     StageSpec("report", "default", report.report),
 )
 _SPECS = {spec.name: spec for spec in STAGES}

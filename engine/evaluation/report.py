@@ -22,6 +22,7 @@ from engine.evaluation import charts, marking, wording
 from engine.evaluation.attack_wording import attack_answer, finds, per_unit
 from engine.evaluation.quality_wording import quality_words
 from engine.evaluation.rates import RateDict
+from engine.evaluation.reliability_wording import TIERS, reliability_words
 from engine.evaluation.report_data import Report, StrongCandidate, all_caveats, current
 from engine.evaluation.table import before_after, render_table, totals
 from engine.snippets import Snippet
@@ -30,8 +31,8 @@ __all__ = ["PARTS", "Report", "chart_specs", "render_fragments", "render_html", 
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARTS = (
-    "answer", "adversarial", "table", "attacks", "robustness", "funnel", "roc", "kl", "quality", "scores",
-    "labels", "agreement", "examples", "caveats", "lineage", "timing",
+    "answer", "adversarial", "table", "reliability", "attacks", "robustness", "funnel", "roc", "kl", "quality",
+    "scores", "labels", "agreement", "examples", "caveats", "lineage", "timing",
 )  # fmt: skip
 """The parts of a report, in the order of the file."""
 
@@ -86,6 +87,8 @@ def render_fragments(report: Report) -> dict[str, str]:
         "caveats": all_caveats(report),
         "kappas": _kappas(report),
         "quality_words": quality_words(report),
+        "reliability_words": reliability_words(report),
+        "tiers": TIERS,
         "funnel_words": "; ".join(f"{step['name']}: {step['count']:,}" for step in report["funnel"]),
     }
     templates = environment()
@@ -115,6 +118,7 @@ def environment() -> Environment:
         "unbroken": _unbroken,
         "without_lead": _without_lead,
         "share_of": wording.share_of,
+        "percent": wording.percent,
         "counts": _counts,
         "interval": lambda rate: wording.span(rate["low"], rate["high"]),
         "per": per_unit,

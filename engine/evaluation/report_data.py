@@ -7,6 +7,8 @@ from typing import TypedDict
 from engine.aggregation.agreement import AgreementDict, KappaPairDict
 from engine.evaluation.assessment import Assessment
 from engine.evaluation.compare import ComparisonDict
+from engine.evaluation.designs.base import TiersDict
+from engine.evaluation.purchase_data import DifferenceFound
 from engine.evaluation.quality_choice import QualityDict
 from engine.evaluation.rates import RateDict
 from engine.evaluation.robustness import ErrorMatrix
@@ -207,6 +209,33 @@ class StageTime(TypedDict):
     seconds: float
 
 
+class Certified(TypedDict):
+    """An evaluation that bought labels."""
+
+    id: str
+    tiers: TiersDict
+    outputs: int
+    """Labelled."""
+    labels: int
+    """Bought for it, confirmations among them."""
+    had: int
+    """Labels that these texts had before."""
+
+
+class Reliability(TypedDict):
+    """How often the filters themselves fail, and which of the two less."""
+
+    rates: dict[str, Certified]
+    """By the name in `Report.classifiers`."""
+    difference: Certified
+    """Rate of the last classifier's filter less that of the first's."""
+    compared: DifferenceFound
+    instead: dict[str, int]
+    """Labels that other ways to the difference, as precise as planned, would take, by their titles."""
+    instead_precision: float
+    """Half-width that these were planned for, relative to the rate."""
+
+
 class Report(TypedDict):
     """A round's report. Classifiers in the order they came to be: the first is "before", the last "after"."""
 
@@ -223,6 +252,8 @@ class Report(TypedDict):
     attacks: list[AttackReport]
     robustness: Robustness | None
     """None where no attack was measured."""
+    reliability: Reliability | None
+    """None where no labels were bought for outputs of the filters."""
     examples: Examples
     caveats: list[str]
     """Of this round; STANDARD_CAVEATS are always added."""
@@ -252,9 +283,9 @@ STANDARD_CAVEATS = (
 
 def current(report: Report) -> Report:
     """A report as written today. One that was stored before attacks were compared lists none; one from before
-    completions were compared, or robustness was, has no quality, or no matrix."""
+    completions were compared, or robustness or reliability was measured, has none."""
     classifiers = [ClassifierReport(**{"quality": None, **one}) for one in report["classifiers"]]
-    return Report(**{"attacks": [], "robustness": None, **report, "classifiers": classifiers})
+    return Report(**{"attacks": [], "robustness": None, "reliability": None, **report, "classifiers": classifiers})
 
 
 def all_caveats(report: Report) -> list[str]:

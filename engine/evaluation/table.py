@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from engine.evaluation.attack_wording import attack_answer, attack_totals, in_sentence
 from engine.evaluation.rates import RateDict
+from engine.evaluation.reliability_wording import reliability_words
 from engine.evaluation.report_data import AttackReport, ClassifierReport, Report, current
 from engine.evaluation.wording import answer, counted, duration, percent, plain, score, share_of, span, statistic
 from engine.evaluation.yields import YieldComparisonDict
@@ -52,6 +53,7 @@ def before_after(report: Report) -> list[Row]:
             _row(report, "Failure rate per output", lambda one: _failures(one, "per_output"), "weights (K+1)/(k+1)"),
             _row(report, "  as in the paper", lambda one: _failures(one, "as_in_paper"), "K/k, bootstrap: too narrow"),
         ]
+    rows += _reliability_rows(report)
     rows.append(
         _row(
             report,
@@ -106,7 +108,8 @@ def render_table(report: Report, *, ascii_only: bool = False) -> str:
         lines.append("* 1.0 by construction: the attack kept only what this classifier accepts.")
     shown = [one["name"] for one in report["attacks"] if one["comparison"] and _is_shown(one["comparison"])]
     said = [attacks.sentences[name] for name in shown if name in attacks.sentences]
-    for text in (found.headline, found.verdict, found.cost, attacks.summary, *said):
+    told = (found.headline, found.verdict, found.cost, *reliability_words(report), attacks.summary, *said)
+    for text in told:
         lines += ["", *textwrap.wrap(text, max(wide, 72), break_on_hyphens=False)] if text else []
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return _ascii(text) if ascii_only else text
@@ -124,6 +127,28 @@ def _row(report: Report, label: str, make: Callable[[ClassifierReport], Cell], h
 def _sets(report: Report) -> list[str]:
     names = dict.fromkeys(name for one in report["classifiers"] for name in one["assessment"]["adversarial"])
     return sorted(names, key=lambda name: name != report["main_set"])
+
+
+def _reliability_rows(report: Report) -> list[Row]:
+    """Of labels bought for the filters' own outputs, where there are any."""
+    found = report["reliability"]
+    if found is None:
+        return []
+    rates = found["rates"]
+
+    def estimate(one: ClassifierReport) -> Cell:
+        return _rate_cell(rates[one["name"]]["tiers"]["estimate"]) if one["name"] in rates else Cell("not measured")
+
+    def certificate(one: ClassifierReport) -> Cell:
+        if one["name"] not in rates:
+            return Cell("not measured")
+        rate = rates[one["name"]]["tiers"]["certificate"]
+        return Cell(f"at most {percent(rate['high'])}", "", f"{rates[one['name']]['labels']:,} labels bought")
+
+    return [
+        _row(report, "Filter's outputs that fail", estimate, "labels bought, each failure confirmed"),
+        _row(report, "  certified", certificate, "whatever the scores are worth"),
+    ]
 
 
 def _quality_rows(report: Report) -> list[Row]:

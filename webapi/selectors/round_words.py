@@ -34,6 +34,7 @@ STAGE_WORDS: dict[str, StageWords] = {
     "label_after": StageWords("Label the new finds", "labelling what the attacks found anew", "labels"),
     "aggregate_after": StageWords("Settle the new labels", "settling the new labels", "snippets"),
     "evaluate": StageWords("Evaluate", "evaluating both classifiers", "snippets"),
+    "certify": StageWords("Certify", "buying labels for what the filters let through", "evaluations"),
     "report": StageWords("Report", "writing the report", ""),
 }
 

@@ -13,14 +13,13 @@ from django.utils import timezone
 from engine.evaluation.purchase_data import PurchaseReport
 from labeling_adapters import adapter_named
 from webapi.errors import DomainError, FieldError
-from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, EvaluationState, JobState, User
-from webapi.models.evaluations import BUY, PREPARE
+from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, User
 from webapi.services.batches import batch_move
 from webapi.services.key_variables import check_key_variables
 from workers.artifacts import verified
 from workers.evaluation_settings import evaluation_settings
 from workers.evaluation_sources import round_of
-from workers.evaluations import begin, cancel_jobs, queue_step
+from workers.evaluations import begin, cancel_jobs, evaluation_open, set_going
 from workers.publish import wake
 
 
@@ -57,22 +56,15 @@ def evaluation_create(
     kind = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
     name = name or _free_name(classifier, kind)
     try:
-        with transaction.atomic():
-            evaluation = Evaluation.objects.create(
-                classifier=classifier,
-                round=classifier.round,
-                name=name,
-                kind=kind,
-                against=against,
-                second=second,
-                design=wanted.design,
-                threshold=classifier.threshold,
-                config=wanted.model_dump(mode="json"),
-                state=EvaluationState.PLANNING,
-                parent=parent,
-                created_by=created_by,
-            )
-            queue_step(evaluation, PREPARE)
+        evaluation = evaluation_open(
+            classifier=classifier,
+            wanted=wanted,
+            name=name,
+            against=against,
+            second=second,
+            parent=parent,
+            created_by=created_by,
+        )
     except IntegrityError as error:
         raise DomainError("name_taken", f"{classifier.name} has an evaluation {name!r} already.") from error
     return evaluation
@@ -109,28 +101,12 @@ def evaluation_cancel(*, evaluation: Evaluation) -> Evaluation:
 def evaluation_retry(*, evaluation: Evaluation) -> Evaluation:
     """Sets a failed or cancelled one going again: what is drawn is not drawn again, what is bought is used. Raises
     DomainError `evaluation_not_stopped`."""
-    with transaction.atomic():
-        moved = evaluation.retry()
-        evaluation.refresh_from_db()
-        if moved:
-            # Batches that were cancelled are none of its any more: what they lack is asked for in another.
-            evaluation.batches.filter(state=BatchState.CANCELLED).update(evaluation=None)
-            evaluation.jobs.exclude(state=JobState.SUCCEEDED).delete()
-            _go_on(evaluation)
+    moved = set_going(evaluation)
     if not moved:
         raise DomainError("evaluation_not_stopped", f"The evaluation is {evaluation.state}.")
     evaluation.refresh_from_db()
     wake()
     return evaluation
-
-
-def _go_on(evaluation: Evaluation) -> None:
-    if evaluation.state == EvaluationState.PLANNING:
-        evaluation.jobs.all().delete()
-        queue_step(evaluation, PREPARE)
-    elif evaluation_settings(evaluation.config).buy:
-        evaluation.jobs.filter(kind=BUY).delete()
-        begin(evaluation)
 
 
 def evaluation_file(evaluation: Evaluation, name: str) -> Path:

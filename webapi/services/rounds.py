@@ -9,7 +9,9 @@ from django.db import transaction
 
 from webapi.errors import DomainError
 from webapi.models import AttackState, BatchState, Corpus, Policy, Round, User
+from webapi.models.evaluations import UNFINISHED
 from webapi.services.batches import batch_move
+from webapi.services.evaluations import evaluation_cancel
 from webapi.services.key_variables import check_key_variables
 from workers import rounds
 from workers.attack_stages import end_unfinished
@@ -74,6 +76,8 @@ def round_cancel(*, round_: Round) -> Round:
     cancel_queued(round_.pk)
     for batch in round_.batches.filter(state=BatchState.OPEN) if moved else ():
         batch_move(batch=batch, move="cancel")
+    for evaluation in round_.evaluations.filter(state__in=UNFINISHED) if moved else ():
+        evaluation_cancel(evaluation=evaluation)
     return _moved(round_, moved, "round_finished")
 
 
