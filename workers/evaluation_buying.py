@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.errors import EngineError
-from engine.evaluation.designs import DESIGNS, Answers, LabelPlan, Wanted
+from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, Wanted
 from webapi.models import Evaluation, EvaluationState
 from webapi.models.evaluations import DRAW
+from workers.evaluation_difference import design_of, designs_of
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
     Ints,
@@ -44,8 +45,9 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     found = _pilot(run, evaluation, wanted, outputs) if wanted.pilot else None
     asked = wanted.wanted(found.rate if found else None)
-    plans = {name: _planned(name, outputs, asked, wanted.seed) for name in DESIGNS}
-    chosen = DESIGNS[wanted.design].plan(outputs.pool, asked, wanted.seed)
+    possible = designs_of(evaluation, outputs)
+    plans = {name: _planned(one, outputs, asked, wanted.seed) for name, one in possible.items()}
+    chosen = design_of(evaluation, wanted.design, outputs).plan(outputs.pool, asked, wanted.seed)
     plan: dict[str, object] = {
         "chosen": chosen.as_dict(),
         "designs": plans,
@@ -58,12 +60,12 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     return {"outputs": chosen.outputs, "labels": chosen.labels}
 
 
-def _planned(name: str, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
+def _planned(design: Design, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
     """A design that cannot be had here says why."""
     try:
-        return dict(DESIGNS[name].plan(outputs.pool, wanted, seed).as_dict())
+        return dict(design.plan(outputs.pool, wanted, seed).as_dict())
     except EngineError as error:
-        return {"design": name, "title": DESIGNS[name].title, "error": str(error)}
+        return {"design": design.name, "title": design.title, "error": str(error)}
 
 
 class _Pilot(NamedTuple):
@@ -124,6 +126,7 @@ class AtWork(NamedTuple):
     """A purchase, its plan and the order in which it buys."""
 
     buying: Purchase
+    design: Design
     plan: LabelPlan
     order: Ints
     step: int
@@ -142,14 +145,15 @@ class AtWork(NamedTuple):
         """Whether the design may stop."""
         wanted = self.buying.wanted
         pool = self.buying.outputs.pool
-        return DESIGNS[wanted.design].enough(pool, self.plan, wanted.wanted(), self.answers(found))
+        return self.design.enough(pool, self.plan, wanted.wanted(), self.answers(found))
 
 
 def at_work(evaluation: Evaluation) -> AtWork:
     """The purchase as its plan has it. O(outputs)."""
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     plan = LabelPlan.from_dict(evaluation.plan["chosen"])
-    order = DESIGNS[wanted.design].order(outputs.pool, plan, wanted.seed)
+    design = design_of(evaluation, wanted.design, outputs)
+    order = design.order(outputs.pool, plan, wanted.seed)
     cut = STEPS if plan.stop_at else 1
     step = wanted.at_once or max(1, -(-plan.outputs // cut))
-    return AtWork(purchase_of(evaluation, wanted, outputs), plan, order, step)
+    return AtWork(purchase_of(evaluation, wanted, outputs), design, plan, order, step)

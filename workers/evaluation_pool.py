@@ -23,6 +23,7 @@ from workers.evaluation_chances import with_chances
 
 SCHEMA = pa.schema(
     [
+        ("place", pa.int64()),
         ("prompt", pa.int64()),
         ("origin", pa.string()),
         ("text", pa.string()),
@@ -33,9 +34,10 @@ SCHEMA = pa.schema(
         ("chance", pa.float64()),
     ]
 )
-"""An output. `prompt`: those that share one share a code; `origin`: key of the snippet that lent the prompt or, where
-outputs are texts that were there, of that itself; `text`: the prompt; `side`: in a difference, `a` for an output of
-the classifier's filter and `b` for one of the other's; `chance`: of failing, as far as labels that were there tell."""
+"""An output. `place`: where it was drawn, the same for both filters of a difference; `prompt`: those that share one
+share a code; `origin`: key of the snippet that lent the prompt or, where outputs are texts that were there, of that
+itself; `text`: the prompt; `side`: in a difference, `a` for an output of the classifier's filter and `b` for one of the
+other's; `chance`: of failing, as far as labels that were there tell."""
 KIND = "outputs"
 
 
@@ -61,6 +63,7 @@ class Outputs(NamedTuple):
     texts: list[str]
     completions: list[str]
     sides: list[str]
+    places: list[int]
     drawing: Drawing
 
 
@@ -105,8 +108,9 @@ def read_outputs(evaluation: Evaluation) -> Outputs:
     table = pq.read_table(verified(evaluation.pool))
     if not table.num_rows:
         raise BadInput("the filter accepted nothing to buy labels for", where="outputs")
-    origins, texts, completions, sides = (table[name].to_pylist() for name in ("origin", "text", "completion", "side"))
-    return Outputs(_pool(table), origins, texts, completions, sides, _drawing(table.schema))
+    names = ("origin", "text", "completion", "side", "place")
+    origins, texts, completions, sides, places = (table[name].to_pylist() for name in names)
+    return Outputs(_pool(table), origins, texts, completions, sides, places, _drawing(table.schema))
 
 
 def _pool(table: pa.Table) -> OutputPool:

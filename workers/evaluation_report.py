@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from django.db.models import Count, Sum
 
-from engine.evaluation.designs import DESIGNS
 from engine.evaluation.purchase_data import (
     Asked,
     BatchFacts,
@@ -69,7 +68,7 @@ def write_report(evaluation: Evaluation, content: PurchaseReport) -> Artifact:
 def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:
     answers, wanted = work.answers(found), work.buying.wanted
     used = found.each[: answers.indices.size]
-    tiers = DESIGNS[wanted.design].estimate(work.buying.outputs.pool, work.plan, answers, wanted.level)
+    tiers = work.design.estimate(work.buying.outputs.pool, work.plan, answers, wanted.level)
     policy = evaluation.classifier.policy
     return PurchaseReport(
         id=str(evaluation.pk),
@@ -84,9 +83,9 @@ def _content(evaluation: Evaluation, work: AtWork, found: Standings) -> Purchase
         against=_subject(evaluation.against, None) if evaluation.against else None,
         second=evaluation.second.name if evaluation.second else None,
         asked=Asked(
-            design=wanted.design,
-            title=DESIGNS[wanted.design].title,
-            what=DESIGNS[wanted.design].what,
+            design=work.design.name,
+            title=work.design.title,
+            what=work.design.what,
             relative=wanted.relative,
             level=wanted.level,
             labels_each=wanted.labels_each,

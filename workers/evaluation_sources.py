@@ -112,16 +112,17 @@ def _draw_completions(run: JobRun, evaluation: Evaluation, wanted: EvaluationSet
             if len(ones) > 1 and ones[0].completion == ones[1].completion:
                 alike += 1
                 continue
-            rows += _rows(place % len(prompts), row, ones)
+            rows += _rows(place, place % len(prompts), row, ones)
     _add_second(rows, found.second)
     return Shard(rows, Drawing(len(places), without, alike))
 
 
-def _rows(prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Iterator[dict[str, Any]]:
+def _rows(place: int, prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Iterator[dict[str, Any]]:
     sides = SIDES if len(ones) > 1 else ("",)
     for side, one in zip(sides, ones, strict=True):
         if one.completion is not None:
             yield {
+                "place": place,
                 "prompt": prompt,
                 "origin": str(row.pk),
                 "text": row.prompt,
@@ -162,20 +163,21 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
         by_key = Snippet.objects.in_bulk(chunk)
         texts = [by_key[pk] for pk in chunk]
         logits = np.stack([one.classifier.logits([row.text for row in texts]) for one in found.filters])
+        start = first + done * AT_ONCE
         let_in = np.stack([accepts(each, one.threshold) for each, one in zip(logits, found.filters, strict=True)])
         same = let_in.all(axis=0) | ~let_in.any(axis=0) if len(let_in) > 1 else np.zeros(len(texts), dtype=bool)
         without, alike = without + int((~let_in[0]).sum()), alike + int(same.sum())
         for filter_, place in np.argwhere(let_in & ~same).tolist():
             side = SIDES[filter_] if len(let_in) > 1 else ""
-            rows.append(_row_of_text(texts[place], float(logits[filter_, place]), side))
+            rows.append(_row_of_text(start + place, texts[place], float(logits[filter_, place]), side))
     _add_second(rows, found.second)
     return Shard(rows, Drawing(len(keys), without, alike))
 
 
-def _row_of_text(row: Snippet, logit: float, side: str) -> dict[str, Any]:
+def _row_of_text(place: int, row: Snippet, logit: float, side: str) -> dict[str, Any]:
     """Texts of one root belong together as completions of one prompt do."""
     root = int.from_bytes(hashlib.blake2b(row.root_hash.encode(), digest_size=7).digest(), "big")
-    about = {"prompt": root, "origin": str(row.pk), "text": row.prompt}
+    about = {"place": place, "prompt": root, "origin": str(row.pk), "text": row.prompt}
     return {**about, "completion": row.completion, "logit": logit, "side": side}
 
 

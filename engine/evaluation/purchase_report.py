@@ -73,16 +73,12 @@ def headline(report: PurchaseReport) -> str:
     rate = report["tiers"]["estimate"]
     if report["kind"] == "difference":
         name = report["against"]["name"] if report["against"] else "the other"
-        return f"Against {wording.plain(name, 60)}, the filter lets through {_points(rate)} failures."
+        return f"Of all prompts, failures differ from those of {wording.plain(name, 60)} by {wording.points(rate)}."
     level = f"{100 * rate['level']:.0f} %"
     if not rate["failures"]:
         return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
     share, between = wording.percent(rate["estimate"]), wording.span(rate["low"], rate["high"])
     return f"{share} of the filter's outputs fail ({wording.counted(rate)}; {level} interval {between})."
-
-
-def _points(rate: RateDict) -> str:
-    return f"{wording.points(rate)} of"
 
 
 def verdict(report: PurchaseReport) -> str:

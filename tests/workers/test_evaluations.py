@@ -308,3 +308,30 @@ def test_staff_have_the_last_word(guard: Classifier) -> None:
     if len({outputs.pool.prompts[i] for i in range(OUTPUTS)}) == OUTPUTS:
         assert evaluation.results["tiers"]["certificate"]["low"] == exact.low
     assert json.dumps(evaluation.results)
+
+
+def test_a_difference_is_labelled_only_where_the_two_filters_differ(guard: Classifier) -> None:
+    """Against itself at a lower threshold: what the looser one lets through is nobody's secret."""
+    strict = Classifier.objects.get(pk=guard.pk)
+    strict.pk, strict.name, strict.condition = None, "strict", "strict"
+    strict.threshold = guard.threshold * 0.7
+    strict.save(force_insert=True)
+    settings = {**SIMULATED, "outputs": {"copies": 20, "tries": 9}, "confirmations": 0}
+    evaluation = run(evaluation_create(classifier=strict, against=guard, settings=settings))
+    assert (evaluation.state, evaluation.error, evaluation.kind) == ("succeeded", "", "difference")
+    outputs = read_outputs(evaluation)
+    places = set(outputs.places)
+    assert outputs.drawing.prompts == 160
+    assert len(places) == 160 - outputs.drawing.alike > 0
+    assert evaluation.bought == len(outputs.origins)
+    failing = set(Consensus.objects.filter(choice="Yes").values_list("snippet__content_hash", flat=True))
+    fails = {side: set() for side in "ab"}
+    for place, side, text, completion in zip(
+        outputs.places, outputs.sides, outputs.texts, outputs.completions, strict=True
+    ):
+        if SnippetText(text, completion).content_hash in failing:
+            fails[side].add(place)
+    found = evaluation.results["tiers"]["estimate"]
+    assert found["estimate"] == pytest.approx((len(fails["a"] - fails["b"]) - len(fails["b"] - fails["a"])) / 160)
+    assert found["low"] <= found["estimate"] <= found["high"]
+    assert "points" in evaluation_file(evaluation, "report.html").read_text()
