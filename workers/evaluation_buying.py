@@ -13,6 +13,7 @@ from engine.evaluation.differing import NAME as DIFFERING
 from engine.evaluation.differing import order_differing, plan_differing
 from webapi.models import Evaluation, EvaluationKind, EvaluationState
 from webapi.models.evaluations import DRAW
+from workers.evaluation_difference import design_of, designs_of
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
     Ints,
@@ -88,9 +89,9 @@ def _rate_before(evaluation: Evaluation) -> float | None:
 def _planned(name: str, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
     """A design that cannot be had here says why."""
     try:
-        return dict(DESIGNS[name].plan(outputs.pool, wanted, seed).as_dict())
+        return dict(design.plan(outputs.pool, wanted, seed).as_dict())
     except EngineError as error:
-        return {"design": name, "title": DESIGNS[name].title, "error": str(error)}
+        return {"design": design.name, "title": design.title, "error": str(error)}
 
 
 class _Pilot(NamedTuple):
@@ -151,6 +152,7 @@ class AtWork(NamedTuple):
     """A purchase, its plan and the order in which it buys."""
 
     buying: Purchase
+    design: Design
     plan: LabelPlan
     order: Ints
     step: int
@@ -184,4 +186,4 @@ def at_work(evaluation: Evaluation) -> AtWork:
         order = DESIGNS[wanted.design].order(outputs.pool, plan, wanted.seed)
     cut = STEPS if plan.stop_at else 1
     step = wanted.at_once or max(1, -(-plan.outputs // cut))
-    return AtWork(purchase_of(evaluation, wanted, outputs), plan, order, step)
+    return AtWork(purchase_of(evaluation, wanted, outputs), design, plan, order, step)

@@ -120,6 +120,7 @@ def _rows(place: int, prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Ite
     for side, one in zip(sides, ones, strict=True):
         if one.completion is not None:
             yield {
+                "place": place,
                 "prompt": prompt,
                 "origin": str(row.pk),
                 "text": row.prompt,
@@ -161,6 +162,7 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
         by_key = Snippet.objects.in_bulk(chunk)
         texts = [by_key[pk] for pk in chunk]
         logits = np.stack([one.classifier.logits([row.text for row in texts]) for one in found.filters])
+        start = first + done * AT_ONCE
         let_in = np.stack([accepts(each, one.threshold) for each, one in zip(logits, found.filters, strict=True)])
         same = let_in.all(axis=0) | ~let_in.any(axis=0) if len(let_in) > 1 else np.zeros(len(texts), dtype=bool)
         without, alike = without + int((~let_in[0]).sum()), alike + int(same.sum())
@@ -172,10 +174,10 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
     return Shard(rows, Drawing(len(keys), without, alike))
 
 
-def _row_of_text(row: Snippet, logit: float, side: str) -> dict[str, Any]:
+def _row_of_text(place: int, row: Snippet, logit: float, side: str) -> dict[str, Any]:
     """Texts of one root belong together as completions of one prompt do."""
     root = int.from_bytes(hashlib.blake2b(row.root_hash.encode(), digest_size=7).digest(), "big")
-    about = {"prompt": root, "origin": str(row.pk), "text": row.prompt}
+    about = {"place": place, "prompt": root, "origin": str(row.pk), "text": row.prompt}
     return {**about, "completion": row.completion, "logit": logit, "side": side}
 
 

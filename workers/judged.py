@@ -29,6 +29,8 @@ from workers.scoring import load_classifier, score_snippets
 from workers.snapshots import snapshot_of, training_rows
 
 TRAIN_JUDGED = "train_judged"
+MAX_TOKENS = 128
+"""Of a comment: few are longer."""
 CONDITION = Condition(name="judged", datasets=(Dataset(name="judged", initial=True),))
 
 
@@ -40,7 +42,7 @@ def train_judged(run: JobRun) -> dict[str, Any]:
     """
     policy, seed = Policy.objects.get(pk=run.args["policy"]), int(run.args["seed"])
     snapshot = snapshot_of(policy, CONDITION, Composing(), seed=0)
-    recipe = Recipe(encoder=run.args["encoder"], seed=seed, max_tokens=128, export_int8=False)
+    recipe = Recipe(encoder=run.args["encoder"], seed=seed, max_tokens=MAX_TOKENS, export_int8=False)
     rows = Classifier.objects.filter(policy=policy, snapshot__content_hash=snapshot.content_hash)
     row = next((one for one in rows.exclude(artifact=None) if Recipe(**one.recipe) == recipe), None)
     row = row or _trained(run, snapshot, recipe)

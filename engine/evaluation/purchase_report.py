@@ -93,7 +93,8 @@ def _compared(report: PurchaseReport) -> str:
 def verdict(report: PurchaseReport) -> str:
     """What may be signed whatever the scores are worth."""
     rate, took = report["tiers"]["certificate"], report["bought"]
-    labels = f"It took {took['labels']:,} labels; {took['planned']:,} were planned."
+    had = f" and {took['had']:,} that were there" if took["had"] else ""
+    labels = f"It took {took['labels']:,} labels{had}; {took['planned']:,} were planned."
     if report["kind"] == "difference":
         return " ".join(filter(None, (_differing(report), _chained(report), labels)))
     return f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail. {labels}"
