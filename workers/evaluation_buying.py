@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.errors import EngineError
-from engine.evaluation.designs import DESIGNS, Answers, LabelPlan, Wanted
-from engine.evaluation.differing import NAME as DIFFERING
-from engine.evaluation.differing import order_differing, plan_differing
-from webapi.models import Evaluation, EvaluationKind, EvaluationState
+from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, Wanted
+from webapi.models import Evaluation, EvaluationState
 from webapi.models.evaluations import DRAW
-from workers.evaluation_difference import design_of, designs_of
+from workers.evaluation_difference import design_of, other_plans
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
     Ints,
@@ -55,10 +53,10 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     found = _pilot(run, evaluation, wanted, outputs) if wanted.pilot else None
     asked = wanted.wanted(found.rate if found else None)
-    chosen, plans = _plans(evaluation, wanted, outputs, asked)
+    chosen = design_of(evaluation, outputs).plan(outputs.pool, asked, wanted.seed)
     plan: dict[str, object] = {
         "chosen": chosen.as_dict(),
-        "designs": plans,
+        "designs": _plans(evaluation, outputs, asked, wanted.seed),
         "guess": asked.guess,
         "outputs": {"size": len(outputs.origins), **outputs.drawing._asdict()},
         "pilot": found._asdict() if found else None,
@@ -68,25 +66,15 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
     return {"outputs": chosen.outputs, "labels": chosen.labels}
 
 
-def _plans(
-    evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outputs, asked: Wanted
-) -> tuple[LabelPlan, dict[str, Any]]:
-    """The plan to follow, and every design's."""
-    if evaluation.kind == EvaluationKind.DIFFERENCE:
-        asked = asked._replace(guess=asked.guess if asked.guess is not None else _rate_before(evaluation))
-        found = plan_differing(outputs.pool, outputs.sides, asked)
-        return found[DIFFERING], {name: dict(one.as_dict()) for name, one in found.items()}
-    chosen = DESIGNS[wanted.design].plan(outputs.pool, asked, wanted.seed)
-    return chosen, {name: _planned(name, outputs, asked, wanted.seed) for name in DESIGNS}
+def _plans(evaluation: Evaluation, outputs: Outputs, asked: Wanted, seed: int) -> dict[str, Any]:
+    """What each design would take or, of a difference, each way to it."""
+    others = other_plans(evaluation, outputs, asked)
+    if others is not None:
+        return {name: dict(one.as_dict()) for name, one in others.items()}
+    return {name: _planned(one, outputs, asked, seed) for name, one in DESIGNS.items()}
 
 
-def _rate_before(evaluation: Evaluation) -> float | None:
-    """What the evaluation that a difference goes on from found."""
-    found = evaluation.parent.results["tiers"]["estimate"] if evaluation.parent else None
-    return found["estimate"] or found["high"] / 2 if found else None
-
-
-def _planned(name: str, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
+def _planned(design: Design, outputs: Outputs, wanted: Wanted, seed: int) -> dict[str, Any]:
     """A design that cannot be had here says why."""
     try:
         return dict(design.plan(outputs.pool, wanted, seed).as_dict())
@@ -169,21 +157,16 @@ class AtWork(NamedTuple):
 
     def enough(self, found: Standings) -> bool:
         """Whether the design may stop."""
-        wanted = self.buying.wanted
-        pool = self.buying.outputs.pool
-        if self.buying.evaluation.kind == EvaluationKind.DIFFERENCE:
-            return self.answers(found).indices.size >= self.order.size
-        return DESIGNS[wanted.design].enough(pool, self.plan, wanted.wanted(), self.answers(found))
+        wanted, pool = self.buying.wanted.wanted(), self.buying.outputs.pool
+        return self.design.enough(pool, self.plan, wanted, self.answers(found))
 
 
 def at_work(evaluation: Evaluation) -> AtWork:
     """The purchase as its plan has it. O(outputs)."""
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
     plan = LabelPlan.from_dict(evaluation.plan["chosen"])
-    if evaluation.kind == EvaluationKind.DIFFERENCE:
-        order = order_differing(outputs.sides, plan, wanted.seed)
-    else:
-        order = DESIGNS[wanted.design].order(outputs.pool, plan, wanted.seed)
+    design = design_of(evaluation, outputs)
+    order = design.order(outputs.pool, plan, wanted.seed)
     cut = STEPS if plan.stop_at else 1
     step = wanted.at_once or max(1, -(-plan.outputs // cut))
     return AtWork(purchase_of(evaluation, wanted, outputs), design, plan, order, step)

@@ -1,68 +1,54 @@
-"""The difference of two filters as a design: labels for every output where the two differ, in random order."""
+"""The design by which an evaluation buys: one of the registry or, of a difference of two filters, one of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, OutputPool, Tiers, Wanted
-from engine.evaluation.designs.planning import Drawn, costed
-from engine.evaluation.difference import difference
+from engine.evaluation.differing import NAME, TITLE, WHAT, difference_of, order_differing, plan_differing, tiers_of
 from webapi.models import Evaluation, EvaluationKind
 from workers.evaluation_pool import Outputs
 
-NAME, TITLE = "differing", "Where the two filters differ"
+
+def design_of(evaluation: Evaluation, outputs: Outputs) -> Design:
+    """The design by which it buys."""
+    if evaluation.kind == EvaluationKind.DIFFERENCE:
+        return _differing(evaluation, outputs)
+    return DESIGNS[evaluation.design]
 
 
-def design_of(evaluation: Evaluation, name: str, outputs: Outputs) -> Design:
-    """The design by which an evaluation buys: of a difference there is one."""
-    return _differing(outputs) if evaluation.kind == EvaluationKind.DIFFERENCE else DESIGNS[name]
+def other_plans(evaluation: Evaluation, outputs: Outputs, wanted: Wanted) -> Mapping[str, LabelPlan] | None:
+    """Of a difference: what other ways to it would take, to compare; None of a failure rate, which has DESIGNS."""
+    if evaluation.kind != EvaluationKind.DIFFERENCE:
+        return None
+    return plan_differing(outputs.pool, outputs.sides, with_guess(evaluation, wanted))
 
 
-def designs_of(evaluation: Evaluation, outputs: Outputs) -> dict[str, Design]:
-    """Those that it might buy by."""
-    return {NAME: _differing(outputs)} if evaluation.kind == EvaluationKind.DIFFERENCE else dict(DESIGNS)
+def with_guess(evaluation: Evaluation, wanted: Wanted) -> Wanted:
+    """What is wanted of a difference, with the rate that the evaluation found which it goes on from."""
+    if wanted.guess is not None or evaluation.parent is None:
+        return wanted
+    found = evaluation.parent.results["tiers"]["estimate"]
+    rate = found["estimate"] or found["high"] / 2
+    return wanted._replace(guess=rate if 0 < rate < 1 else None)
 
 
-def _differing(outputs: Outputs) -> Design:
-    """A prompt has two outputs that differ, or one where a filter gave up: both are labelled, and all are."""
+def _differing(evaluation: Evaluation, outputs: Outputs) -> Design:
+    """Whose outputs those of the pool are is known here: the functions hold it."""
 
     def plan(pool: OutputPool, wanted: Wanted, seed: int) -> LabelPlan:
-        size = pool.logits.size
-        failures = size * (wanted.guess or 0.0)
-        differ = len(set(outputs.places))
-        note = f"Of {outputs.drawing.prompts:,} prompts {differ:,} have outputs that differ; the others cancel."
-        return costed(Drawn(NAME, TITLE, size, size, size, failures, True, wanted.relative, note), pool, wanted)
+        return plan_differing(pool, outputs.sides, with_guess(evaluation, wanted))[NAME]
 
     def order(pool: OutputPool, plan: LabelPlan, seed: int) -> NDArray[np.int64]:
-        return np.random.default_rng([seed, 603]).permutation(pool.logits.size).astype(np.int64)
+        return order_differing(outputs.sides, plan, seed)
 
     def enough(pool: OutputPool, plan: LabelPlan, wanted: Wanted, answers: Answers) -> bool:
-        return bool(answers.indices.size >= pool.logits.size)
+        return bool(answers.indices.size >= plan.outputs)
 
     def estimate(pool: OutputPool, plan: LabelPlan, answers: Answers, level: float) -> Tiers:
-        return _estimate(outputs, answers, level)
+        return tiers_of(difference_of(pool, outputs.sides, answers, level=level))
 
-    what = "Both filters got the same proposals; every output is labelled where what they gave differs."
-    return Design(NAME, TITLE, what, plan, order, enough, estimate)
-
-
-def _estimate(outputs: Outputs, answers: Answers, level: float) -> Tiers:
-    """The classifier's failures per prompt less those of the filter it is compared with: below 0 it is safer."""
-    places, sides = np.array(outputs.places), np.array(outputs.sides)
-    fails = np.zeros(places.size, dtype=np.bool_)
-    fails[answers.indices] = answers.failures
-    distinct = np.unique(places)
-    one, other = (np.isin(distinct, places[fails & (sides == side)]) for side in ("a", "b"))
-    by_place = dict(zip(places.tolist(), outputs.pool.prompts.tolist(), strict=True))
-    units = [by_place[place] for place in distinct.tolist()]
-    prompts = outputs.drawing.prompts
-    found = difference(one, other, differing=distinct.size, prompts=prompts, units=units, level=level)
-    notes = [
-        f"Failures per prompt, of {prompts:,}; {distinct.size:,} have outputs that differ.",
-        f"Only this filter fails at {found.only_first.failures:,.0f} of them, only the other at "
-        f"{found.only_second.failures:,.0f}, both at {found.both:,}.",
-    ]
-    if found.p_value is not None:
-        notes.append(f"Equal rates: p = {found.p_value:.3g}, exact.")
-    return Tiers(found.difference, found.difference, None, tuple(notes))
+    return Design(NAME, TITLE, WHAT, plan, order, enough, estimate)

@@ -24,7 +24,6 @@ from workers.evaluation_chances import with_chances
 
 SCHEMA = pa.schema(
     [
-        ("place", pa.int64()),
         ("prompt", pa.int64()),
         ("origin", pa.string()),
         ("text", pa.string()),

@@ -10,8 +10,8 @@ import numpy as np
 from django.db.models import Count, Sum
 
 from engine.evaluation.chained import chained, split_level
-from engine.evaluation.designs import DESIGNS, Answers, Tiers
-from engine.evaluation.differing import NAME, TITLE, WHAT, difference_of, tiers_of
+from engine.evaluation.designs import Answers, Tiers
+from engine.evaluation.differing import difference_of, tiers_of
 from engine.evaluation.purchase_data import (
     Asked,
     BatchFacts,
@@ -84,7 +84,7 @@ def _answer(
     """The tiers and, in a difference, what they come from and what they certify."""
     wanted, outputs = work.buying.wanted, work.buying.outputs
     if evaluation.kind != EvaluationKind.DIFFERENCE:
-        return DESIGNS[wanted.design].estimate(outputs.pool, work.plan, answers, wanted.level), None
+        return work.design.estimate(outputs.pool, work.plan, answers, wanted.level), None
     found = difference_of(outputs.pool, outputs.sides, answers, level=wanted.level, seed=wanted.seed)
     certified = None
     if evaluation.parent is not None:
@@ -92,7 +92,7 @@ def _answer(
         before = fresh_of(evaluation.parent.pk)
         bought = at_work(before)
         said = bought.answers(standings(run, bought.buying, bought.order[: before.bought]))
-        first = DESIGNS[bought.buying.wanted.design].estimate(bought.buying.outputs.pool, bought.plan, said, level)
+        first = bought.design.estimate(bought.buying.outputs.pool, bought.plan, said, level)
         step = difference_of(outputs.pool, outputs.sides, answers, level=level, seed=wanted.seed)
         certified = chained(first.certificate, [step], level=wanted.level).as_dict()
     return tiers_of(found), DifferenceFound(found=found.as_dict(), chained=certified, level=wanted.level)
@@ -116,9 +116,9 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         against=_subject(evaluation.against, None) if evaluation.against else None,
         second=evaluation.second.name if evaluation.second else None,
         asked=Asked(
-            design=NAME if evaluation.kind == EvaluationKind.DIFFERENCE else wanted.design,
-            title=TITLE if evaluation.kind == EvaluationKind.DIFFERENCE else DESIGNS[wanted.design].title,
-            what=WHAT if evaluation.kind == EvaluationKind.DIFFERENCE else DESIGNS[wanted.design].what,
+            design=work.design.name,
+            title=work.design.title,
+            what=work.design.what,
             relative=wanted.relative,
             level=wanted.level,
             labels_each=wanted.labels_each,

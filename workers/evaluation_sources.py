@@ -120,7 +120,6 @@ def _rows(place: int, prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Ite
     for side, one in zip(sides, ones, strict=True):
         if one.completion is not None:
             yield {
-                "place": place,
                 "prompt": prompt,
                 "origin": str(row.pk),
                 "text": row.prompt,
@@ -168,8 +167,7 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
         without, alike = without + int((~let_in[0]).sum()), alike + int(same.sum())
         for filter_, place in np.argwhere(let_in & ~same).tolist():
             side = SIDES[filter_] if len(let_in) > 1 else ""
-            about = _row_of_text(texts[place], float(logits[filter_, place]), side)
-            rows.append({**about, "place": first + done * AT_ONCE + place})
+            rows.append(_row_of_text(start + place, texts[place], float(logits[filter_, place]), side))
     _add_second(rows, found.second)
     return Shard(rows, Drawing(len(keys), without, alike))
 

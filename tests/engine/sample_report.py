@@ -1,13 +1,18 @@
 """A report made from seeded arrays, for the report's tests and for looking at its pages."""
 
+from typing import Any
+
 import numpy as np
 
 from engine.aggregation import Vote, vote_table
 from engine.aggregation.agreement import agreement
 from engine.aggregation.kappa import pairwise_kappas
 from engine.evaluation.assessment import AdversarialSet, assess
+from engine.evaluation.chained import chained, split_level
 from engine.evaluation.compare import compare
 from engine.evaluation.curves import scored
+from engine.evaluation.designs import DESIGNS, Answers, OutputPool, Wanted
+from engine.evaluation.differing import Sides, difference_of, tiers_of
 from engine.evaluation.quality import compared
 from engine.evaluation.quality_choice import quality_at, threshold_at_quality
 from engine.evaluation.report_data import IN_DISTRIBUTION
@@ -113,6 +118,7 @@ def sample_report(*, gain=1.6, seed=0, classifiers=("baseline", "retrained"), si
         "kappas": sample_votes(rng)[1].pairs(),
         "attacks": sample_attacks(classifiers) if made else [],
         "robustness": sample_robustness(rng, made) if made else None,
+        "reliability": sample_reliability(made) if len(made) > 1 else None,
         "examples": {
             "false_negatives": [EXAMPLE],
             "false_positives": [
@@ -276,4 +282,30 @@ def sample_robustness(rng, made):
         "by_attack": error_matrix("false negatives", thresholds, finds),
         "false_positives": error_matrix("false positives", thresholds, finds),
         "dev": error_matrix("false negatives", thresholds, dev),
+    }
+
+
+def sample_reliability(classifiers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates of 300 outputs each, and 60 of 300 prompts at which the filters differ: 9 fail alone before, 2 after."""
+    design = DESIGNS["simple_random"]
+    pool = OutputPool(np.linspace(-6, -2, 300).astype(np.float32), None, np.arange(300))
+    plan = design.plan(pool, Wanted(guess=0.04), 0)
+    rates = {}
+    for place, one in enumerate((classifiers[0], classifiers[-1])):
+        answers = Answers(np.arange(300), np.arange(300) >= 288 + 7 * place)
+        tiers = design.estimate(pool, plan, answers, 0.95).as_dict()
+        rates[one["name"]] = {"id": f"ev{place}", "tiers": tiers, "outputs": 300, "labels": 324, "had": 2}
+    sides = Sides(np.repeat(np.arange(60), 2), np.tile([True, False], 60), 300)
+    outputs = OutputPool(np.full(120, -3, dtype=np.float32), None, np.repeat(np.arange(60), 2))
+    failing = [2 * place + 1 for place in range(9)] + [40, 42]
+    said = Answers(np.arange(120), np.isin(np.arange(120), failing))
+    level = split_level(0.95, 2)
+    found, step = (difference_of(outputs, sides, said, level=at) for at in (0.95, level))
+    first = design.estimate(pool, plan, Answers(np.arange(300), np.arange(300) >= 288), level).certificate
+    return {
+        "rates": rates,
+        "difference": {"id": "ev2", "tiers": tiers_of(found).as_dict(), "outputs": 120, "labels": 142, "had": 0},
+        "compared": {"found": found.as_dict(), "chained": chained(first, [step]).as_dict(), "level": 0.95},
+        "instead": {"Two separate tests": 2_512, "One set labelled in full": 980},
+        "instead_precision": 0.5,
     }

@@ -10,8 +10,9 @@ from shutil import which
 import pytest
 
 from engine.evaluation.charts import CHARTS, colour_of, figures
+from engine.evaluation.reliability_wording import reliability_words
 from engine.evaluation.report import PARTS, chart_specs, render_fragments, render_html, render_table
-from engine.evaluation.report_data import STANDARD_CAVEATS
+from engine.evaluation.report_data import STANDARD_CAVEATS, current
 from engine.evaluation.wording import answer, percent, plain, score
 from tests.engine.sample_report import FOOLED, HELD_OUT, sample_report
 
@@ -151,7 +152,8 @@ def test_the_page_reads_in_order(page, report):
     assert reader.texts[1] == "Simulated."
     assert reader.headings[0] == answer(report).headline
     assert reader.headings[1:] == [
-        "How many failures get through", "Before and after", "What the attacks find",
+        "How many failures get through", "Before and after", "How often the filters themselves fail",
+        "What the attacks find",
         "Who misses what was made to fool whom", "From completions to failures",
         "Misses against false alarms",
         "What a threshold costs", "What a threshold costs in quality",
@@ -347,3 +349,33 @@ def test_a_report_from_before_robustness_renders_without_it(report):
     old = {name: value for name, value in report.items() if name != "robustness"}
     assert render_fragments(old)["robustness"].strip() == ""
     assert "made to fool whom" not in render_html(old)
+
+
+def test_labels_bought_for_the_filters_are_told_in_three_tiers_and_compared() -> None:
+    report = sample_report()
+    words = reliability_words(report)
+    names = [one["name"] for one in report["classifiers"]]
+    assert words[0].startswith(
+        f"The two filters answer differently at 60 of 300 prompts; by 142 labels there, at 9 only {names[0]} fails and "
+        f"at 2 only {names[-1]}."
+    )
+    assert "is safer than" not in words[0] or report["reliability"]["difference"]["tiers"]["estimate"]["high"] < 0
+    assert words[1].endswith("(97.5 %, one-sided).")
+    assert words[2] == (
+        "To know a difference to ±50 % of the rate would take 2,512 (two separate tests) and 980 (one set labelled in "
+        "full) labels."
+    )
+    html = render_fragments(report)["reliability"]
+    for rests in ("by the design", "whatever the scores are worth", "by a model"):
+        assert rests in html
+    assert "12 of 300" in html
+    table = render_table(report)
+    assert "Filter's outputs that fail" in table
+    assert "324 labels bought" in table
+
+
+def test_a_report_from_before_labels_were_bought_has_none() -> None:
+    report = {name: value for name, value in sample_report().items() if name != "reliability"}
+    assert reliability_words(current(report)) == []
+    assert render_fragments(report)["reliability"].strip() == ""
+    assert "Filter's outputs that fail" not in render_table(report)
