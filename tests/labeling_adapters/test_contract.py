@@ -121,7 +121,7 @@ def test_every_adapter_is_under_the_contract() -> None:
 
 
 def test_an_unknown_adapter_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"unknown labeling adapter 'nobody'; known: .*pull, simulated"):
+    with pytest.raises(UnknownName, match=r"unknown labeling adapter 'nobody'; known: .*pull, recorded, simulated"):
         adapter_named("nobody", BATCH.policy)
 
 
