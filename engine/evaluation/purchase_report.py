@@ -14,7 +14,7 @@ from engine.evaluation import wording
 from engine.evaluation.charts import purchase
 from engine.evaluation.charts.purchase import TIERS
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.purchase_wording import headline, rate_words, tiers, verdict
+from engine.evaluation.purchase_wording import headline, label_error, rate_words, tiers, verdict
 from engine.evaluation.report import ChartSpec, environment
 
 __all__ = ["PARTS", "Change", "changes", "headline", "render_purchase", "render_purchase_parts", "verdict"]
@@ -62,6 +62,7 @@ def render_purchase_parts(report: PurchaseReport) -> dict[str, str]:
         "headline": headline(report),
         "verdict": verdict(report),
         "tiers": tiers(report),
+        "label_error": label_error(report),
         "charts": _charts(report),
         "caveats": [*report["tiers"]["notes"], *caveats],
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.purchase_wording import Tier, headline, tiers, verdict
+from engine.evaluation.purchase_wording import Tier, headline, label_error, tiers, verdict
 
 WIDTHS = (42, 9, 17, 9, 9, 11, 9, 10)
 
@@ -51,6 +51,7 @@ def render_answer(report: PurchaseReport) -> str:
         + (f", {took['had']:,} there before" if took["had"] else "")
         + f"; {took['planned']:,} planned ({_kept(took['labels'] + took['had'], took['planned'])}).",
         f"Confirmed: {found['confirmed']:,} of {found['suspected']:,} whose first label said {report['failure']}.",
+        *filter(None, [label_error(report)]),
         *(f"- {note}" for note in report["tiers"]["notes"]),
     ]
     return "\n".join(lines)

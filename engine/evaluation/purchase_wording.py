@@ -56,6 +56,21 @@ def rate_words(report: PurchaseReport, rate: RateDict | None) -> str:
     return f"{wording.share_of(rate)} ({wording.counted(rate)}; {wording.span(rate['low'], rate['high'])})"
 
 
+def label_error(report: PurchaseReport) -> str:
+    """What labels are assumed to err, why, and what the estimate is if they do; empty where it was not looked at."""
+    found = report.get("label_error")
+    if found is None:
+        return ""
+    effect, shown = found["effect"], found["shown"]
+    seen = f"{shown['failures']:,.0f} of {shown['n']:,.0f} outputs that are no failures got a first {report['failure']}"
+    up_to = f", in truth up to {wording.percent(shown['high'])}" if shown["n"] else ""
+    why = "That is what confirmations showed" if found["assumed_by"] == "confirmations" else "Confirmations showed"
+    unseen = " What annotators miss they do not show." if effect["sensitivity"] == 1 else ""
+    counted, corrected = (rate_words(report, effect[name]) for name in ("counted", "corrected"))  # type: ignore[literal-required]
+    so = "It changes nothing" if counted == corrected else f"So {counted} would be {corrected}"
+    return f"{effect['words']} {why}: {seen}{up_to}.{unseen} {so}."
+
+
 def _words(report: PurchaseReport, rate: RateDict | None) -> tuple[str, str, str]:
     if rate is None:
         return "none", "", "too few labels for a model"

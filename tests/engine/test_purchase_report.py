@@ -3,8 +3,10 @@ import html
 import pytest
 
 from engine.errors import BadInput
+from engine.evaluation.label_error import Labeler, label_effect
 from engine.evaluation.purchase_report import PARTS, Change, changes, render_purchase, render_purchase_parts
 from engine.evaluation.purchase_table import render_answer, render_plans
+from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.wording import points
 from tests.engine.sample_purchase import sample_difference, sample_purchase
 
@@ -93,3 +95,21 @@ def test_a_difference_of_rare_rates_keeps_its_digits():
     rate = {"estimate": -0.00012, "low": -0.0004, "high": 0.0, "level": 0.95, "method": "", "failures": 3, "n": 9}
     assert points(rate) == "\N{MINUS SIGN}0.012 points (\N{MINUS SIGN}0.040 to 0)"
     assert points({**rate, "low": -0.05}) == "0 points (\N{MINUS SIGN}5.0 to 0)"
+
+
+def test_the_label_error_assumed_and_what_it_does():
+    """2 of 36 sound outputs got a first Yes: three of three are wrong at (2/36)^3 of them, too few to see."""
+    report = sample_purchase()
+    labels = " ".join(render_purchase_parts(report)["labels"].replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "100 % of failures get a Yes, and 5.56 % of sound outputs do too. A Yes counts after 2 more" in labels
+    assert "2 of 36 outputs that are no failures got a first Yes, in truth up to 18.7 %" in labels
+    assert "What annotators miss they do not show. It changes nothing." in labels
+    effect = label_effect(clopper_pearson(4, 40), Labeler(0.8, 0.9), confirmations=1)
+    report["label_error"] = {**report["label_error"], "assumed_by": "settings", "effect": effect.as_dict()}
+    would_be = 100 * (0.1 - 0.01) / (0.64 + 0.99 - 1)
+    answer = render_answer(report)
+    assert f"So 10.0 % (4 of 40; 2.8 to 23.7 %) would be {would_be:.1f} % (4 of 40; " in answer
+    assert "and 10 % of sound outputs do too. A Yes counts after 1 more: then 0.01 of sound outputs" in answer
+    assert "In the difference false ones cancel." in render_answer(sample_difference())
+    before = {name: value for name, value in report.items() if name != "label_error"}
+    assert "Label error" not in render_purchase_parts(before)["labels"], "a report of before"
