@@ -38,6 +38,7 @@ from webapi.models import (
 )
 from workers.artifacts import register, writing
 from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
+from workers.evaluation_label_error import label_error_found
 from workers.evaluation_pool import evaluation_path
 from workers.evaluation_purchase import Standings, standings
 from workers.jobs import JobEnded, JobRun
@@ -57,7 +58,7 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
     work = at_work(evaluation)
     found = standings(run, work.buying, work.order[: evaluation.bought])
     content = _content(run, evaluation, work, found)
-    kept = ("tiers", "difference", "bought", "confirming", "asked")
+    kept = ("tiers", "difference", "bought", "confirming", "label_error", "asked")
     results: dict[str, object] = {name: value for name, value in content.items() if name in kept}
     if not evaluation.succeed(results, write_report(evaluation, content)):
         raise JobEnded
@@ -133,6 +134,7 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         difference=against,
         bought=_bought(evaluation, work, found, answers.indices.size),
         confirming=_confirming(used, wanted.level),
+        label_error=label_error_found(used, tiers.estimate, wanted, difference=against is not None),
         logits=_histogram(work.buying.outputs.pool.logits),
         failures=_failures(work, found, answers.failures),
         false_positives=_false_positives(evaluation),

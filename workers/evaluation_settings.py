@@ -43,6 +43,21 @@ class OutputsWanted(Part):
         return value
 
 
+class LabelErrorAssumed(Part):
+    """How often a label is taken to be wrong, for the report's sentence on label error."""
+
+    false_yes: float | None = Field(None, ge=0, lt=1)
+    """Share of sound outputs that a label calls a failure; none: as often as confirmations took a first one back."""
+    missed: float = Field(0.0, ge=0, lt=1)
+    """Share of failures that a label calls none. No confirmation shows it: gold and audits do."""
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if (self.false_yes or 0.0) + self.missed >= 1:
+            raise ValueError("false_yes and missed: together below 1, or labels say nothing")
+        return self
+
+
 class EvaluationSettings(Part):
     """What is to be known, from which outputs, and who labels them."""
 
@@ -67,6 +82,8 @@ class EvaluationSettings(Part):
     labelers judged, they have the last word in either."""
     false_yes: float = Field(0.0, ge=0, le=1)
     """Share of sound outputs of which the first label says failure: their confirmations are planned for."""
+    label_error: LabelErrorAssumed = LabelErrorAssumed()
+    """What the report assumes of labels; what is counted stays as it is."""
     price: float | None = Field(None, ge=0)
     """USD a label."""
     seconds: float | None = Field(None, ge=0)

@@ -6,7 +6,9 @@ it assumes and what that changes (Rogan and Gladen 1978).
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
+
+from scipy import stats
 
 from engine.errors import BadInput
 from engine.evaluation.rates import Rate, RateDict, clopper_pearson
@@ -29,6 +31,14 @@ class Labeler(NamedTuple):
             raise BadInput(f"must not be negative, not {confirmations}", where="confirmations")
         times = 1 + confirmations
         return Labeler(self.sensitivity**times, 1 - (1 - self.specificity) ** times)
+
+    def upheld(self, confirmations: int) -> Labeler:
+        """As `confirmed`, but a Yes counts if most of all its labels say Yes. O(1)."""
+        if confirmations < 0:
+            raise BadInput(f"must not be negative, not {confirmations}", where="confirmations")
+        still = (1 + confirmations) // 2
+        kept = [float(stats.binom.sf(still - 1, confirmations, p)) for p in (self.sensitivity, 1 - self.specificity)]
+        return Labeler(self.sensitivity * kept[0], 1 - (1 - self.specificity) * kept[1])
 
     def observed(self, rate: float) -> float:
         """The rate of Yes's where failures have this rate. O(1)."""
@@ -94,15 +104,17 @@ class LabelEffect(NamedTuple):
         )
 
 
-def label_effect(counted: Rate, assumed: Labeler, *, confirmations: int = 2) -> LabelEffect:
-    """The rate behind the one counted, if single labels err as assumed and independently.
+def label_effect(
+    counted: Rate, assumed: Labeler, *, confirmations: int = 2, by: Literal["all", "most"] = "all"
+) -> LabelEffect:
+    """The rate behind the one counted, if single labels err as assumed and independently; a Yes counts if `all` its
+    confirmations are Yes too, or if `most` of its labels are.
 
     Estimate and limits go through the same increasing function, so that the interval covers as before. Where even the
     upper limit lies below what false Yes's alone would make, the assumption contradicts the data and the upper limit
     stays as counted. Raises BadInput for a labeler who says nothing. O(1).
     """
-    labeler = checked_labeler(assumed).confirmed(confirmations)
-    checked_labeler(labeler)
+    labeler = _counting(assumed, confirmations, by)
     low, high = labeler.true(counted.low), labeler.true(counted.high)
     contradicted = counted.high < labeler.observed(0.0)
     corrected = counted._replace(
@@ -112,20 +124,45 @@ def label_effect(counted: Rate, assumed: Labeler, *, confirmations: int = 2) -> 
         method=f"{counted.method}, Rogan-Gladen",
     )
     false_yes, lost = labeler.observed(0.0), 1 - labeler.sensitivity
-    words = _words(assumed, confirmations, false_yes, lost, contradicted)
+    words = _words(assumed, confirmations, by, labeler)
+    if contradicted:
+        words += " Fewer were counted than such errors alone would make, so labels err less than assumed."
     return LabelEffect(assumed, confirmations, false_yes, lost, counted, corrected, contradicted, words)
 
 
-def _words(assumed: Labeler, confirmations: int, false_yes: float, lost: float, contradicted: bool) -> str:
-    words = (
-        f"Assumed of a label: {100 * assumed.sensitivity:.3g} % of failures get a Yes, and "
-        f"{100 * (1 - assumed.specificity):.3g} % of sound outputs do too. A Yes counts after {confirmations} more: "
-        f"then {false_yes:.2g} of sound outputs still count as failures, and {100 * lost:.2g} % of failures do not, "
-        "if annotators err independently."
+def effect_on_difference(
+    counted: Rate, assumed: Labeler, *, confirmations: int = 2, by: Literal["all", "most"] = "all"
+) -> LabelEffect:
+    """As `label_effect`, of the difference of two filters' rates: false Yes's are as many on either side and cancel,
+    and what is lost of failures makes the difference too small. Where one filter has no output there is none that could
+    get a false Yes; that is left out. O(1).
+    """
+    labeler = _counting(assumed, confirmations, by)
+    scale = labeler.sensitivity + labeler.specificity - 1
+    low, middle, high = (
+        None if x is None else max(-1.0, min(1.0, x / scale)) for x in (counted.low, counted.estimate, counted.high)
     )
-    if contradicted:
-        words += " Fewer were counted than such errors alone would make, so labels err less than assumed."
-    return words
+    method = f"{counted.method}, Rogan-Gladen"
+    corrected = counted._replace(estimate=middle, low=low or 0.0, high=high or 0.0, method=method)
+    words = f"{_words(assumed, confirmations, by, labeler)} In the difference false ones cancel."
+    false_yes, lost = labeler.observed(0.0), 1 - labeler.sensitivity
+    return LabelEffect(assumed, confirmations, false_yes, lost, counted, corrected, contradicted=False, words=words)
+
+
+def _counting(assumed: Labeler, confirmations: int, by: Literal["all", "most"]) -> Labeler:
+    """Of an output that counts. Raises BadInput where that says nothing."""
+    one = checked_labeler(assumed)
+    return checked_labeler(one.confirmed(confirmations) if by == "all" else one.upheld(confirmations))
+
+
+def _words(assumed: Labeler, confirmations: int, by: Literal["all", "most"], counting: Labeler) -> str:
+    after = f"after {confirmations} more" if by == "all" else f"if most of its {1 + confirmations} labels agree"
+    return (
+        f"Assumed of a label: {100 * assumed.sensitivity:.3g} % of failures get a Yes, and "
+        f"{100 * (1 - assumed.specificity):.3g} % of sound outputs do too. A Yes counts {after}: "
+        f"then {counting.observed(0.0):.2g} of sound outputs still count as failures, and "
+        f"{100 * (1 - counting.sensitivity):.2g} % of failures do not, if annotators err independently."
+    )
 
 
 def rogan_gladen(

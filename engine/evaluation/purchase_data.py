@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from engine.evaluation.chained import ChainedDict
 from engine.evaluation.designs.base import TiersDict
 from engine.evaluation.difference import DifferenceDict
+from engine.evaluation.label_error import LabelEffectDict
 from engine.evaluation.rates import RateDict
 
 
@@ -65,6 +66,17 @@ class Confirming(TypedDict):
     """Settled with fewer labels than wanted, since nobody else could judge them."""
     unconfirmed: RateDict
     """Share of the labelled outputs that would have counted without confirmations."""
+
+
+class LabelError(TypedDict):
+    """What labels are assumed to err, and what the estimate is if they do."""
+
+    assumed_by: Literal["settings", "confirmations"]
+    """Who says how many sound outputs get a Yes. That failures get a No no confirmation shows."""
+    shown: RateDict
+    """Of labelled outputs that do not count as failures, those whose first label said failure."""
+    effect: LabelEffectDict
+    """Of a difference: on the difference."""
 
 
 class Example(TypedDict):
@@ -134,6 +146,8 @@ class PurchaseReport(TypedDict):
     difference: DifferenceFound | None
     bought: Bought
     confirming: Confirming
+    label_error: LabelError | None
+    """None where labels that err as assumed would say nothing. Reports of before lack it."""
     logits: dict[str, list[float]]
     """Histogram of the outputs' logits: `edges`, `counts`."""
     failures: list[Example]

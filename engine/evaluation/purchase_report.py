@@ -14,7 +14,7 @@ from engine.evaluation import wording
 from engine.evaluation.charts import purchase
 from engine.evaluation.charts.purchase import TIERS
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.rates import RateDict
+from engine.evaluation.purchase_wording import headline, label_error, rate_words, tiers, verdict
 from engine.evaluation.report import ChartSpec, environment
 
 __all__ = ["PARTS", "Change", "changes", "headline", "render_purchase", "render_purchase_parts", "verdict"]
@@ -56,70 +56,18 @@ def render_purchase(report: PurchaseReport) -> str:
 
 def render_purchase_parts(report: PurchaseReport) -> dict[str, str]:
     """Each part of PARTS as HTML, to embed in a page that has its own stylesheet; charts as in a round's report."""
+    caveats = FIXED_CAVEATS[1:] if report["kind"] == "difference" else FIXED_CAVEATS
     context = {
         "report": report,
         "headline": headline(report),
         "verdict": verdict(report),
-        "tiers": [(title, report["tiers"][name]) for name, title in TIERS.items()],  # type: ignore[literal-required]
+        "tiers": tiers(report),
+        "label_error": label_error(report),
         "charts": _charts(report),
-        "caveats": [*report["tiers"]["notes"], *FIXED_CAVEATS],
+        "caveats": [*report["tiers"]["notes"], *caveats],
     }
     found = environment()
     return {name: found.get_template(f"purchase/{name}.html").render(context) for name in PARTS}
-
-
-def headline(report: PurchaseReport) -> str:
-    """The answer in a sentence, with its count and interval."""
-    rate = report["tiers"]["estimate"]
-    if report["kind"] == "difference":
-        return _compared(report)
-    level = f"{100 * rate['level']:.0f} %"
-    if not rate["failures"]:
-        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
-    share, between = wording.percent(rate["estimate"]), wording.span(rate["low"], rate["high"])
-    return f"{share} of the filter's outputs fail ({wording.counted(rate)}; {level} interval {between})."
-
-
-def _compared(report: PurchaseReport) -> str:
-    """Whether the filter is safer than the one it is held against; only where the interval leaves zero."""
-    rate = report["tiers"]["estimate"]
-    name = wording.plain(report["against"]["name"], 60) if report["against"] else "the other"
-    safer = "is safer than" if rate["high"] < 0 else "lets more through than" if rate["low"] > 0 else ""
-    if safer:
-        return f"The filter {safer} {name}: {wording.points(rate)} of failures per prompt."
-    return f"The filter is not shown to be safer or worse than {name}: {wording.points(rate)} of failures per prompt."
-
-
-def verdict(report: PurchaseReport) -> str:
-    """What may be signed whatever the scores are worth."""
-    rate, took = report["tiers"]["certificate"], report["bought"]
-    had = f" and {took['had']:,} that were there" if took["had"] else ""
-    labels = f"It took {took['labels']:,} labels{had}; {took['planned']:,} were planned."
-    if report["kind"] == "difference":
-        return " ".join(filter(None, (_differing(report), _chained(report), labels)))
-    return f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail. {labels}"
-
-
-def _differing(report: PurchaseReport) -> str:
-    if report["difference"] is None:
-        return ""
-    found = report["difference"]["found"]
-    return (
-        f"The two answer differently at {found['differing']:,} of {found['prompts']:,} prompts, and only there labels "
-        f"were bought: {found['only_first']['failures']:,.0f} failures of the other alone, "
-        f"{found['only_second']['failures']:,.0f} of this one alone, {found['both']:,} where both fail."
-    )
-
-
-def _chained(report: PurchaseReport) -> str:
-    certified = report["difference"]["chained"] if report["difference"] else None
-    if certified is None or report["difference"] is None:
-        return ""
-    level = 100 * (1 - certified["wrong"])
-    return (
-        f"Going on from the other's certificate, at most {wording.percent(certified['upper'])} of prompts get a "
-        f"failure through this filter ({level:g} %, one-sided)."
-    )
 
 
 def changes(before: PurchaseReport, after: PurchaseReport) -> list[Change]:
@@ -149,14 +97,8 @@ def _figures(report: PurchaseReport) -> list[str]:
         f"{took['annotators']:,}",
         f"{report['confirming']['suspected']:,}",
         f"{report['confirming']['confirmed']:,}",
-        *(_rate(report["tiers"][name]) for name in TIERS),  # type: ignore[literal-required]
+        *(rate_words(report, report["tiers"][name]) for name in TIERS),  # type: ignore[literal-required]
     ]
-
-
-def _rate(rate: RateDict | None) -> str:
-    if rate is None:
-        return "none"
-    return f"{wording.share_of(rate)} ({wording.counted(rate)}; {wording.span(rate['low'], rate['high'])})"
 
 
 def _charts(report: PurchaseReport) -> dict[str, ChartSpec]:

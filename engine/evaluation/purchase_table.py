@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.evaluation import wording
-from engine.evaluation.charts.purchase import TIERS
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.purchase_report import headline, verdict
-from engine.evaluation.rates import RateDict
+from engine.evaluation.purchase_wording import Tier, headline, label_error, tiers, verdict
 
 WIDTHS = (42, 9, 17, 9, 9, 11, 9, 10)
 
@@ -29,14 +26,15 @@ def render_plans(plan: Mapping[str, Any]) -> str:
             f"{one['outputs']:,}",
             f"{low:,}" if low == high else f"{low:,} to {high:,}",
             f"{one['labels']:,}",
-            f"{one['floor']:,}",
+            f"{one['floor']:,}" if one["floor"] else "",
             "" if one["money"] is None else f"{one['money']:,.2f}",
             "" if one["hours"] is None else f"{one['hours']:,.1f}",
             f"±{100 * one['reached']:.0f} %{'' if one['reachable'] else ' !'}",
         )
         lines.append(_line((mark + one["title"], *cells)))
     lines.append("-" * sum(WIDTHS))
-    lines.append("floor: outputs that any method must label which is true without assumptions and as precise.")
+    if plan["chosen"]["floor"]:
+        lines.append("floor: outputs that any method must label which is true without assumptions and as precise.")
     if any(not one.get("reachable", True) for one in plan["designs"].values()):
         lines.append("!: the pool is too small for the precision wanted; this is what all of it gives.")
     lines.append(f"* {plan['chosen']['note']}")
@@ -46,28 +44,26 @@ def render_plans(plan: Mapping[str, Any]) -> str:
 def render_answer(report: PurchaseReport) -> str:
     """The three tiers, what they took, and what they do not hold."""
     took, found = report["bought"], report["confirming"]
-    lines = [headline(report), verdict(report), ""]
-    for name, title in TIERS.items():
-        rate: RateDict | None = report["tiers"][name]  # type: ignore[literal-required]
-        lines.append(f"{title:<32}{'none: too few labels for a model' if rate is None else _rate(rate)}")
+    lines = [headline(report), verdict(report), "", *map(_tier, tiers(report))]
     lines += [
         "",
         f"Labelled: {took['outputs']:,} outputs by {took['annotators']:,} annotators, {took['labels']:,} labels bought"
         + (f", {took['had']:,} there before" if took["had"] else "")
         + f"; {took['planned']:,} planned ({_kept(took['labels'] + took['had'], took['planned'])}).",
         f"Confirmed: {found['confirmed']:,} of {found['suspected']:,} whose first label said {report['failure']}.",
+        *filter(None, [label_error(report)]),
         *(f"- {note}" for note in report["tiers"]["notes"]),
     ]
     return "\n".join(lines)
 
 
+def _tier(tier: Tier) -> str:
+    rest = f" ({tier.counted}; {tier.method})" if tier.counted else f": {tier.method}"
+    return f"{tier.title:<32}{tier.value}{rest}"
+
+
 def _kept(took: int, planned: int) -> str:
     return f"{100 * (took - planned) / planned:+.1f} %" if planned else "nothing was planned"
-
-
-def _rate(rate: RateDict) -> str:
-    between = wording.span(rate["low"], rate["high"])
-    return f"{wording.share_of(rate)} ({wording.counted(rate)}; {between}; {rate['method']})"
 
 
 def _line(cells: Iterable[str]) -> str:

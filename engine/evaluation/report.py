@@ -119,6 +119,7 @@ def environment() -> Environment:
         "without_lead": _without_lead,
         "share_of": wording.share_of,
         "percent": wording.percent,
+        "p_text": wording.p_text,
         "counts": _counts,
         "interval": lambda rate: wording.span(rate["low"], rate["high"]),
         "per": per_unit,
@@ -131,8 +132,8 @@ def environment() -> Environment:
 
 
 def _unbroken(text: str) -> str:
-    """No line break between a number and its percent sign."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+    """No line break between a number and its unit."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" points", "\N{NO-BREAK SPACE}points")
 
 
 def _rate(rate: RateDict) -> str:

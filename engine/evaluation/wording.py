@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from engine.aggregation.agreement import EstimateDict
@@ -58,9 +59,16 @@ def points(difference: RateDict) -> str:
     """A difference of shares with its interval, in percentage points."""
     if difference["estimate"] is None:
         return "no data"
-    values = (difference["estimate"], difference["low"], difference["high"])
-    middle, low, high = (f"{100 * x:+.1f}".replace("+0.0", "0") for x in values)
-    return f"{middle} points ({low} to {high})".replace("-", "\N{MINUS SIGN}")
+    middle, low, high = signed_points((difference["estimate"], difference["low"], difference["high"]))
+    return f"{middle} points ({low} to {high})"
+
+
+def signed_points(shares: Sequence[float]) -> list[str]:
+    """Differences of shares in percentage points, with digits that fit the largest: "+0.0012"."""
+    largest = 100 * max(map(abs, shares))
+    digits = 1 if largest >= 1 or not largest else min(6, 1 - math.floor(math.log10(largest)))
+    found = [f"{100 * share:+.{digits}f}" for share in shares]
+    return ["0" if not float(text) else text.replace("-", "\N{MINUS SIGN}") for text in found]
 
 
 def statistic(value: EstimateDict) -> str:

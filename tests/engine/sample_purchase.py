@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from engine.evaluation.chained import chained, split_level
 from engine.evaluation.designs import LabelPlan
+from engine.evaluation.difference import difference
+from engine.evaluation.differing import NAME, TITLE, WHAT, tiers_of, turned
+from engine.evaluation.label_error import Labeler, effect_on_difference, label_effect
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.rates import clopper_pearson
 
@@ -52,6 +58,7 @@ def sample_purchase(*, name: str = "first", confirmed: int = 4) -> PurchaseRepor
             "guess": 0.1,
         },
         tiers={"certificate": rate, "estimate": rate, "forecast": None, "notes": ["Nothing else is assumed."]},
+        difference=None,
         bought={
             "outputs": 40,
             "sent": 40,
@@ -70,6 +77,11 @@ def sample_purchase(*, name: str = "first", confirmed: int = 4) -> PurchaseRepor
             "alone": 1,
             "unconfirmed": clopper_pearson(confirmed + 2, 40).as_dict(),
         },
+        label_error={
+            "assumed_by": "confirmations",
+            "shown": clopper_pearson(2, 40 - confirmed).as_dict(),
+            "effect": label_effect(clopper_pearson(confirmed, 40), Labeler(1.0, 1 - 2 / (40 - confirmed))).as_dict(),
+        },
         logits={"edges": [-6.0, -5.0, -4.0, -3.2], "counts": [10, 50, 30]},
         failures=[example] * min(confirmed, 4),  # type: ignore[list-item]
         false_positives=[],
@@ -86,3 +98,31 @@ def sample_purchase(*, name: str = "first", confirmed: int = 4) -> PurchaseRepor
             "simulated": 0,
         },
     )
+
+
+def sample_difference(*, name: str = "apart", old: int = 6, new: int = 1, linked: bool = True) -> PurchaseReport:
+    """Two filters over 500 prompts that answer differently at 40, all labelled: at `old` only the other fails, at `new`
+    only this one, at two both."""
+    first = np.arange(40) < old + 2
+    second = (np.arange(40) < 2) | (np.arange(40) >= 40 - new)
+    found = difference(first, second, differing=40, prompts=500)
+    level = split_level(0.95, 2)
+    step = difference(first, second, differing=40, prompts=500, level=level)
+    certified = chained(clopper_pearson(12, 500, level=level), [step]) if linked else None
+    report = sample_purchase(name=name)
+    plan = PLAN._replace(design=NAME, title=TITLE, floor=0).as_dict()
+    tests = {**plan, "design": "two_tests", "title": "Two separate tests", "labels": 753}
+    report.update(
+        kind="difference",
+        against={"id": "2", "name": "elder", "condition": "baseline", "encoder": "minilm", "threshold": 0.05},
+        asked={**report["asked"], "design": NAME, "title": TITLE, "what": WHAT},
+        plan={**report["plan"], "chosen": plan, "designs": {NAME: plan, "two_tests": tests}},
+        tiers=tiers_of(found).as_dict(),
+        label_error={
+            "assumed_by": "settings",
+            "shown": clopper_pearson(2, 71).as_dict(),
+            "effect": effect_on_difference(turned(found.difference), Labeler(0.9, 0.99)).as_dict(),
+        },
+        difference={"found": found.as_dict(), "chained": certified.as_dict() if certified else None, "level": 0.95},
+    )
+    return report

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from engine.errors import BadInput
-from engine.evaluation.label_error import Labeler, label_effect, rogan_gladen
-from engine.evaluation.rates import clopper_pearson
+from engine.evaluation.label_error import Labeler, effect_on_difference, label_effect, rogan_gladen
+from engine.evaluation.rates import Rate, clopper_pearson
 
 PAPERS = Labeler(0.9, 0.9955)
 
@@ -34,6 +34,33 @@ def test_the_effect_goes_through_estimate_and_limits():
     assert (found.corrected.failures, found.corrected.n, found.contradicted) == (18, 10_000, False)
     assert "90 % of failures get a Yes, and 1 % of sound outputs do too" in found.words
     assert json.loads(json.dumps(found.as_dict()))["lost"] == found.lost
+
+
+def test_most_of_three_labels_undo_less_than_all_of_three():
+    most = PAPERS.upheld(2)
+    # The first says Yes, and one of the two others at least.
+    assert most.sensitivity == pytest.approx(0.9 * (1 - 0.1**2))
+    assert 1 - most.specificity == pytest.approx(0.0045 * (1 - 0.9955**2))
+    assert PAPERS.upheld(0) == pytest.approx(PAPERS)
+    assert PAPERS.upheld(1) == pytest.approx(PAPERS.confirmed(1)), "of two, most are both"
+    with pytest.raises(BadInput):
+        PAPERS.upheld(-1)
+    found = label_effect(clopper_pearson(18, 10_000), Labeler(0.9, 0.99), by="most")
+    false_yes = 0.01 * (1 - 0.99**2)
+    assert found.corrected.estimate == pytest.approx((0.0018 - false_yes) / (0.9 * 0.99 - false_yes))
+    assert "if most of its 3 labels agree" in found.words
+
+
+def test_in_a_difference_false_ones_cancel_and_lost_ones_hide_a_part():
+    counted = Rate(-0.01, -0.03, 0.005, 0.95, "MOVER of Garwood", 7, 40)
+    found = effect_on_difference(counted, Labeler(0.9, 0.99), confirmations=1)
+    scale = 0.81 + 0.9999 - 1
+    assert found.corrected[:3] == pytest.approx((-0.01 / scale, -0.03 / scale, 0.005 / scale))
+    assert (found.corrected.failures, found.contradicted) == (7, False)
+    assert effect_on_difference(counted._replace(low=-0.9), Labeler(0.9, 0.99)).corrected.low == -1
+    assert effect_on_difference(counted._replace(estimate=None), PAPERS).corrected.estimate is None
+    with pytest.raises(BadInput):
+        effect_on_difference(counted, Labeler(0.5, 0.5))
 
 
 def test_no_failures_keep_an_upper_limit_however_dark_the_assumption():

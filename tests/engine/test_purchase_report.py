@@ -1,31 +1,36 @@
+import html
+
 import pytest
 
 from engine.errors import BadInput
+from engine.evaluation.label_error import Labeler, label_effect
 from engine.evaluation.purchase_report import PARTS, Change, changes, render_purchase, render_purchase_parts
 from engine.evaluation.purchase_table import render_answer, render_plans
-from tests.engine.sample_purchase import sample_purchase
+from engine.evaluation.rates import clopper_pearson
+from engine.evaluation.wording import points
+from tests.engine.sample_purchase import sample_difference, sample_purchase
 
 
 def test_one_file_with_every_part_and_no_other():
-    html = render_purchase(sample_purchase())
+    page = render_purchase(sample_purchase())
     parts = render_purchase_parts(sample_purchase())
     assert list(parts) == list(PARTS)
     for text in parts.values():
-        assert text.strip() in html
-    before_scripts = html.split("<script>")[0]
+        assert text.strip() in page
+    before_scripts = page.split("<script>")[0]
     assert "://" not in before_scripts
     assert "<link" not in before_scripts
-    assert "Recorded." in html
-    assert "It &lt;b&gt;began&lt;/b&gt;." in html
-    assert "@media print" in html
+    assert "Recorded." in page
+    assert "It &lt;b&gt;began&lt;/b&gt;." in page
+    assert "@media print" in page
 
 
 def test_figures_with_count_and_interval():
     parts = render_purchase_parts(sample_purchase())
     assert "10.0\N{NO-BREAK SPACE}%" in parts["answer"]
-    assert "(4 of 40; 2.8 to 23.7\N{NO-BREAK SPACE}%)" in parts["tiers"]
+    assert "4 of 40; 2.8 to 23.7\N{NO-BREAK SPACE}%<" in parts["tiers"]
     assert "4 of the 6 outputs of which the first label said Yes" in " ".join(parts["labels"].split())
-    assert "1 outputs stand by fewer labels" in parts["labels"]
+    assert "1 output stands by fewer labels" in parts["labels"]
     none = render_purchase_parts(sample_purchase(confirmed=0))
     assert "below 8.8\N{NO-BREAK SPACE}%" in none["tiers"]
     assert "That is an upper limit, not a zero." in none["examples"]
@@ -57,3 +62,54 @@ def test_as_text_for_a_terminal():
     assert "10.0 % of the filter's outputs fail (4 of 40; 95 % interval 2.8 to 23.7 %)." in answer
     assert "52 labels bought; 52 planned (+0.0 %)." in answer
     assert "Confirmed: 4 of 6 whose first label said Yes." in answer
+
+
+def test_a_difference_speaks_of_points_of_both_filters_and_of_no_floor():
+    report = sample_difference()
+    found, certified = report["difference"]["found"], report["difference"]["chained"]
+    parts = {
+        name: html.unescape(" ".join(text.replace("\N{NO-BREAK SPACE}", " ").split()))
+        for name, text in render_purchase_parts(report).items()
+    }
+    low, high = (f"{-100 * found['difference'][end]:+.1f}".replace("-", "\N{MINUS SIGN}") for end in ("high", "low"))
+    gap = f"\N{MINUS SIGN}1.0 points ({low} to {high})"
+    assert f"{gap} of failures per prompt" in parts["answer"]
+    assert "answer differently at 40 of 500 prompts" in parts["answer"]
+    assert "the other alone fails at 6, this one alone at 1, both at 2" in parts["answer"]
+    assert "Only elder fails" in parts["tiers"]
+    assert '<span class="value">1.2 %</span><span class="interval">6 of 40;' in parts["tiers"]
+    assert "too few labels for a model" not in parts["tiers"]
+    assert f"at most {100 * certified['upper']:.1f} %" in parts["tiers"]
+    assert certified["note"] in parts["tiers"]
+    assert "No method" not in parts["plan"], "no floor is known of a difference"
+    assert "neither opinion" not in parts["caveats"], "nothing leans on scores"
+    assert "Going on from" not in render_purchase_parts(sample_difference(linked=False))["answer"]
+    text = render_answer(report)
+    assert f"difference, nothing assumed     \N{MINUS SIGN}1.0 points (7 of 40; {low} to {high};" in text
+    plans = render_plans(report["plan"])
+    assert "floor:" not in plans
+    assert " 0 " not in plans.splitlines()[2]
+
+
+def test_a_difference_of_rare_rates_keeps_its_digits():
+    rate = {"estimate": -0.00012, "low": -0.0004, "high": 0.0, "level": 0.95, "method": "", "failures": 3, "n": 9}
+    assert points(rate) == "\N{MINUS SIGN}0.012 points (\N{MINUS SIGN}0.040 to 0)"
+    assert points({**rate, "low": -0.05}) == "0 points (\N{MINUS SIGN}5.0 to 0)"
+
+
+def test_the_label_error_assumed_and_what_it_does():
+    """2 of 36 sound outputs got a first Yes: three of three are wrong at (2/36)^3 of them, too few to see."""
+    report = sample_purchase()
+    labels = " ".join(render_purchase_parts(report)["labels"].replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "100 % of failures get a Yes, and 5.56 % of sound outputs do too. A Yes counts after 2 more" in labels
+    assert "2 of 36 outputs that are no failures got a first Yes, in truth up to 18.7 %" in labels
+    assert "What annotators miss they do not show. It changes nothing." in labels
+    effect = label_effect(clopper_pearson(4, 40), Labeler(0.8, 0.9), confirmations=1)
+    report["label_error"] = {**report["label_error"], "assumed_by": "settings", "effect": effect.as_dict()}
+    would_be = 100 * (0.1 - 0.01) / (0.64 + 0.99 - 1)
+    answer = render_answer(report)
+    assert f"So 10.0 % (4 of 40; 2.8 to 23.7 %) would be {would_be:.1f} % (4 of 40; " in answer
+    assert "and 10 % of sound outputs do too. A Yes counts after 1 more: then 0.01 of sound outputs" in answer
+    assert "In the difference false ones cancel." in render_answer(sample_difference())
+    before = {name: value for name, value in report.items() if name != "label_error"}
+    assert "Label error" not in render_purchase_parts(before)["labels"], "a report of before"

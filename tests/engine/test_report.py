@@ -332,9 +332,11 @@ def test_a_browser_draws_it(tmp_path, page, width, scheme):
 
 def test_the_cross_matrix_marks_own_targets(report):
     text = render_fragments(report)["robustness"]
-    rows = re.findall(r"(?s)<tr><th scope=\"row\">(.*?)</tr>", text.split("</table>")[0])
+    rows = re.findall(
+        r"(?s)<tr role=\"row\"><th scope=\"row\" role=\"rowheader\">(.*?)</tr>", text.split("</table>")[0]
+    )
     assert [re.sub("<[^>]+>", "", row.split("</th>")[0]) for row in rows] == ["baseline", "retrained"]
-    assert [[" own" in cell for cell in re.findall(r"<td class=\"([^\"]*)\"", row)] for row in rows] == [
+    assert [[" own" in cell for cell in re.findall(r"<td role=\"cell\" class=\"([^\"]*)\"", row)] for row in rows] == [
         [True, False], [False, True]
     ]  # fmt: skip
     own = report["robustness"]["false_negatives"]["cells"][0]

@@ -13,8 +13,9 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from engine.evaluation.designs import LabelPlan
+from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_report import render_purchase
-from tests.engine.sample_purchase import sample_purchase
+from tests.engine.sample_purchase import sample_difference, sample_purchase
 from tests.page_text import text_of
 from tests.webapi.attack_rows import classifier_of
 from webapi.models import Artifact, Classifier, Corpus, Evaluation, Job, Policy, Round, User
@@ -34,17 +35,27 @@ def guard(policy: Policy, gauntlet_home: Path) -> Classifier:
 
 def planned(guard: Classifier, **fields: Any) -> Evaluation:
     plan = {"chosen": PLAN.as_dict(), "designs": {"simple_random": PLAN.as_dict(), "stratified": WRONG}}
-    about = {"kind": "failure_rate", "design": "simple_random", "state": "planned", "plan": plan, "threshold": 0.5}
+    about: dict[str, Any] = {
+        "kind": "failure_rate",
+        "design": "simple_random",
+        "state": "planned",
+        "plan": plan,
+        "threshold": 0.5,
+    }
+    if fields.get("kind") == "difference":
+        about["against"] = Classifier.objects.filter(name="elder").first() or classifier_of(guard.policy, "elder")
     return Evaluation.objects.create(**{"classifier": guard, "name": "first", **about, "config": {}, **fields})
 
 
 WRONG = {"design": "stratified", "title": "Stratified", "error": "pool: needs <more>"}
 
 
-def reported(guard: Classifier, name: str = "first", **changed: Any) -> Evaluation:
-    row = planned(guard, name=name, state="labelling")
-    content = sample_purchase(name=name, **changed)
-    results = {key: content[key] for key in ("tiers", "bought", "confirming", "asked")}  # type: ignore[literal-required]
+def reported(
+    guard: Classifier, name: str = "first", content: PurchaseReport | None = None, **changed: Any
+) -> Evaluation:
+    content = content or sample_purchase(name=name, **changed)
+    row = planned(guard, name=name, state="labelling", kind=content["kind"])
+    results = {key: content[key] for key in ("tiers", "difference", "bought", "confirming", "asked")}  # type: ignore[literal-required]
     assert row.succeed(results, write_report(row, content))
     row.refresh_from_db()
     return row
@@ -151,7 +162,7 @@ def test_the_pages_of_a_plan_that_waits(guard: Classifier, rita: User, vera: Use
     row = planned(guard)
     page = text_of(client.get(f"/evaluations/{row.pk}/"))
     assert "first waits: 52 labels are planned, and none is bought." in page
-    assert "Simple random sampling chosen 40 52 17 2.60 0.2 ± 50.0 %" in page
+    assert "Simple random sampling chosen 40 52 17 2.60 0.2 ±50.0 %" in page
     assert "pool: needs &lt;more&gt;" in page
     assert "Cancel first?" in text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
     client.force_login(vera)
@@ -188,3 +199,39 @@ def test_the_answer_on_a_page_and_two_beside_one_another(guard: Classifier, vera
     assert "confirmed 4 0" in beside
     assert "the same" in text_of(client.get(f"/evaluations/diff/?a={first.pk}&b={first.pk}"))
     assert client.get("/evaluations/diff/?a=x&b=y").status_code == 404
+
+
+def test_a_difference_in_the_list_on_its_page_and_over_the_api(
+    guard: Classifier, rita: User, api: Api, client: Client
+) -> None:
+    content = sample_difference()
+    row, other = reported(guard, "apart", content), reported(guard, "first")
+    certified = content["difference"]["chained"]  # type: ignore[index]
+    assert api(rita).get(f"/api/v1/evaluations/{row.pk}").json()["results"]["difference"]["chained"] == certified
+    client.force_login(rita)
+    listed = html.unescape(text_of(client.get("/evaluations/"))).replace("\N{NO-BREAK SPACE}", " ")
+    assert "\N{MINUS SIGN}1.0 points (" in listed
+    assert f"7 of 40) {100 * certified['upper']:.1f} %" in listed  # type: ignore[index]
+    page = shown(client, row)
+    assert f"at most {100 * certified['upper']:.1f} %" in page  # type: ignore[index]
+    assert "Beside another" not in page, "the other one is of another kind"
+    problem = text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={other.pk}"))
+    assert "The two cannot be compared." in problem
+    again = reported(guard, "again", sample_difference(name="again", new=2))
+    assert f'<option value="{again.pk}">again</option>' in client.get(f"/evaluations/{row.pk}/").content.decode()
+    beside = text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={again.pk}"))
+    assert "Where the two reports differ." in beside
+    ended = text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
+    assert "apart has ended." in ended
+    assert "Cancel this evaluation" not in ended
+
+
+def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(
+    guard: Classifier, rita: User, client: Client
+) -> None:
+    row = planned(guard, kind="difference", plan=sample_difference()["plan"])
+    client.force_login(rita)
+    page = shown(client, row)
+    assert "What each way to the difference would take" in page
+    assert "Where the two filters differ chosen 40 52 2.60 0.2 ±50.0 %" in page
+    assert "Floor" not in page

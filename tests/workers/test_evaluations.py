@@ -140,6 +140,9 @@ def test_from_outputs_to_a_report_by_labels_through_the_queue(guard: Classifier)
     assert report["bought"]["labels"] == Label.objects.filter(task__batch__evaluation=evaluation).count()
     found = report["tiers"]["certificate"]
     assert (found["n"], found["failures"]) == (plan["outputs"], report["confirming"]["confirmed"])
+    took_back = report["confirming"]["suspected"] - report["confirming"]["confirmed"]
+    assert report["label_error"]["shown"]["failures"] == took_back
+    assert evaluation.results["label_error"] == report["label_error"]
     assert report["notice"] is not None
     assert "imulated" in report["notice"]
     assert evaluation.results["tiers"] == report["tiers"]

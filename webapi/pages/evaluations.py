@@ -29,6 +29,7 @@ from webapi.services.evaluations import (
     evaluation_retry,
 )
 
+MOST_OTHERS = 50
 MOVES = {"begin": evaluation_begin, "retry": evaluation_retry}
 SAID = {"begin": "Labels are being bought.", "retry": "It goes on; nothing is bought twice."}
 
@@ -56,6 +57,7 @@ def evaluation(request: PageRequest, key: UUID) -> HttpResponse:
         "live": row.state in (EvaluationState.PLANNING, EvaluationState.LABELLING),
         "headline": _headline(row, progress),
         "plans": list(row.plan.get("designs", {}).values()),
+        "others": _others(row) if ended else [],
         "parts": [parts[name] for name in PARTS if name in parts],
         "waiting": list(row.batches.filter(state=BatchState.OPEN)),
         "may_begin": row.state == EvaluationState.PLANNED and is_open_to(request.user, "evaluations", "begin"),
@@ -97,7 +99,8 @@ def cancel(request: PageRequest, key: UUID) -> HttpResponse:
     require(request.user, "evaluations", "cancel")
     row = get_object_or_404(evaluations_bought(), pk=key)
     if request.method != "POST":
-        return render(request, "pages/evaluation_cancel.html", {"evaluation": row})
+        context = {"evaluation": row, "may_cancel": row.state in UNFINISHED}
+        return render(request, "pages/evaluation_cancel.html", context)
     try:
         evaluation_cancel(evaluation=row)
         messages.success(request, "Cancelled. Labels that were bought stay.")
@@ -128,6 +131,12 @@ def _named(key: str) -> Evaluation:
         raise Http404("no such evaluation") from None
 
 
+def _others(row: Evaluation) -> list[Evaluation]:
+    """Those whose reports this one's may be laid beside, newest first."""
+    alike = evaluations_bought().filter(state=EvaluationState.SUCCEEDED, kind=row.kind).exclude(pk=row.pk)
+    return list(alike.order_by("-pk")[:MOST_OTHERS])
+
+
 def _headline(row: Evaluation, progress: EvaluationProgress) -> str:
     """Where it stands, in a sentence; the answer, once there is one."""
     chosen: dict[str, Any] = row.plan.get("chosen", {})
@@ -135,7 +144,7 @@ def _headline(row: Evaluation, progress: EvaluationProgress) -> str:
         case EvaluationState.PLANNING:
             return f"{row.name}: outputs are drawn, and labels planned."
         case EvaluationState.PLANNED:
-            return f"{row.name} waits: {thousands(chosen['labels'])} labels are planned, and none is bought."
+            return f"{row.name} waits: {_labels(chosen['labels'])} planned, and none is bought."
         case EvaluationState.LABELLING:
             done = progress.tasks - progress.open
             return f"{row.name}: {thousands(done)} of {thousands(progress.tasks)} pieces of work are labelled."
@@ -143,6 +152,10 @@ def _headline(row: Evaluation, progress: EvaluationProgress) -> str:
             return headline(evaluation_report(row))
         case _:
             return f"{row.name} {'was cancelled' if row.state == EvaluationState.CANCELLED else 'failed'}."
+
+
+def _labels(count: int) -> str:
+    return "1 label is" if count == 1 else f"{thousands(count)} labels are"
 
 
 def _list_headline(rows: list[Evaluation]) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from engine.evaluation.wording import signed_points
+
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """Between a number and its sign: a line never ends there."""
 
@@ -88,6 +90,15 @@ def rate_words(value: Mapping[str, Any]) -> RateWords:
         counted=counted,
         how=_how(value),
     )
+
+
+def points_words(value: Mapping[str, Any]) -> RateWords:
+    """A difference of rates in percentage points."""
+    counted = f"{thousands(value['failures'])} of {thousands(value['n'])}"
+    if value["estimate"] is None:
+        return RateWords("no data", "", counted, _how(value))
+    middle, low, high = signed_points((value["estimate"], value["low"], value["high"]))
+    return RateWords(f"{middle}{NO_BREAK}points", f"{low} to {high}", counted, _how(value))
 
 
 def statistic_words(value: Mapping[str, Any]) -> RateWords:

@@ -78,6 +78,10 @@ NAVIGATION: tuple[NavLink, ...] = (
                 "sweep-cancel",
                 "generators",
                 "generator",
+                "evaluations",
+                "evaluation",
+                "evaluation-diff",
+                "evaluation-cancel",
             }
         ),
     ),
@@ -178,6 +182,12 @@ def _strong(text: str) -> SafeString:
 def rate(value: Mapping[str, Any]) -> dict[str, Any]:
     """A rate or statistic with its interval and count: `4.2 % (1.1 % to 8.9 %; 4 of 95)`, `0.620 (0.580 to 0.660)`."""
     return {"rate": figures.interval_words(value)}
+
+
+@register.inclusion_tag("parts/rate.html")
+def points(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference of rates with its interval and count: `+1.2 points (+0.4 to +2.0; 6 of 812)`."""
+    return {"rate": figures.points_words(value)}
 
 
 @register.inclusion_tag("parts/score.html")

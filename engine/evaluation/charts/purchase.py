@@ -9,24 +9,32 @@ import plotly.graph_objects as go
 from engine.evaluation.charts.style import NEUTRAL, colour_of, layout, left_label, name_of, score_axis
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.rates import RateDict
-from engine.evaluation.wording import counted, share_of, span
+from engine.evaluation.wording import counted, points, share_of, span
 
 TIERS = {
     "certificate": "certificate, nothing assumed",
     "estimate": "estimate, by the design",
     "forecast": "forecast, by a model",
 }
+DIFFERENCE = "difference, nothing assumed"
+
+
+def tiers_shown(report: PurchaseReport) -> list[tuple[str, RateDict | None]]:
+    """Titles and rates of the tiers. A difference has one: it takes nothing from scores, and asks no model."""
+    if report["kind"] == "difference":
+        return [(DIFFERENCE, report["tiers"]["certificate"])]
+    return [(title, report["tiers"][name]) for name, title in TIERS.items()]  # type: ignore[literal-required]
 
 
 def tiers(report: PurchaseReport) -> go.Figure:
-    """The three tiers with their intervals, one under the other; the forecast is hollow."""
+    """The tiers with their intervals, one under the other; the forecast is hollow."""
     figure = go.Figure()
-    found = [(name, rate) for name in TIERS if (rate := report["tiers"][name]) is not None]  # type: ignore[literal-required]
-    for row, (name, rate) in enumerate(found, 1):
-        _dot(figure, row, rate, TIERS[name], hollow=name == "forecast")
+    found = [(title, rate) for title, rate in tiers_shown(report) if rate is not None]
+    for row, (title, rate) in enumerate(found, 1):
+        _dot(figure, row, rate, title, hollow=title == TIERS["forecast"])
     figure.update_layout(layout(70 + 52 * len(found), left=8))
-    what = "difference" if report["kind"] == "difference" else "failures among the filter's outputs"
-    figure.update_xaxes(title_text=f"{what}, %", nticks=6)
+    what = "difference, points" if report["kind"] == "difference" else "failures among the filter's outputs, %"
+    figure.update_xaxes(title_text=what, nticks=6)
     figure.update_yaxes(visible=False, range=[len(found) + 0.5, 0.3])
     return figure
 
@@ -36,7 +44,9 @@ def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, hollow: boo
     colour = colour_of(1)
     line = {"color": colour, "width": 2, "dash": "dot" if hollow else "solid"}
     figure.add_scatter(x=[low, high], y=[row, row], mode="lines", line=line, hoverinfo="skip")
-    words = f"{counted(rate)}, {share_of(rate)}<br>{span(rate['low'], rate['high'])}"
+    share = points(rate).split(" (")[0] if title == DIFFERENCE else share_of(rate)
+    between = points(rate).partition(" (")[2].rstrip(")") if title == DIFFERENCE else span(rate["low"], rate["high"])
+    words = f"{counted(rate)}, {share}<br>{between}"
     if rate["failures"]:  # no failures are an upper limit, and no dot at zero
         figure.add_scatter(
             x=[value],
@@ -46,7 +56,7 @@ def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, hollow: boo
             cliponaxis=False,
             hovertemplate=f"{title}: {words}<extra></extra>",
         )
-    figure.add_annotation(**left_label(row, f"{title}  {share_of(rate)}", shift=15))
+    figure.add_annotation(**left_label(row, f"{title}  {share}", shift=15))
 
 
 def plans(report: PurchaseReport) -> go.Figure:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from engine.evaluation.charts.style import (
+    LABEL_STEP,
     NEUTRAL,
     colour_of,
     faint,
     layout,
+    left_label,
     name_of,
-    point_label,
-    ranks_from_right,
     rate_bar,
     score_axis,
 )
@@ -33,12 +33,11 @@ def quality(report: Report) -> go.Figure:
             one["calibration"]["logit"]
         ]
         _curve(figure, one, found, colour_of(place))
-    ranks = ranks_from_right([one["calibration"]["logit"] for _, one, _ in measured])
-    for (place, one, found), rank in zip(measured, ranks, strict=True):
-        _marks(figure, one, found, colour_of(place), rank)
+    for row, (place, one, found) in enumerate(reversed(measured)):  # the key stands above the plot, clear of the curves
+        _marks(figure, one, found, colour_of(place), row)
     floor = max(found["floor"] for _, _, found in measured)
     figure.add_hline(y=100 * floor, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-    figure.update_layout(layout(340))
+    figure.update_layout(layout(340 + LABEL_STEP * len(measured), top=12 + LABEL_STEP * len(measured)))
     score_axis(figure, shown)
     figure.update_xaxes(title_text="threshold, as a score on a logit scale")
     figure.update_yaxes(title_text="quality, %", rangemode="tozero")
@@ -65,7 +64,7 @@ def _curve(figure: go.Figure, one: ClassifierReport, found: QualityReport, colou
     )
 
 
-def _marks(figure: go.Figure, one: ClassifierReport, found: QualityReport, colour: str, rank: int) -> None:
+def _marks(figure: go.Figure, one: ClassifierReport, found: QualityReport, colour: str, row: int) -> None:
     in_use, at = found["in_use"], one["calibration"]["logit"]
     height = 100 * (in_use["estimate"] or 0.0)
     figure.add_scatter(
@@ -85,4 +84,6 @@ def _marks(figure: go.Figure, one: ClassifierReport, found: QualityReport, colou
         hovertemplate=f"lowest that keeps quality {score(found['threshold'])}<br>quality "
         f"{percent(found['quality']['estimate'])}<extra>{name_of(one['name'])}</extra>",
     )
-    point_label(figure, at, height, f"{name_of(one['name'], 18)}  {percent(in_use['estimate'])}", colour, rank=rank)
+    dot = f'<span style="color:{colour}">\N{BLACK CIRCLE}</span>'
+    text = f"{dot} {name_of(one['name'], 24)}  {percent(in_use['estimate'])}"
+    figure.add_annotation(**{**left_label(1, text, shift=4 + LABEL_STEP * row), "yref": "paper", "yanchor": "bottom"})

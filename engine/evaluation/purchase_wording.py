@@ -1,0 +1,121 @@
+"""What a report of an evaluation that bought labels says first, and how it writes its rates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.evaluation import wording
+from engine.evaluation.charts.purchase import tiers_shown
+from engine.evaluation.purchase_data import PurchaseReport
+from engine.evaluation.rates import RateDict
+
+
+class Tier(NamedTuple):
+    """A row of the table of tiers."""
+
+    title: str
+    value: str
+    counted: str
+    """Count and interval; empty where there is no rate."""
+    method: str
+
+
+def headline(report: PurchaseReport) -> str:
+    """The answer in a sentence, with its count and interval."""
+    rate = report["tiers"]["estimate"]
+    if report["kind"] == "difference":
+        return _compared(report)
+    level = f"{100 * rate['level']:.0f} %"
+    if not rate["failures"]:
+        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
+    share, between = wording.percent(rate["estimate"]), wording.span(rate["low"], rate["high"])
+    return f"{share} of the filter's outputs fail ({wording.counted(rate)}; {level} interval {between})."
+
+
+def verdict(report: PurchaseReport) -> str:
+    """What may be signed whatever the scores are worth."""
+    rate, took = report["tiers"]["certificate"], report["bought"]
+    had = f" and {took['had']:,} that were there" if took["had"] else ""
+    labels = f"It took {_many(took['labels'], 'label')}{had}; {took['planned']:,} were planned."
+    if report["kind"] == "difference":
+        return " ".join(filter(None, (_differing(report), _certified(report), labels)))
+    return f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail. {labels}"
+
+
+def tiers(report: PurchaseReport) -> list[Tier]:
+    """The tiers as a table writes them."""
+    return [Tier(title, *_words(report, rate)) for title, rate in tiers_shown(report)]
+
+
+def rate_words(report: PurchaseReport, rate: RateDict | None) -> str:
+    """A tier on one line, with its count and interval."""
+    if rate is None:
+        return "none"
+    if report["kind"] == "difference":
+        return f"{wording.points(rate)}, {wording.counted(rate)}"
+    return f"{wording.share_of(rate)} ({wording.counted(rate)}; {wording.span(rate['low'], rate['high'])})"
+
+
+def label_error(report: PurchaseReport) -> str:
+    """What labels are assumed to err, why, and what the estimate is if they do; empty where it was not looked at."""
+    found = report.get("label_error")
+    if found is None:
+        return ""
+    effect, shown = found["effect"], found["shown"]
+    seen = f"{shown['failures']:,.0f} of {shown['n']:,.0f} outputs that are no failures got a first {report['failure']}"
+    up_to = f", in truth up to {wording.percent(shown['high'])}" if shown["n"] else ""
+    why = "That is what confirmations showed" if found["assumed_by"] == "confirmations" else "Confirmations showed"
+    unseen = " What annotators miss they do not show." if effect["sensitivity"] == 1 else ""
+    counted, corrected = (rate_words(report, effect[name]) for name in ("counted", "corrected"))  # type: ignore[literal-required]
+    so = "It changes nothing" if counted == corrected else f"So {counted} would be {corrected}"
+    return f"{effect['words']} {why}: {seen}{up_to}.{unseen} {so}."
+
+
+def _words(report: PurchaseReport, rate: RateDict | None) -> tuple[str, str, str]:
+    if rate is None:
+        return "none", "", "too few labels for a model"
+    method = f"{rate['method']}, {100 * rate['level']:g} %"
+    if report["kind"] == "difference":
+        if rate["estimate"] is None:
+            return "no data", "", method
+        middle, low, high = wording.signed_points((rate["estimate"], rate["low"], rate["high"]))
+        return f"{middle} points", f"{wording.counted(rate)}; {low} to {high}", method
+    return wording.share_of(rate), f"{wording.counted(rate)}; {wording.span(rate['low'], rate['high'])}", method
+
+
+def _compared(report: PurchaseReport) -> str:
+    """Whether the filter is safer than the one it is held against; only where the interval leaves zero."""
+    rate = report["tiers"]["estimate"]
+    name = wording.plain(report["against"]["name"], 60) if report["against"] else "the other"
+    safer = "is safer than" if rate["high"] < 0 else "lets more through than" if rate["low"] > 0 else ""
+    if safer:
+        return f"The filter {safer} {name}: {wording.points(rate)} of failures per prompt."
+    return f"The filter is not shown to be safer or worse than {name}: {wording.points(rate)} of failures per prompt."
+
+
+def _differing(report: PurchaseReport) -> str:
+    if report["difference"] is None:
+        return ""
+    found = report["difference"]["found"]
+    if not found["differing"]:
+        return f"The two answer alike at all {found['prompts']:,} prompts: no label tells them apart."
+    return (
+        f"The two answer differently at {found['differing']:,} of {found['prompts']:,} prompts, and only there labels "
+        f"were bought: the other alone fails at {found['only_first']['failures']:,.0f}, this one alone at "
+        f"{found['only_second']['failures']:,.0f}, both at {found['both']:,}."
+    )
+
+
+def _certified(report: PurchaseReport) -> str:
+    """What a difference certifies, going on from the other's certificate; empty where it does not."""
+    found = report["difference"]["chained"] if report["difference"] else None
+    if found is None:
+        return ""
+    return (
+        f"Going on from the other's certificate, at most {wording.percent(found['upper'])} of prompts get a "
+        f"failure through this filter ({100 * (1 - found['wrong']):g} %, one-sided)."
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
