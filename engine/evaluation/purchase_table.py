@@ -8,7 +8,7 @@ from typing import Any
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_wording import Tier, headline, label_error, tiers, verdict
 
-WIDTHS = (42, 9, 17, 9, 9, 11, 9, 10)
+WIDTHS = (42, 9, 17, 9, 9, 11, 9, 12)
 
 
 def render_plans(plan: Mapping[str, Any]) -> str:

@@ -206,6 +206,8 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
 ) -> None:
     content = sample_difference()
     row, other = reported(guard, "apart", content), reported(guard, "first")
+    planned(guard, name="begun", kind="difference", plan={}, state="planning")
+    reported(guard, "unlinked", sample_difference(name="unlinked", linked=False))
     certified = content["difference"]["chained"]  # type: ignore[index]
     assert api(rita).get(f"/api/v1/evaluations/{row.pk}").json()["results"]["difference"]["chained"] == certified
     client.force_login(rita)
@@ -214,7 +216,8 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
     assert f"7 of 40) {100 * certified['upper']:.1f} %" in listed  # type: ignore[index]
     page = shown(client, row)
     assert f"at most {100 * certified['upper']:.1f} %" in page  # type: ignore[index]
-    assert "Beside another" not in page, "the other one is of another kind"
+    assert "Beside another unlinked Show" in page, "the third is of another kind"
+    assert "Beside another" not in shown(client, other)
     problem = text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={other.pk}"))
     assert "The two cannot be compared." in problem
     again = reported(guard, "again", sample_difference(name="again", new=2))

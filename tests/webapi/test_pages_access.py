@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from webapi.models import Batch, Classifier, Corpus, Generator, Job, Policy, Round, Snippet, User
+from webapi.models import Batch, Classifier, Corpus, Evaluation, Generator, Job, Policy, Round, Snippet, User
 from webapi.pages.tags import NAVIGATION
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +30,8 @@ PAGES: dict[str, set[str]] = {
     "/attacks/": WATCHERS,
     "/classifiers/": WATCHERS,
     "/classifiers/{classifier}/": WATCHERS,
+    "/evaluations/": WATCHERS,
+    "/evaluations/{evaluation}/": WATCHERS,
     "/generators/": WATCHERS,
     "/generators/{generator}/": WATCHERS,
     "/label/": LABELERS,
@@ -52,6 +54,9 @@ def keys(policy: Policy, make_snippets: Callable[..., list[Snippet]]) -> dict[st
         "round": round_.pk,
         "snippet": make_snippets(1)[0].pk,
         "classifier": classifier.pk,
+        "evaluation": Evaluation.objects.create(
+            classifier=classifier, name="first", kind="failure_rate", state="planning"
+        ).pk,
     }
 
 

@@ -61,7 +61,11 @@ class EvaluationTarget(serializers.Serializer[Any]):
 class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     """What was seen of a classifier on named data; rates are `{estimate, low, high, level, method, failures, n}`."""
 
-    results = serializers.DictField(read_only=True)
+    results = serializers.DictField(
+        read_only=True,
+        help_text="`tiers`, `bought`, `confirming`, `label_error`; of a difference, where this filter's rate less the "
+        "other's is in `tiers`, also `difference`: `found` and, with a `parent`, `chained`, its certificate.",
+    )
     plan = serializers.DictField(
         read_only=True, help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable."
     )

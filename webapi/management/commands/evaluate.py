@@ -9,6 +9,10 @@ With --judgements DIR (comments.csv and annotations.csv, as `import_judgements` 
 a part of what the crowd judged, its filter is evaluated on held-out comments, and the answers bought are those that
 the crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
 
+With --against ID the difference of two filters is measured: both are given the same proposals, and labels are bought
+only where they answer differently. With --parent ID, an evaluation of that other classifier's filter, its certificate
+is carried over.
+
 --diff A B prints where the reports of two evaluations differ.
 """
 
@@ -65,6 +69,10 @@ class Command(BaseCommand):
         parser.add_argument("--round", metavar="ID", help="whose classifier, generator and prompts (default: newest)")
         parser.add_argument("--classifier", metavar="ID", help="another classifier of the round's policy")
         parser.add_argument("--second", metavar="ID", help="a classifier as second opinion")
+        parser.add_argument("--against", metavar="ID", help="measure the difference to the filter of this classifier")
+        parser.add_argument(
+            "--parent", metavar="ID", help="with --against: the evaluation of it whose certificate goes on"
+        )
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
         parser.add_argument("--design", default="simple_random", metavar="NAME", help="simple_random, stratified, ...")
         parser.add_argument(
@@ -104,8 +112,10 @@ class Command(BaseCommand):
                 self._diff(*options["diff"])
                 return
             folder = _folder(options["judgements"])
+            _check_difference(options)
             evaluation = _on_judgements(folder, options) if folder else _on_round(options)
-            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}, {evaluation.design}")
+            against = f" against {evaluation.against}" if evaluation.against else f", {evaluation.design}"
+            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}")
             evaluation = _watched(evaluation, plan_only=options["plan"])
             self._show(evaluation, folder, options)
         except (EngineError, DomainError, AdapterError) as error:
@@ -150,6 +160,17 @@ def _folder(path: Path | None) -> Path | None:
     return path.resolve() if path else None
 
 
+def _check_difference(options: dict[str, Any]) -> None:
+    """Raises CommandError for options that a difference has no place for."""
+    if options["parent"] and not options["against"]:
+        raise CommandError("--parent is of a difference: say with --against which classifier it was of")
+    if options["against"] and options["judgements"]:
+        raise CommandError(
+            "--against compares filters of a round's classifiers: a crowd's comments are drawn through neither, so "
+            "leave --judgements out"
+        )
+
+
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     names = ("design", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
     precision = {"relative": options["precision"]} if options["precision"] else {}
@@ -172,8 +193,12 @@ def _on_round(options: dict[str, Any]) -> Evaluation:
         "outputs": {"source": "round", "round": str(round_.pk) if round_ else None, "copies": options["copies"]},
         **({"adapter": labeling.adapter, "config": labeling.config} if labeling else {}),
     }
-    second = _row(Classifier, options["second"], "classifier") if options["second"] else None
-    return _found(classifier, second, settings)
+    others = {
+        "second": _row_if_any(Classifier, options["second"], "classifier"),
+        "against": _row_if_any(Classifier, options["against"], "classifier"),
+        "parent": _row_if_any(Evaluation, options["parent"], "evaluation"),
+    }
+    return _found(classifier, others, settings)
 
 
 def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
@@ -189,19 +214,19 @@ def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
         "false_yes": ready.false_yes,
         "relative": options["precision"] or 0.15,
     }
-    return _found(ready.classifier, ready.second, settings)
+    return _found(ready.classifier, {"second": ready.second, "against": None, "parent": None}, settings)
 
 
-def _found(classifier: Classifier, second: Classifier | None, settings: dict[str, Any]) -> Evaluation:
+def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, Any]) -> Evaluation:
     """The evaluation that was begun with these settings, or a new one; one that was only planned goes on to buy."""
     wanted = evaluation_settings(settings).model_dump(mode="json")
-    rows = Evaluation.objects.filter(classifier=classifier, second=second, threshold=classifier.threshold)
+    rows = Evaluation.objects.filter(classifier=classifier, threshold=classifier.threshold, **others)
     for row in rows.exclude(state__in=[EvaluationState.FAILED, EvaluationState.CANCELLED]).order_by("-pk"):
         if {**row.config, "buy": wanted["buy"]} == wanted and (row.plan or row.state in UNFINISHED):
             if row.state == EvaluationState.PLANNED and wanted["buy"]:
                 return evaluation_begin(evaluation=row)
             return row
-    return evaluation_create(classifier=classifier, second=second, settings=settings)
+    return evaluation_create(classifier=classifier, settings=settings, **others)
 
 
 def _row(model: Any, key: str, what: str) -> Any:
@@ -209,6 +234,10 @@ def _row(model: Any, key: str, what: str) -> Any:
         return model.objects.get(pk=uuid.UUID(key))
     except (ValueError, ValidationError, model.DoesNotExist):
         raise CommandError(f"there is no {what} {key!r}") from None
+
+
+def _row_if_any(model: Any, key: str | None, what: str) -> Any:
+    return _row(model, key, what) if key else None
 
 
 def _watched(evaluation: Evaluation, *, plan_only: bool, poll_seconds: float = 0.25) -> Evaluation:
