@@ -66,7 +66,7 @@ def label_error(report: PurchaseReport) -> str:
     up_to = f", in truth up to {wording.percent(shown['high'])}" if shown["n"] else ""
     why = "That is what confirmations showed" if found["assumed_by"] == "confirmations" else "Confirmations showed"
     unseen = " What annotators miss they do not show." if effect["sensitivity"] == 1 else ""
-    counted, corrected = (rate_words(report, effect[name]) for name in ("counted", "corrected"))  # type: ignore[literal-required]
+    counted, corrected = (rate_words(report, effect[name]) for name in ("counted", "corrected"))
     so = "It changes nothing" if counted == corrected else f"So {counted} would be {corrected}"
     return f"{effect['words']} {why}: {seen}{up_to}.{unseen} {so}."
 
