@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
 from engine.policies import load_policy
 from engine.simulation import StoryWorld
 from webapi.models import (
@@ -15,7 +17,9 @@ from webapi.models import (
     Consensus,
     Corpus,
     DatasetSnapshot,
+    Evaluation,
     Job,
+    JobState,
     Label,
     Policy,
     Preference,
@@ -89,7 +93,8 @@ def drive(round_: Round, *, until: str | None = None, most: int = 500) -> Round:
         if round_.state not in (RoundState.PENDING, RoundState.RUNNING) or (until and begun(round_, until)):
             return round_
         sweep()
-        run_due_job()
+        if not run_due_job():  # whatever rests before it looks again need not
+            Job.objects.filter(state=JobState.QUEUED).update(not_before=timezone.now())
     raise AssertionError(f"round does not end: {list(round_.stages.values_list('name', 'state'))}")
 
 
@@ -113,6 +118,10 @@ def fingerprint(round_: Round) -> dict[str, Any]:
         "quality": sorted(
             (row.condition, json.dumps(row.metrics.get("quality"), sort_keys=True))
             for row in Classifier.objects.filter(round=round_)
+        ),
+        "certified": sorted(
+            (row.name, row.classifier.condition, json.dumps(row.results["tiers"], sort_keys=True))
+            for row in Evaluation.objects.filter(round=round_).exclude(kind="held_out").select_related("classifier")
         ),
         "tasks": sorted(Task.objects.filter(batch__round=round_).values_list("wanted", "labelled", "state")),
         "consensus": sorted(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.errors import BadInput
+from engine.evaluation.differing import ENOUGH, NAME
 from engine.evaluation.report_data import Certified, Reliability
 from webapi.models import Classifier, Evaluation, EvaluationState, Round
 from webapi.models.evaluations import STOPPED
@@ -124,6 +125,7 @@ def reliability(round_: Round) -> Reliability | None:
         rates={name: _certified(one) for name, one in found.items() if one is not None},
         difference=_certified(difference),
         compared=difference.results["difference"],
+        needed=designs.get(ENOUGH, designs[NAME])["outputs"],
         instead={plan["title"]: plan["outputs"] for name, plan in designs.items() if name in ("two_tests", "shared")},
         instead_precision=difference.config["relative"],
     )

@@ -16,6 +16,8 @@ from engine.evaluation.difference_plan import mean_mover_width, plan_difference
 from engine.evaluation.rates import Rate
 
 NAME, TITLE = "differing", "Where the two filters differ"
+ENOUGH = "differing_enough"
+"""What this design would take if there were prompts enough, where there are not."""
 WHAT = (
     "Both filters are given the same proposals. Where they answer alike, whatever they say cancels; both outputs are "
     "labelled where they do not."
@@ -63,6 +65,7 @@ def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, 
     others = (
         ("two_tests", "Two separate tests", asked.width.two_tests),
         ("shared", "One set labelled in full", asked.width.shared),
+        *(() if reachable else ((ENOUGH, "The same on enough prompts", asked.width.differing),)),
     )
     return {
         NAME: ours,

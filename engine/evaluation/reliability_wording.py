@@ -52,7 +52,11 @@ def _chained(found: Reliability, before: str, after: str) -> str:
 
 
 def _saved(found: Reliability) -> str:
-    others = " and ".join(f"{labels:,} ({plain(title).lower()})" for title, labels in found["instead"].items())
+    others = ", ".join(f"{plain(title).lower()} {labels:,}" for title, labels in found["instead"].items())
     if not others:
         return ""
-    return f"To know a difference to ±{100 * found['instead_precision']:g} % of the rate would take {others} labels."
+    precise = f"±{100 * found['instead_precision']:g} % of the failure rate"
+    return (
+        f"Planned: a difference to {precise} takes {found['needed']:,} labels where the two differ; {others}. "
+        "Confirmations come on top."
+    )

@@ -230,8 +230,10 @@ class Reliability(TypedDict):
     difference: Certified
     """Rate of the last classifier's filter less that of the first's."""
     compared: DifferenceFound
+    needed: int
+    """Labels where the two differ for a difference as precise as `instead_precision`, prompts enough given."""
     instead: dict[str, int]
-    """Labels that other ways to the difference, as precise as planned, would take, by their titles."""
+    """Labels that other ways would take, by their titles."""
     instead_precision: float
     """Half-width that these were planned for, relative to the rate."""
 

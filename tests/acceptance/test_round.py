@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from engine.attacks.paraphrase import retell
@@ -111,6 +112,13 @@ def test_killing_every_job_changes_nothing(home: Path, monkeypatch: pytest.Monke
         "collect_labels compare",
         "collect_labels label_after",
         "follow_labels None",
+        "prepare_evaluation None",
+        "draw_outputs None",
+        "plan_labels None",
+        "buy_labels None",
+        "report_evaluation None",
+        "send_batch None",
+        "collect_labels None",
     }
     assert set(round_.stages.values_list("runs", flat=True)) == {1}, "no stage was repeated"
 
@@ -123,6 +131,7 @@ def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(h
     _nothing_leaks_between_splits(round_)
     _the_held_out_set_is_whole(round_)
     _completions_were_compared(round_)
+    _the_filters_are_certified(round_)
     _the_report_is_whole(round_)
     _the_cross_matrix_counts_what_attacks_found(round_)
     before, artifacts = fingerprint(round_), dict(Artifact.objects.values_list("path", "sha256"))
@@ -134,6 +143,22 @@ def test_a_round_keeps_its_promises_and_running_its_jobs_again_changes_nothing(h
     assert list(Evaluation.objects.order_by("pk").values_list("results", flat=True)) == evaluations
     changed = {p for p, digest in Artifact.objects.values_list("path", "sha256") if artifacts.get(p) != digest}
     assert {Path(path).name for path in changed} <= {"report.html", "report.json"}, "the report tells times"
+
+
+def _the_filters_are_certified(round_: Round) -> None:
+    """Each filter's failures, and the difference by labels where the two differ, lead back to people's answers."""
+    rows = {row.kind: row for row in round_.evaluations.exclude(kind="held_out").order_by("pk")}
+    assert set(rows) == {"failure_rate", "difference"}
+    report = json.loads(round_path(round_, "report.json").read_text())["reliability"]
+    found, difference = report["compared"]["found"], rows["difference"]
+    assert found["prompts"] == 40
+    assert difference.against_id == difference.parent.classifier_id
+    assert report["difference"]["labels"] == Label.objects.filter(task__batch__evaluation=difference).count()
+    for one in report["rates"].values():
+        rate = one["tiers"]["estimate"]
+        assert rate["n"] == one["outputs"]
+        assert rate["low"] <= rate["estimate"] <= rate["high"] <= one["tiers"]["certificate"]["high"]
+    assert report["compared"]["chained"]["upper"] >= found["only_second"]["estimate"]
 
 
 def _labels_are_what_tasks_wanted(round_: Round) -> None:
@@ -195,11 +220,11 @@ def _completions_were_compared(round_: Round) -> None:
 def _the_report_is_whole(round_: Round) -> None:
     content = json.loads(round_path(round_, "report.json").read_text())
     assert [one["name"] for one in content["classifiers"]] == ["baseline", "+paraphrases"]
-    assert content["labels"]["spent"] == Label.objects.filter(task__batch__round=round_).count()
+    mine = Q(task__batch__round=round_) | Q(task__batch__evaluation__round=round_)
+    assert content["labels"]["spent"] == Label.objects.filter(mine).count()
     assert all("imulated annotators compared" in one["quality"]["note"] for one in content["classifiers"])
-    assert set(content["labels"]["by_batch"]) == {
-        "initial", "test", "seed", "selected", "held_out_attack", "measured", "measured_after"
-    }  # fmt: skip
+    batches = {"initial", "test", "seed", "selected", "held_out_attack", "measured", "measured_after"}
+    assert {name for name in content["labels"]["by_batch"] if " of " not in name} == batches
     assert "imulated" in content["round"]["simulated"]
     page = round_path(round_, "report.html").read_text()
     assert content["round"]["simulated"].split(".")[0] in page

@@ -306,6 +306,7 @@ def sample_reliability(classifiers: list[dict[str, Any]]) -> dict[str, Any]:
         "rates": rates,
         "difference": {"id": "ev2", "tiers": tiers_of(found).as_dict(), "outputs": 120, "labels": 142, "had": 0},
         "compared": {"found": found.as_dict(), "chained": chained(first, [step]).as_dict(), "level": 0.95},
+        "needed": 402,
         "instead": {"Two separate tests": 2_512, "One set labelled in full": 980},
         "instead_precision": 0.5,
     }

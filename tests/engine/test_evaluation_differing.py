@@ -69,7 +69,7 @@ def test_the_plan_tells_what_the_pool_can_give_and_what_others_take() -> None:
     assert (ours.outputs, ours.reachable) == (5, False)
     assert ours.reached > 0.5
     assert "run on" in ours.note
-    assert plans["two_tests"].outputs > plans["shared"].outputs > 0
+    assert plans["two_tests"].outputs > plans["shared"].outputs > plans["differing_enough"].outputs > ours.outputs
     assert ours.money == ours.labels * 0.5
     assert ours.hours == ours.labels / 100
     n = 40_000
@@ -78,6 +78,7 @@ def test_the_plan_tells_what_the_pool_can_give_and_what_others_take() -> None:
     wide = plan_differing(pool, many, Wanted(relative=0.5, guess=0.02))["differing"]
     assert wide.reachable
     assert wide.outputs < 5000
+    assert "differing_enough" not in plan_differing(pool, many, Wanted(relative=0.5, guess=0.02))
     assert wide.reached == 0.5
 
 

@@ -364,8 +364,8 @@ def test_labels_bought_for_the_filters_are_told_in_three_tiers_and_compared() ->
     assert "is safer than" not in words[0] or report["reliability"]["difference"]["tiers"]["estimate"]["high"] < 0
     assert words[1].endswith("(97.5 %, one-sided).")
     assert words[2] == (
-        "To know a difference to ±50 % of the rate would take 2,512 (two separate tests) and 980 (one set labelled in "
-        "full) labels."
+        "Planned: a difference to ±50 % of the failure rate takes 402 labels where the two differ; two separate tests "
+        "2,512, one set labelled in full 980. Confirmations come on top."
     )
     html = render_fragments(report)["reliability"]
     for rests in ("by the design", "whatever the scores are worth", "by a model"):
