@@ -271,6 +271,7 @@ SPECTACULAR_SETTINGS = {
         "LabelOutcomeOutcomeEnum": "webapi.api.labels.OUTCOMES",
         "BatchKindEnum": "webapi.models.BatchKind",
         "StandingStateEnum": "webapi.models.StandingState",
+        "SourceEnum": "webapi.models.Source",
         "TaskKindEnum": ["label", "compare"],
         "TrainingPrecisionEnum": ["fp32", "bf16"],
     },
