@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from engine.errors import BadInput
 from engine.simulation import SimulatedAnnotators, judge_of
 from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
 
@@ -23,7 +24,7 @@ class SimulatedVendor(InHouse):
 
     def __init__(self, settings: Settings) -> None:
         # Outside rounds a batch names the seed whose annotators it wants.
-        policy, self._seed = settings.policy, int(settings.config.get("seed", settings.seed))
+        policy, self._seed = settings.policy, _seed(settings.config.get("seed", settings.seed))
         self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=self._seed)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
@@ -42,6 +43,12 @@ class SimulatedVendor(InHouse):
             return self._annotators.answer(task.snippet, number)
         found = self._annotators.compare(task.snippet, task.rival, number)
         return SIDES.get(found.choice, found.choice), found.seconds
+
+
+def _seed(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise BadInput("seed: must be a whole number from 0 on", where="simulated")
+    return value
 
 
 def _name(number: int) -> str:

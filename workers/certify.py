@@ -94,7 +94,7 @@ def _settings(round_: Round, wanted: CertificationPlan, guess: float | None) -> 
             "adapter": labeling.adapter,
             "config": labeling.config,
             "seed": round_.seed,
-            "guess": guess if guess and guess < 1 else None,
+            "guess": guess if guess and 1e-12 <= guess < 1 else None,
         }
     )
 

@@ -64,12 +64,12 @@ class EvaluationSettings(Part):
     outputs: OutputsWanted = OutputsWanted()
     design: str = "simple_random"
     """In the registry of designs. Of a difference: labels go where the two filters' outputs differ."""
-    relative: float = Field(0.5, gt=0, le=10)
+    relative: float = Field(0.5, ge=0.001, le=10)
     """Half-width of the interval wanted, relative to the rate."""
-    level: float = Field(0.95, gt=0.5, lt=1)
+    level: float = Field(0.95, gt=0.5, le=0.999_999)
     interval: Literal["estimate", "certificate"] = "estimate"
     """Whose half-width is meant."""
-    guess: float | None = Field(None, gt=0, lt=1)
+    guess: float | None = Field(None, ge=1e-12, lt=1)
     """The rate expected; none: by the pilot, or by the scores."""
     pilot: int = Field(0, ge=0, le=100_000)
     """Outputs, drawn by chance, that are labelled before anything is planned; they count for the answer."""
@@ -82,11 +82,15 @@ class EvaluationSettings(Part):
     labelers judged, they have the last word in either."""
     false_yes: float = Field(0.0, ge=0, le=1)
     """Share of sound outputs of which the first label says failure: their confirmations are planned for."""
+<<<<<<< HEAD
     label_error: LabelErrorAssumed = LabelErrorAssumed()
     """What the report assumes of labels; what is counted stays as it is."""
     price: float | None = Field(None, ge=0)
+=======
+    price: float | None = Field(None, ge=0, le=1e6)
+>>>>>>> breaker
     """USD a label."""
-    seconds: float | None = Field(None, ge=0)
+    seconds: float | None = Field(None, ge=0, le=1e6)
     """An annotator's time for a label."""
     at_once: int | None = Field(None, ge=1)
     """Outputs sent out together; none: all of a fixed number, a twentieth of one that is not."""

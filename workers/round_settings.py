@@ -29,7 +29,7 @@ PREVIOUS = "previous"
 class Part(BaseModel):
     """Settings that are checked field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _known(value: str, kind: str, registry: Mapping[str, object]) -> str:
@@ -101,7 +101,7 @@ class CertificationPlan(Part):
     """Outputs drawn for each prompt."""
     design: str = "simple_random"
     """In the registry of designs; a difference has its own."""
-    relative: float = Field(0.5, gt=0, le=10)
+    relative: float = Field(0.5, ge=0.001, le=10)
     """Half-width of the interval wanted, relative to the rate."""
     labels_each: int = Field(1, ge=1, le=25)
     confirmations: int = Field(2, ge=0, le=20)

@@ -11,6 +11,9 @@ from tokenizers import Tokenizer
 
 from engine.snippets import Snippet
 
+SPARE = 16
+"""Of two long parts, so many times the tokens that a classifier reads are looked at."""
+
 
 class Batch(NamedTuple):
     """Padded token ids, attention mask (1 = token) and segment ids; each int64, shape (b, longest)."""
@@ -75,11 +78,12 @@ class PairTokenizer:
             copy.no_padding()
         self._whole.no_truncation()
         self._cut.enable_truncation(max_tokens, strategy="longest_first")
+        self._most = SPARE * max_tokens
         self.pad_id = pad_id
 
     def encode(self, snippets: Sequence[Snippet]) -> Tokens:
         """All snippets at once, by the tokenizer's own threads. O(characters)."""
-        found = self._cut.encode_batch([_pair(snippet) for snippet in snippets])
+        found = self._cut.encode_batch([_pair(self._shortened(snippet)) for snippet in snippets])
         lengths = [len(encoding) for encoding in found]
         total = sum(lengths)
         return Tokens(
@@ -90,7 +94,7 @@ class PairTokenizer:
 
     def trace(self, snippet: Snippet) -> Traced:
         """One snippet, with the place of each token in its text. O(characters)."""
-        found = self._cut.encode(*_as_pair(snippet))
+        found = self._cut.encode(*_as_pair(self._shortened(snippet)))
         last = 1 if snippet.prompt else 0
         parts = [-1 if part is None else int(part == last) for part in found.sequence_ids]
         return Traced(
@@ -99,6 +103,23 @@ class PairTokenizer:
             np.asarray(found.offsets, np.int64).reshape(-1, 2),
             np.asarray(parts, np.int8),
         )
+
+    def _shortened(self, snippet: Snippet) -> Snippet:
+        """The snippet, without what is cut off anyway where both parts are long.
+
+        The tokenizer pairs each piece that it cuts off one part with each of the other's: two texts of 100,000
+        characters took minutes. Ends are far behind what is kept, and the longer part stays the longer.
+        """
+        if min(len(snippet.prompt), len(snippet.completion)) <= self._most:
+            return snippet
+        parts = (snippet.prompt, snippet.completion)
+        one, two = (self._whole.encode(text, add_special_tokens=False) for text in parts)
+        if min(len(one), len(two)) <= self._most:
+            return snippet
+        longer = SPARE if len(one) > len(two) else -SPARE if len(two) > len(one) else 0
+        kept = min(len(one), self._most + longer), min(len(two), self._most - longer)
+        ends = one.offsets[kept[0] - 1][1], two.offsets[kept[1] - 1][1]
+        return Snippet(snippet.prompt[: ends[0]], snippet.completion[: ends[1]])
 
     def pieces(self, text: str) -> list[int]:
         """Token ids of a text by itself, without special tokens."""

@@ -8,6 +8,7 @@ not: stop at a number of failures (`inverse_binomial`), look whenever one likes 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,7 +47,7 @@ def failures_to_stop(relative: float, *, level: float = 0.95) -> int:
     """Failures at which to stop for a mean half-width of `relative` times the rate, whatever the rate: 18 for +-50 %.
 
     The mean at small rates, where it is largest. Raises BadInput for a `relative` that is not positive.
-    O(1 / relative^2).
+    O(log(1 / relative)).
     """
     _check(level)
     if not relative > 0:
@@ -54,9 +55,12 @@ def failures_to_stop(relative: float, *, level: float = 0.95) -> int:
     tail = (1 - level) / 2
     z = float(stats.norm.ppf(1 - tail))
     most = math.ceil(4 * (z / relative) ** 2 + 4 * z / relative + 10)
-    counts = np.arange(2, most + 1)
-    widths = stats.chi2.ppf(1 - tail, 2 * counts) - stats.chi2.ppf(tail, 2 * counts)
-    return int(counts[np.argmax(widths / (4 * (counts - 1)) <= relative)])
+
+    def enough(count: int) -> bool:
+        width = stats.chi2.ppf(1 - tail, 2 * count) - stats.chi2.ppf(tail, 2 * count)
+        return bool(width / (4 * (count - 1)) <= relative)
+
+    return 2 + bisect_left(range(2, most + 1), True, key=enough)
 
 
 def anytime(failures: float, n: float, *, level: float = 0.95, guess: float = 1e-3, prior: float = 2.0) -> Rate:

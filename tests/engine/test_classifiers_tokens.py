@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,6 +43,26 @@ def test_pairs_are_encoded_and_cut_as_transformers_does(folder: str, max_tokens:
         assert batch.types[row, :length].tolist() == expected["token_type_ids"]
         assert batch.mask[row].tolist() == [1] * length + [0] * (batch.ids.shape[1] - length)
         assert not batch.ids[row, length:].any()
+
+
+@pytest.mark.parametrize(("first", "second"), [(200, 200), (700, 300), (300, 700), (201, 200), (200, 201), (500, 3)])
+@pytest.mark.parametrize("max_tokens", [9, 10])
+def test_long_pairs_are_cut_as_transformers_does(folder: str, max_tokens: int, first: int, second: int) -> None:
+    words = ["the", "old", "man", "walked", "to", "the", "mill", "and", "a", "girl", "rested"]
+    one, two = (" ".join(words[(at * 7 + at // 5) % 11] for at in range(n)) for n in (first, second))
+    expected = load_tokenizer(folder)(one, two, truncation=True, max_length=max_tokens, return_token_type_ids=True)
+    cut = tokenizer(folder, max_tokens)
+    found = cut.encode([Snippet(one, two)])
+    assert found.ids.tolist() == expected["input_ids"]
+    assert found.types.tolist() == expected["token_type_ids"]
+    assert cut.trace(Snippet(one, two)).ids.tolist() == expected["input_ids"]
+
+
+def test_two_texts_of_100_000_characters_take_no_minutes(folder: str) -> None:
+    began = time.process_time()
+    found = tokenizer(folder).encode([Snippet("the mill " * 11_000, "a girl " * 14_000)])
+    assert found.ids.size == 64
+    assert time.process_time() - began < 10
 
 
 def test_counting_cuts_nothing(folder: str) -> None:

@@ -1,11 +1,12 @@
 import json
+import time
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from engine.errors import BadInput, UnknownName
-from engine.evaluation.designs import Answers, LabelPlan, OutputPool, Wanted, design
+from engine.evaluation.designs import Answers, LabelPlan, OutputPool, Wanted, design, planning
 from engine.evaluation.designs.planning import label_floor, plain_count, plain_outputs
 from engine.evaluation.rates import clopper_pearson
 
@@ -35,6 +36,21 @@ def test_the_mean_half_width_is_that_over_every_count():
     assert plain_count(n, rate, 0.95) == pytest.approx((widths, highs), rel=1e-9)
     needed = plain_outputs(0.5, rate, 0.95)
     assert plain_count(needed, rate, 0.95).half_width <= 0.5 < plain_count(needed - 1, rate, 0.95).half_width
+
+
+def test_the_mean_over_some_counts_is_that_over_every_count(monkeypatch):
+    some = planning.plain_count(1_000_000, 0.01, 0.95)
+    monkeypatch.setattr(planning, "POINTS", 10**9)
+    assert some == pytest.approx(planning.plain_count(1_000_000, 0.01, 0.95), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["simple_random", "until_failures", "stratified"])
+def test_a_precision_that_takes_millions_of_labels_is_planned_in_seconds(name):
+    """It took minutes and gigabytes, and held a worker."""
+    began = time.process_time()
+    plan = design(name).plan(pool_of(100), Wanted(0.001, guess=0.003), 0)
+    assert not plan.reachable
+    assert time.process_time() - began < 20
 
 
 def test_a_plan_counts_labels_money_and_hours():

@@ -280,6 +280,12 @@ def test_where_nothing_is_accepted_it_says_so(guard: Classifier) -> None:
         ({"outputs": {"split": "train"}}, "what was trained on measures nothing"),
         ({"pilot": 3, "buy": False}, "pilot"),
         ({"labels_each": 20, "confirmations": 9}, "at most 25"),
+        ({"relative": 1e-9}, "relative: must be at least 0.001"),
+        ({"relative": math.nan}, "relative: must be a number"),
+        ({"price": math.inf}, "price: must be a number"),
+        ({"price": 1e308}, "price: must be at most"),
+        ({"config": {"seed": None}}, "seed: must be a whole number"),
+        ({"config": {"seed": -1}}, "seed: must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(guard: Classifier, given: dict[str, Any], words: str) -> None:

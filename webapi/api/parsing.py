@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
@@ -14,8 +15,16 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    """A number that no float holds would be infinite, which no database keeps."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
 class JsonBody(BaseParser):
-    """UTF-8 JSON as RFC 8259 has it: no NaN or Infinity."""
+    """UTF-8 JSON as RFC 8259 has it: no NaN or Infinity, and no number too large for a float."""
 
     media_type = "application/json"
 
@@ -27,7 +36,7 @@ class JsonBody(BaseParser):
     ) -> Any:
         """The body's value. Raises ParseError."""
         try:
-            return json.loads(stream.read().decode(), parse_constant=_refuse_constant)
+            return json.loads(stream.read().decode(), parse_constant=_refuse_constant, parse_float=_finite)
         except UnicodeDecodeError as error:
             raise ParseError(f"The body is not UTF-8 at byte {error.start}.") from error
         except json.JSONDecodeError as error:
