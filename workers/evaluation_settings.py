@@ -82,13 +82,9 @@ class EvaluationSettings(Part):
     labelers judged, they have the last word in either."""
     false_yes: float = Field(0.0, ge=0, le=1)
     """Share of sound outputs of which the first label says failure: their confirmations are planned for."""
-<<<<<<< HEAD
     label_error: LabelErrorAssumed = LabelErrorAssumed()
     """What the report assumes of labels; what is counted stays as it is."""
-    price: float | None = Field(None, ge=0)
-=======
     price: float | None = Field(None, ge=0, le=1e6)
->>>>>>> breaker
     """USD a label."""
     seconds: float | None = Field(None, ge=0, le=1e6)
     """An annotator's time for a label."""
