@@ -141,6 +141,18 @@ def test_an_empty_completion_is_rejected_unscored(rita: User, api: Api, guard: C
     assert two["logit"] is not None
 
 
+def test_a_text_whose_score_is_nan_is_rejected(
+    rita: User, api: Api, guard: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def logits(self, snippets: list[SnippetText]) -> np.ndarray:
+            return np.full(len(snippets), np.nan, dtype=np.float32)
+
+    monkeypatch.setattr(filtering, "_gatherer", lambda *_: Broken())
+    one = ask(api(rita), **as_text(TEXTS[0]))
+    assert (one["accepted"], one["score"], one["logit"]) == (False, None, None)
+
+
 def test_a_prompt_is_completed_by_rejection_sampling(
     rita: User, api: Api, policy: Policy, guard: Classifier, corpus: Corpus
 ) -> None:

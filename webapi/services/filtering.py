@@ -50,7 +50,7 @@ class Decision(NamedTuple):
     completion: str | None
     """The text judged or found; None where no proposal was accepted."""
     score: float | None
-    """In [0, 1]; None where nothing was scored: an empty completion, or no proposal accepted."""
+    """In [0, 1]; None where there is none: an empty completion, no proposal accepted, or the classifier said NaN."""
     logit: float | None
     tries: int
     """Proposals made; 1 for a text that was given."""
@@ -112,6 +112,6 @@ def _gatherer(classifier_id: uuid.UUID, precision: str) -> Gatherer:
 
 
 def _scores(logit: float) -> tuple[float | None, float | None]:
-    if math.isinf(logit):
+    if not math.isfinite(logit):
         return None, None
     return (1 / (1 + math.exp(-logit)) if logit > -700 else 0.0), logit
