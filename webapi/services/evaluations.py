@@ -133,7 +133,9 @@ def _check_classifier(field: str, row: Classifier, first: Classifier, *, thresho
 
 def _free_name(classifier: Classifier, kind: str) -> str:
     title = EvaluationKind(kind).value.replace("_", " ")
-    return f"{title} {timezone.now():%Y-%m-%d %H:%M:%S.%f}"
+    now = timezone.now()
+    name = f"{title} {now:%Y-%m-%d %H:%M:%S}"
+    return f"{name}.{now:%f}" if classifier.evaluations.filter(name=name).exists() else name
 
 
 def _wrong(field: str, message: str) -> DomainError:
