@@ -35,12 +35,13 @@ def certify(run: JobRun) -> dict[str, Any]:
     if not wanted.certification.prompts:
         return {"outputs": 0}
     before, after = classifier_of(round_, BASELINE), classifier_of(round_, retrained_of(round_))
-    rates = [_opened(run, row, _name(RATE, row), wanted.certification) for row in (before, after)]
-    opened = list(rates)
-    if rates[0].state == EvaluationState.SUCCEEDED:
-        opened.append(
-            _opened(run, after, _name(DIFFERENCE, after), wanted.certification, against=before, parent=rates[0])
-        )
+    opened = [_opened(run, before, _name(RATE, before), wanted.certification)]
+    # One after the other: what two of them draw alike is labelled once.
+    if opened[-1].state == EvaluationState.SUCCEEDED:
+        opened.append(_opened(run, after, _name(RATE, after), wanted.certification))
+        if opened[-1].state == EvaluationState.SUCCEEDED:
+            name = _name(DIFFERENCE, after)
+            opened.append(_opened(run, after, name, wanted.certification, against=before, parent=opened[0]))
     ended = sum(one.state == EvaluationState.SUCCEEDED for one in opened)
     run.progress(ended, 3)
     if ended < 3:

@@ -34,7 +34,7 @@ def render_plans(plan: Mapping[str, Any]) -> str:
         lines.append(_line((mark + one["title"], *cells)))
     lines.append("-" * sum(WIDTHS))
     if plan["chosen"]["floor"]:
-        lines.append("floor: outputs that any method must label which is true without assumptions and as precise.")
+        lines.append("floor: outputs that any method as precise must label if it is to be true without assumptions.")
     if any(not one.get("reachable", True) for one in plan["designs"].values()):
         lines.append("!: the pool is too small for the precision wanted; this is what all of it gives.")
     lines.append(f"* {plan['chosen']['note']}")

@@ -39,7 +39,26 @@ def verdict(report: PurchaseReport) -> str:
     labels = f"It took {_many(took['labels'], 'label')}{had}; {took['planned']:,} were planned."
     if report["kind"] == "difference":
         return " ".join(filter(None, (_differing(report), _certified(report), labels)))
-    return f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail. {labels}"
+    most = f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail, if the labels are right."
+    return " ".join(filter(None, (most, _reached(report), labels)))
+
+
+def _reached(report: PurchaseReport) -> str:
+    """Where the interval came out wider than wanted: by how much."""
+    rate, wanted = report["tiers"]["estimate"], report["asked"]["relative"]
+    middle = rate["estimate"]
+    if not middle:
+        return ""
+    below, above = (middle - rate["low"]) / middle, (rate["high"] - middle) / middle
+    if (below + above) / 2 <= 1.1 * wanted:
+        return ""
+    got = f"\N{MINUS SIGN}{100 * below:.0f} to +{100 * above:.0f} %"
+    return (
+        f"That is wider than the ±{100 * wanted:.0f} % wanted ({got}): "
+        f"the rate is lower than the {wording.percent(report['plan']['guess'])} planned for."
+        if report["plan"].get("guess") and middle < report["plan"]["guess"]
+        else f"The interval is wider than the ±{100 * wanted:.0f} % wanted ({got})."
+    )
 
 
 def tiers(report: PurchaseReport) -> list[Tier]:

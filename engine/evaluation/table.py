@@ -108,7 +108,15 @@ def render_table(report: Report, *, ascii_only: bool = False) -> str:
         lines.append("* 1.0 by construction: the attack kept only what this classifier accepts.")
     shown = [one["name"] for one in report["attacks"] if one["comparison"] and _is_shown(one["comparison"])]
     said = [attacks.sentences[name] for name in shown if name in attacks.sentences]
-    told = (found.headline, found.verdict, found.cost, *reliability_words(report), attacks.summary, *said)
+    told = (
+        found.headline,
+        found.verdict,
+        *reliability_words(report)[:1],
+        found.cost,
+        *reliability_words(report)[1:],
+        attacks.summary,
+        *said,
+    )
     for text in told:
         lines += ["", *textwrap.wrap(text, max(wide, 72), break_on_hyphens=False)] if text else []
     text = "\n".join(line.rstrip() for line in lines) + "\n"

@@ -12,7 +12,7 @@ from engine.evaluation.rates import RateDict
 from engine.evaluation.wording import counted, points, share_of, span
 
 TIERS = {
-    "certificate": "certificate, nothing assumed",
+    "certificate": "certificate, if the labels hold",
     "estimate": "estimate, by the design",
     "forecast": "forecast, by a model",
 }

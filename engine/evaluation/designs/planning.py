@@ -136,7 +136,9 @@ def costed(drawn: Drawn, pool: OutputPool, wanted: Wanted) -> LabelPlan:
 
 def where_rate_is_from(wanted: Wanted, rate: float) -> str:
     """A sentence: the rate that the plan takes, and where from."""
-    source = "as given" if wanted.guess is not None else "the mean of the scores, which nobody has checked"
+    source = (
+        "as given or found before" if wanted.guess is not None else "the mean of the scores, which nobody has checked"
+    )
     return f"It takes a failure rate of {rate:.3g}, {source}."
 
 

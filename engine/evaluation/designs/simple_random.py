@@ -51,7 +51,9 @@ def estimate(pool: OutputPool, plan: LabelPlan, answers: Answers, level: float) 
     """Clopper-Pearson, on the effective sample size where prompts repeat, is certificate and estimate. O(n)."""
     bought = matched(checked(pool), answers)
     rate = clustered(bought.failures, pool.prompts[bought.indices], level=level)
-    notes = ["The outputs are a random sample of the filter's: nothing else is assumed."]
+    notes = [
+        "The outputs are a random sample of the filter's; nothing is assumed of any score. Labels are taken as true."
+    ]
     if bought.indices.size < plan.outputs:
         notes.append(f"{bought.indices.size:,} of the {plan.outputs:,} outputs planned are answered.")
     return Tiers(rate, rate, forecast(pool, bought, level), tuple(notes))

@@ -73,7 +73,7 @@ def estimate(pool: OutputPool, plan: LabelPlan, answers: Answers, level: float) 
     last = found[plan.stop_at - 1] + 1 if ended else bought.indices.size
     counted = Answers(bought.indices[:last], bought.failures[:last])
     rate = _rate(pool, plan, counted, ended, level)
-    notes = ["Outputs are labelled in random order: nothing else is assumed."]
+    notes = ["Outputs are labelled in random order; nothing is assumed of any score. The labels are taken as true."]
     if counted.indices.size < bought.indices.size:
         extra = bought.indices.size - counted.indices.size
         notes.append(f"{extra:,} answers came after the failure at which buying stops, and do not count.")

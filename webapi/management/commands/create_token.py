@@ -12,11 +12,13 @@ from webapi.models import Role, User
 from webapi.permissions import role_of
 from webapi.services.tokens import MAX_DAYS, token_create
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py create_token NAME`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

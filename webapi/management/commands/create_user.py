@@ -12,11 +12,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from webapi.models import Role, User
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py create_user NAME --role ROLE`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

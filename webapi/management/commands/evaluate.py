@@ -30,6 +30,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from engine.errors import EngineError
+from engine.evaluation.designs import DESIGNS
 from engine.evaluation.purchase_report import changes
 from engine.evaluation.purchase_table import render_answer, render_plans
 from labeling_adapters.base import AdapterError
@@ -51,11 +52,13 @@ STATES = {
     EvaluationState.LABELLING: "Labels bought",
 }
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py evaluate`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         """Paragraphs stay paragraphs."""
@@ -74,11 +77,21 @@ class Command(BaseCommand):
             "--parent", metavar="ID", help="with --against: the evaluation of it whose certificate goes on"
         )
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
-        parser.add_argument("--design", default="simple_random", metavar="NAME", help="simple_random, stratified, ...")
         parser.add_argument(
-            "--precision", type=float, metavar="SHARE", help="half-width wanted, relative to the rate (default: 0.5)"
+            "--design",
+            default="simple_random",
+            metavar="NAME",
+            help=f"one of {', '.join(DESIGNS)} (default: simple_random)",
         )
-        parser.add_argument("--copies", type=int, default=5, metavar="N", help="outputs drawn for each prompt")
+        parser.add_argument(
+            "--precision",
+            type=float,
+            metavar="SHARE",
+            help="half-width wanted, relative to the rate (default: 0.5; with --judgements 0.15)",
+        )
+        parser.add_argument(
+            "--copies", type=int, default=1, metavar="N", help="outputs drawn for each prompt (default: 1)"
+        )
         parser.add_argument("--pilot", type=int, default=0, metavar="N", help="outputs labelled before planning")
         parser.add_argument("--price", type=float, metavar="USD", help="of a label")
         parser.add_argument("--seconds", type=float, metavar="S", help="of an annotator's time, for a label")
@@ -245,11 +258,18 @@ def _watched(evaluation: Evaluation, *, plan_only: bool, poll_seconds: float = 0
     with worker_at_hand(go_on=GO_ON), tqdm(total=1, bar_format=FORMAT, mininterval=REFRESH_SECONDS, miniters=0) as bar:
         while True:
             evaluation = Evaluation.objects.select_related("classifier__policy", "report", "pool").get(pk=evaluation.pk)
-            jobs = evaluation.jobs.order_by("-pk").values_list("done", "total")
-            done, total = next(iter(jobs), (0, 1))
+            done, total = _counts(evaluation)
             bar.set_description_str(STATES.get(EvaluationState(evaluation.state), "Done"), refresh=False)
             bar.total, bar.n = max(total, done, 1), done
             bar.update(0)
             if evaluation.state not in UNFINISHED or (plan_only and evaluation.plan):
                 return evaluation
             time.sleep(poll_seconds)
+
+
+def _counts(evaluation: Evaluation) -> tuple[int, int]:
+    """How far the step at hand is, over all its shards; a shard that nobody has begun counts what it is to look at."""
+    rows = list(evaluation.jobs.order_by("pk").values_list("kind", "done", "total", "args"))
+    mine = [row for row in rows if row[0] == rows[-1][0]]
+    places = [total or max(0, int(args.get("end", 0)) - int(args.get("first", 0))) for _, _, total, args in mine]
+    return sum(done for _, done, _, _ in mine), sum(places)

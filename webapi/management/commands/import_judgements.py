@@ -19,11 +19,13 @@ from webapi.management.readiness import ready_database
 from webapi.services.policies import policy_create
 from workers.jobs import enqueue
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py import_judgements`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

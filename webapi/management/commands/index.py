@@ -25,11 +25,13 @@ from workers.execute import execute
 from workers.index_refresh import EMBED, REFRESH, UNFINISHED, index_rebuild, index_refresh, index_verify
 from workers.sweep import due_jobs, stop_now
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py index`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

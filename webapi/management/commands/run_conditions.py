@@ -40,11 +40,13 @@ from workers.jobs import enqueue
 GO_ON = "the same command"
 ROUNDS = [5, 6, 7]
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py run_conditions`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         """Paragraphs stay paragraphs."""

@@ -38,11 +38,13 @@ WORLD_STORIES = 4000
 GO_ON = "make demo RESUME=1 (manage.py run_round --resume)"
 MAX_SEED = 2**31 - 1
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py run_round`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

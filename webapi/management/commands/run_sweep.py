@@ -35,11 +35,13 @@ from workers.validation_mix import sweep_path
 GO_ON = "manage.py run_sweep --resume"
 SHOWN = 10
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py run_sweep`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

@@ -22,11 +22,13 @@ from workers.artifacts import round_path
 from workers.search_failures import MACHINE_SCORED, Searched, search, write_candidates
 from workers.train import BASELINE, classifier_of, retrained_of
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py search_failures`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

@@ -20,11 +20,13 @@ from gunicorn.app.base import BaseApplication
 from webapi.management.readiness import ready_database
 from webapi.models import Role, User
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py serve`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

@@ -28,11 +28,13 @@ from webapi.services.generators import generator_create
 OPTIONS = ("base", "steps", "epochs", "learning_rate", "block_tokens", "batch_size", "seed")
 """Fields of the recipe that have an option of their own."""
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py tune_generator`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""

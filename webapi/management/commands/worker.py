@@ -13,11 +13,13 @@ from django.core.management.base import BaseCommand, CommandError
 from webapi.management.readiness import ready_broker, ready_database
 from workers.app import PREFIX, QUEUES
 
+ABOUT = __doc__ or ""  # inside the class that name is the class' own
+
 
 class Command(BaseCommand):
     """`manage.py worker`."""
 
-    help = __doc__ or ""
+    help = ABOUT
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
