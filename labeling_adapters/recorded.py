@@ -47,6 +47,7 @@ class RecordedAnswers(InHouse):
 
     name = "recorded"
     simulated = False
+    compares = False
     poll_seconds: float | None = 0.5
 
     def __init__(self, settings: Settings) -> None:
