@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from engine.evaluation.confirming import Standing, standing
 from engine.snippets import Snippet as SnippetText
 from labeling_adapters import adapter_named
 from labeling_adapters.base import InHouse, LabelingAdapter, Limited
-from webapi.models import Batch, BatchState, Consensus, Evaluation, Snippet, Source, Task
+from webapi.models import Batch, BatchState, Consensus, Evaluation, Policy, Snippet, Source, Task, TaskState
+from webapi.models.base import locked
 from webapi.models.queue import new_place
 from workers.aggregate import aggregate
 from workers.attack import snippet_from
@@ -151,27 +153,48 @@ def _rows(buying: Purchase, places: Sequence[int]) -> list[Snippet]:
 
 def send(buying: Purchase, lacking: Mapping[uuid.UUID, int], *, name: str, before: int, now: int) -> None:
     """Sends these snippets out for so many labels each, and notes that the outputs up to `now` are bought; all or
-    nothing. Raises JobEnded where the evaluation has ended meanwhile, or another worker was first."""
-    evaluation, wanted = buying.evaluation, buying.wanted
+    nothing. What another evaluation is having labelled is not asked for again: Later is raised if that is all. Raises
+    JobEnded where the evaluation has ended meanwhile, or another worker was first."""
+    evaluation = buying.evaluation
     with transaction.atomic():
+        # Of two evaluations that want labels of one text at the same moment, one sees what the other asked for.
+        list(locked(Policy.objects.filter(pk=evaluation.classifier.policy_id)).values_list("pk"))
         if not evaluation.buy(before=before, now=now):
             raise JobEnded
-        if not lacking:
-            return
-        batch = Batch.objects.create(
-            policy=evaluation.classifier.policy,
-            evaluation=evaluation,
-            name=f"{name} {evaluation.batches.count() + 1:03d} of {evaluation.name}",
-            adapter=wanted.adapter,
-            config=config_of(evaluation, wanted),
-            priority=wanted.priority,
+        left = _not_asked_for(evaluation, lacking)
+        if left:
+            _send(buying, left, name)
+    if lacking and not left:
+        raise Later(buying.adapter.poll_seconds or WITH_PEOPLE)
+
+
+def _not_asked_for(evaluation: Evaluation, lacking: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    """What these snippets lack beyond the labels that other evaluations are waiting for."""
+    coming: Counter[uuid.UUID] = Counter()
+    theirs = Task.objects.filter(state=TaskState.OPEN, gold=None, batch__state=BatchState.OPEN)
+    theirs = theirs.exclude(batch__evaluation=None).exclude(batch__evaluation=evaluation)
+    for chunk in chunked(lacking, CHUNK):
+        rows = theirs.filter(snippet__in=chunk).values_list("snippet", "wanted", "labelled")
+        for key, asked, given in rows:
+            coming[key] += asked - given
+    return {key: number - coming[key] for key, number in lacking.items() if number > coming[key]}
+
+
+def _send(buying: Purchase, lacking: Mapping[uuid.UUID, int], name: str) -> None:
+    evaluation, wanted = buying.evaluation, buying.wanted
+    batch = Batch.objects.create(
+        policy=evaluation.classifier.policy,
+        evaluation=evaluation,
+        name=f"{name} {evaluation.batches.count() + 1:03d} of {evaluation.name}",
+        adapter=wanted.adapter,
+        config=config_of(evaluation, wanted),
+        priority=wanted.priority,
+    )
+    for chunk in chunked(lacking.items(), CHUNK):
+        Task.objects.bulk_create(
+            Task(batch=batch, snippet_id=key, wanted=number, place=new_place(batch.priority)) for key, number in chunk
         )
-        for chunk in chunked(lacking.items(), CHUNK):
-            Task.objects.bulk_create(
-                Task(batch=batch, snippet_id=key, wanted=number, place=new_place(batch.priority))
-                for key, number in chunk
-            )
-        if batch.adapter != "pull":
-            follow_batch(batch)
-        if not isinstance(buying.adapter, InHouse) and batch.ask("launch", since={""}):
-            enqueue("move_batch", {"batch": str(batch.pk), "move": "launch"})  # it was asked for: nobody has to press
+    if batch.adapter != "pull":
+        follow_batch(batch)
+    if not isinstance(buying.adapter, InHouse) and batch.ask("launch", since={""}):
+        enqueue("move_batch", {"batch": str(batch.pk), "move": "launch"})  # it was asked for: nobody has to press

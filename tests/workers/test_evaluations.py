@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connection
+from django.db.models import Count
 from django.utils import timezone
 
 from engine.errors import BadInput
@@ -360,3 +361,25 @@ def test_a_filter_and_itself_take_no_labels(guard: Classifier) -> None:
     found = evaluation_report(evaluation)["difference"]["found"]
     assert (found["differing"], found["difference"]["estimate"]) == (0, 0)
     assert found["difference"]["high"] > 0
+
+
+def test_two_at_once_on_the_same_outputs_have_each_text_labelled_once(guard: Classifier) -> None:
+    first, second = (
+        created(guard),
+        evaluation_create(classifier=guard, settings={**first_settings(), "price": 0.5}, name="the same again"),
+    )
+    run(first)
+    rows = [Evaluation.objects.get(pk=one.pk) for one in (first, second)]
+    assert [row.state for row in rows] == ["succeeded", "succeeded"]
+    assert rows[0].results["tiers"] == rows[1].results["tiers"]
+    took = [row.results["bought"]["labels"] for row in rows]
+    assert sum(took) == Label.objects.count()
+    per_text = (
+        Label.objects.values_list("snippet").annotate(n=Count("pk")).values_list("n", "snippet__consensus__choice")
+    )
+    assert {n for n, choice in per_text if choice == "No"} == {1}, "one label each, whoever asked for it"
+
+
+def first_settings() -> dict[str, Any]:
+    """As `created` has them."""
+    return {**SIMULATED, "outputs": {"copies": 20, "tries": 9}, "relative": 0.9, "guess": 0.3}
