@@ -29,6 +29,8 @@ from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import SHARD, SOURCES
 from workers.jobs import JobRun, enqueue
 
+MOST_PLACES = 20_000_000
+"""Draws of one evaluation: 10,000 shards."""
 QUEUES = {PREPARE: "default", DRAW: "generation", PLAN: "default", BUY: "default", REPORT: "default"}
 
 
@@ -39,6 +41,8 @@ def prepare_evaluation(run: JobRun) -> dict[str, Any]:
     places = SOURCES[wanted.outputs.source].places(evaluation, wanted)
     if not places:
         raise BadInput("there is nothing to draw from: no prompt or text of that split", where="outputs")
+    if places > MOST_PLACES:
+        raise BadInput(f"these are {places:,} draws, at most {MOST_PLACES:,}: ask for fewer copies", where="outputs")
     with transaction.atomic():
         for number, first in enumerate(range(0, places, SHARD)):
             args = {"first": first, "end": min(first + SHARD, places)}

@@ -49,7 +49,7 @@ def evaluation_create(
         raise _wrong("parent", "must be an evaluation, with its answer, of the classifier that this one is against")
     check_key_variables(dict(wanted.config))
     adapter_named(wanted.adapter, classifier.policy.rules, config=wanted.config)
-    if wanted.outputs.source == "round":
+    if wanted.outputs.source == "round" or wanted.outputs.round:
         round_of(classifier, wanted.outputs)
     if against is not None and wanted.pilot:
         raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")

@@ -186,7 +186,7 @@ def _check_difference(options: dict[str, Any]) -> None:
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     names = ("design", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
-    precision = {"relative": options["precision"]} if options["precision"] else {}
+    precision = {"relative": options["precision"]} if options["precision"] is not None else {}
     return {**{name: options[name] for name in names}, **precision, "buy": not options["plan"]}
 
 
@@ -225,7 +225,7 @@ def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
         "config": {"folder": str(folder)},
         "guess": None if asked["pilot"] else ready.guess,
         "false_yes": ready.false_yes,
-        "relative": options["precision"] or 0.15,
+        "relative": 0.15 if options["precision"] is None else options["precision"],
     }
     return _found(ready.classifier, {"second": ready.second, "against": None, "parent": None}, settings)
 
