@@ -21,6 +21,18 @@ SETTINGS: dict[str, Any] = {
 """Enough to score and to train on that a worker can be met in the middle of it."""
 
 
+HELD_OUT = """
+SELECT snippet_id FROM webapi_roundsnippet WHERE pool IN ('test', 'attack_test')
+UNION SELECT f.snippet_id FROM webapi_attackcandidate f JOIN webapi_attack a ON a.id = f.attack_id
+    JOIN webapi_consensus c ON c.snippet_id = f.snippet_id WHERE a.role = 'measuring' AND c.choice IN ('Yes', 'No')
+UNION SELECT s.snippet_id FROM webapi_attackseed s JOIN webapi_attack a ON a.id = s.attack_id
+    JOIN webapi_classifier k ON k.id = a.classifier_id JOIN webapi_roundsnippet m ON m.snippet_id = s.snippet_id
+    WHERE m.pool = 'seed' AND k.condition = %s
+"""
+"""What each classifier scores of text that nobody trains on: the held-out sets, what attacks on either found and people
+judged, and the failures that attacks on it start from."""
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path)
@@ -64,10 +76,14 @@ def test_two_workers_end_a_round_though_two_are_killed(cluster: Cluster, tmp_pat
 
 
 def _every_label_once(cluster: Cluster) -> None:
-    wanted, labelled, taken = cluster.ask("SELECT sum(wanted), sum(labelled), sum(taken) FROM webapi_task")[0]
+    asked = "SELECT sum(wanted), sum(labelled), sum(taken) FROM webapi_task WHERE rival_id IS "
+    wanted, labelled, taken = cluster.ask(asked + "NULL")[0]
     labels, annotated = cluster.ask("SELECT count(*), count(DISTINCT (snippet_id, annotator_id)) FROM webapi_label")[0]
     assert labels == annotated == wanted == labelled == taken
     assert labels > 300
+    (preferences,) = cluster.ask("SELECT count(*) FROM webapi_preference")[0]
+    assert cluster.ask(asked + "NOT NULL")[0] == (preferences, preferences, preferences)
+    assert preferences > 30
 
 
 def _every_score_once(cluster: Cluster, partly: int) -> None:
@@ -78,25 +94,15 @@ def _every_score_once(cluster: Cluster, partly: int) -> None:
         )
     )
     pools = dict(cluster.ask("SELECT pool, count(*) FROM webapi_roundsnippet GROUP BY 1"))
-    held_out = pools["test"] + pools["attack_test"]
-    (known,) = cluster.ask(
-        "SELECT count(*) FROM webapi_roundsnippet m JOIN webapi_consensus c ON c.snippet_id = m.snippet_id "
-        "WHERE m.pool = 'initial' AND c.choice = 'Yes'"
-    )[0]
-    # Known failures that attacks start from are scored too; those of the pool `test` are among the held-out ones.
-    attacked = dict(
-        cluster.ask(
-            "SELECT c.condition, count(DISTINCT s.snippet_id) FROM webapi_attackseed s "
-            "JOIN webapi_attack a ON a.id = s.attack_id JOIN webapi_classifier c ON c.id = a.classifier_id "
-            "JOIN webapi_roundsnippet m ON m.snippet_id = s.snippet_id WHERE m.pool = 'seed' GROUP BY 1"
-        )
-    )
     # What could be chosen is scored in files; what was chosen has rows besides.
     (in_files,) = cluster.ask("SELECT sum(count) FROM webapi_scoreshard")[0]
     assert in_files == pools["candidate"] + pools["attack"]
-    (selected,) = cluster.ask("SELECT count(*) FROM webapi_roundsnippet WHERE selected")[0]
-    assert by_classifier == {
-        "baseline": selected + held_out + known + attacked.get("baseline", 0),
-        "+paraphrases": held_out + attacked.get("+paraphrases", 0),
-    }
+    chosen = (
+        "SELECT snippet_id FROM webapi_roundsnippet WHERE selected UNION "
+        "SELECT m.snippet_id FROM webapi_roundsnippet m JOIN webapi_consensus c ON c.snippet_id = m.snippet_id "
+        "WHERE m.pool = 'initial' AND c.choice = 'Yes' UNION "
+    )
+    (before,) = cluster.ask(f"SELECT count(*) FROM ({chosen} {HELD_OUT}) held", "baseline")[0]
+    (after,) = cluster.ask(f"SELECT count(*) FROM ({HELD_OUT}) held", "+paraphrases")[0]
+    assert by_classifier == {"baseline": before, "+paraphrases": after}
     assert 0 < partly < by_classifier["baseline"]

@@ -214,7 +214,7 @@ def _is_measured(results: dict[str, Any]) -> None:
 
 
 def _what_was_written_has_its_lineage(round_: Round) -> None:
-    batches = {row.name.rpartition(": ")[2]: row for row in Batch.objects.filter(round=None)}
+    batches = {row.name.rpartition(": ")[2]: row for row in Batch.objects.filter(round=None, evaluation=None)}
     assert set(batches) == {"manual, by simulated contractors", "tool-assisted, by simulated contractors"}
     for name, batch in batches.items():
         assert (batch.state, batch.adapter, batch.config["seed"]) == ("done", "simulated", round_.seed)
