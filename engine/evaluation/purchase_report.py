@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import NamedTuple
-
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from engine.errors import BadInput
 from engine.evaluation import wording
@@ -15,7 +10,7 @@ from engine.evaluation.charts import purchase
 from engine.evaluation.charts.purchase import TIERS
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_wording import headline, label_error, rate_words, tiers, verdict
-from engine.evaluation.report import ChartSpec, environment
+from engine.evaluation.report import ChartSpec, environment, one_file, specs_of
 
 __all__ = ["PARTS", "Change", "changes", "headline", "render_purchase", "render_purchase_parts", "verdict"]
 
@@ -38,20 +33,8 @@ class Change(NamedTuple):
 
 
 def render_purchase(report: PurchaseReport) -> str:
-    """The report as one HTML file that needs nothing else; made for the screen and for paper."""
-    parts = {name: Markup(text) for name, text in render_purchase_parts(report).items()}  # noqa: S704 - rendered above
-    return (
-        environment()
-        .get_template("purchase/report.html")
-        .render(
-            report=report,
-            parts=parts,
-            order=PARTS,
-            plotly=get_plotlyjs(),
-            data=base64.b64encode(json.dumps(report).encode()).decode(),
-            file_name=f"evaluation-{wording.plain(report['name'], 60).replace(' ', '-')}.json",
-        )
-    )
+    """The report as one HTML file that needs nothing else."""
+    return one_file(report["name"], "evaluation", render_purchase_parts(report), report)
 
 
 def render_purchase_parts(report: PurchaseReport) -> dict[str, str]:
@@ -105,7 +88,4 @@ def _charts(report: PurchaseReport) -> dict[str, ChartSpec]:
     figures = {"tiers": purchase.tiers(report), "scores": purchase.scores(report)}
     if report["plan"].get("designs"):
         figures["plans"] = purchase.plans(report)
-    return {
-        name: ChartSpec(json=figure.to_json().replace("<", "\\u003c"), height=int(figure.layout.height))
-        for name, figure in figures.items()
-    }
+    return specs_of(figures)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -52,18 +53,23 @@ class _Kappas(NamedTuple):
 
 
 def render_html(report: Report) -> str:
-    """The report as one HTML file that needs nothing else: no network, no other file. Some 5 MB, most of it plotly."""
-    parts = {name: Markup(text) for name, text in render_fragments(report).items()}  # noqa: S704 - rendered above
+    """The report as one HTML file that needs nothing else."""
+    return one_file(report["round"]["name"], "report", render_fragments(report), report)
+
+
+def one_file(name: str, kind: str, parts: Mapping[str, str], figures: Mapping[str, object]) -> str:
+    """Rendered parts, in their order, as one HTML file that needs no network and no other file, for the screen and for
+    paper, with the figures as JSON to take along. Some 5 MB, most of it plotly.
+    """
     return (
         environment()
         .get_template("report.html")
         .render(
-            report=report,
-            parts=parts,
-            order=PARTS,
+            title=f"{name}: {kind}",
+            parts=[Markup(text) for text in parts.values()],  # noqa: S704 - rendered by our templates
             plotly=get_plotlyjs(),
-            data=base64.b64encode(json.dumps(report).encode()).decode(),
-            file_name=f"report-{wording.plain(report['round']['name'], 60).replace(' ', '-')}.json",
+            data=base64.b64encode(json.dumps(figures).encode()).decode(),
+            file_name=f"{kind}-{wording.plain(name, 60).replace(' ', '-')}.json",
         )
     )
 
@@ -97,9 +103,14 @@ def render_fragments(report: Report) -> dict[str, str]:
 
 def chart_specs(report: Report) -> dict[str, ChartSpec]:
     """The charts by name, for a page that draws them itself."""
+    return specs_of(charts.figures(current(report)))
+
+
+def specs_of(figures: Mapping[str, go.Figure]) -> dict[str, ChartSpec]:
+    """Figures as their specs, by name."""
     return {
         name: ChartSpec(json=figure.to_json().replace("<", "\\u003c"), height=int(figure.layout.height))
-        for name, figure in charts.figures(current(report)).items()
+        for name, figure in figures.items()
     }
 
 
