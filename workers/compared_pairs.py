@@ -57,7 +57,7 @@ class Pair(NamedTuple):
     @property
     def decided(self) -> float | None:
         """What the first won where nobody need be asked, against nothing or against itself; else None."""
-        spoken = [_can_be_shown(text) for text in self.texts]
+        spoken = [can_be_shown(text) for text in self.texts]
         if all(spoken) and self.key[0] != self.key[1]:
             return None
         return 0.5 if spoken[0] == spoken[1] else float(spoken[0])
@@ -112,6 +112,6 @@ def _won(pair: Pair, given: Sequence[float]) -> float | None:
     return mean if pair.texts[0].content_hash == pair.key[0] else 1 - mean
 
 
-def _can_be_shown(text: SnippetText) -> bool:
+def can_be_shown(text: SnippetText) -> bool:
     """A generator may have said nothing, or what no database keeps."""
     return bool(text.completion.strip()) and "\0" not in text.completion

@@ -9,8 +9,9 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, Wanted
-from webapi.models import Evaluation, EvaluationState
+from webapi.models import Evaluation, EvaluationKind, EvaluationState
 from webapi.models.evaluations import DRAW
+from workers import evaluation_quality
 from workers.evaluation_difference import design_of, other_plans
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
@@ -51,6 +52,8 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
         evaluation.pool = join_shards(evaluation, shards)
         Evaluation.objects.filter(pk=evaluation.pk).update(pool=evaluation.pool)
     wanted, outputs = evaluation_settings(evaluation.config), read_outputs(evaluation)
+    if evaluation.kind == EvaluationKind.QUALITY:
+        return _settle(run, evaluation, evaluation_quality.plan(evaluation, wanted, outputs))
     found = _pilot(run, evaluation, wanted, outputs) if wanted.pilot else None
     asked = wanted.wanted(found.rate if found else None)
     chosen = design_of(evaluation, outputs).plan(outputs.pool, asked, wanted.seed)
@@ -61,9 +64,13 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
         "outputs": {"size": len(outputs.origins), **outputs.drawing._asdict()},
         "pilot": found._asdict() if found else None,
     }
+    return _settle(run, evaluation, plan)
+
+
+def _settle(run: JobRun, evaluation: Evaluation, plan: dict[str, Any]) -> dict[str, Any]:
     if not evaluation.settle_plan(plan) and fresh(run).state == EvaluationState.CANCELLED:
         raise JobEnded
-    return {"outputs": chosen.outputs, "labels": chosen.labels}
+    return {name: plan["chosen"][name] for name in ("outputs", "labels")}
 
 
 def _plans(evaluation: Evaluation, outputs: Outputs, asked: Wanted, seed: int) -> dict[str, Any]:
@@ -121,6 +128,9 @@ def buy_labels(run: JobRun) -> dict[str, Any]:
     evaluation = fresh(run)
     if evaluation.state != EvaluationState.LABELLING:
         raise JobEnded
+    if evaluation.kind == EvaluationKind.QUALITY:
+        wanted = evaluation_settings(evaluation.config)
+        return evaluation_quality.buy(run, evaluation, wanted, read_outputs(evaluation))
     await_batches(evaluation)
     at_hand = at_work(evaluation)
     while True:

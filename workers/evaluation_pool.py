@@ -41,7 +41,7 @@ the classifier's filter and `b` for one of the other's; `place`: outputs to the 
 failing, as far as labels that were there tell."""
 KIND = "outputs"
 SIDES = ("a", "b")
-"""In a difference: an output of the classifier's filter, and one of the other's."""
+"""In a difference: an output of the classifier's filter, and one of the other's; of quality the other has no filter."""
 
 
 class Drawing(NamedTuple):
@@ -96,9 +96,8 @@ def join_shards(evaluation: Evaluation, shards: Sequence[str]) -> Artifact:
     drawing = Drawing(*(sum(values) for values in zip(*drawings, strict=True)))
     path = evaluation_path(evaluation, "outputs.parquet")
     table = pa.concat_tables([one.replace_schema_metadata(None) for one in files])
-    fitted = (
-        table.num_rows and evaluation.kind != EvaluationKind.DIFFERENCE
-    )  # of two filters' outputs no one score tells
+    # Of two filters' outputs no one score tells, and of comparisons none need.
+    fitted = table.num_rows and evaluation.kind == EvaluationKind.FAILURE_RATE
     chances = with_chances(evaluation, _pool(table)).chances if fitted else None
     if chances is not None:
         table = table.set_column(table.schema.get_field_index("chance"), "chance", pa.array(chances))

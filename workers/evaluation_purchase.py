@@ -194,7 +194,12 @@ def _send(buying: Purchase, lacking: Mapping[uuid.UUID, int], name: str) -> None
         Task.objects.bulk_create(
             Task(batch=batch, snippet_id=key, wanted=number, place=new_place(batch.priority)) for key, number in chunk
         )
+    launch(batch, buying.adapter)
+
+
+def launch(batch: Batch, adapter: LabelingAdapter) -> None:
+    """A batch with its tasks goes to whoever answers it."""
     if batch.adapter != "pull":
         follow_batch(batch)
-    if not isinstance(buying.adapter, InHouse) and batch.ask("launch", since={""}):
+    if not isinstance(adapter, InHouse) and batch.ask("launch", since={""}):
         enqueue("move_batch", {"batch": str(batch.pk), "move": "launch"})  # it was asked for: nobody has to press

@@ -58,6 +58,15 @@ class LabelErrorAssumed(Part):
         return self
 
 
+class QualityWanted(Part):
+    """Of an evaluation of kind `quality`."""
+
+    half_width: float = Field(0.02, ge=0.0001, le=0.5)
+    """Of the interval of quality that the plan is held against."""
+    loss: float = Field(0.02, ge=0, le=0.5)
+    """How far below a half quality may fall: the lower bound is held against 0.5 less this. The paper's is 0.02."""
+
+
 class EvaluationSettings(Part):
     """What is to be known, from which outputs, and who labels them."""
 
@@ -82,6 +91,7 @@ class EvaluationSettings(Part):
     labelers judged, they have the last word in either."""
     false_yes: float = Field(0.0, ge=0, le=1)
     """Share of sound outputs of which the first label says failure: their confirmations are planned for."""
+    quality: QualityWanted = QualityWanted()
     label_error: LabelErrorAssumed = LabelErrorAssumed()
     """What the report assumes of labels; what is counted stays as it is."""
     price: float | None = Field(None, ge=0, le=1e6)

@@ -43,21 +43,22 @@ class OutputSource(NamedTuple):
     """The outputs of the places from the first number to before the second."""
 
 
-class _Filters(NamedTuple):
+class Filters(NamedTuple):
     """The filter measured and, in a difference, the one before; the second opinion, where there is one."""
 
     filters: list[Filter]
     second: Scorer | None
 
 
-def _filters(evaluation: Evaluation) -> _Filters:
+def filters_of(evaluation: Evaluation) -> Filters:
+    """The classifier at the threshold it had when the evaluation was begun, and the others with it."""
     rows = [evaluation.classifier, *([evaluation.against] if evaluation.against else [])]
     thresholds = [evaluation.threshold, *([threshold_of(evaluation.against)] if evaluation.against else [])]
     filters = [
         Filter(load_classifier(row), threshold_of(row) if at is None else at)
         for row, at in zip(rows, thresholds, strict=True)
     ]
-    return _Filters(filters, load_classifier(evaluation.second) if evaluation.second else None)
+    return Filters(filters, load_classifier(evaluation.second) if evaluation.second else None)
 
 
 def round_of(classifier: Classifier, wanted: OutputsWanted) -> Round:
@@ -68,7 +69,7 @@ def round_of(classifier: Classifier, wanted: OutputsWanted) -> Round:
     return row
 
 
-def _prompts(evaluation: Evaluation, wanted: EvaluationSettings) -> list[Snippet]:
+def prompts_of(evaluation: Evaluation, wanted: EvaluationSettings) -> list[Snippet]:
     """In random order by the evaluation's seed: other prompts than the round measured on come as often."""
     rows = corpus_of(round_of(evaluation.classifier, wanted.outputs), wanted.outputs.split)
     return _by_chance(rows, wanted)
@@ -82,14 +83,14 @@ def _by_chance(rows: Sequence[Snippet], wanted: EvaluationSettings) -> list[Snip
 
 
 def _count_prompts(evaluation: Evaluation, wanted: EvaluationSettings) -> int:
-    return len(_prompts(evaluation, wanted)) * wanted.outputs.copies
+    return len(prompts_of(evaluation, wanted)) * wanted.outputs.copies
 
 
 def _draw_completions(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, first: int, end: int) -> Shard:
     """First accepted proposals; in a difference of both filters on one stream, and only where they differ."""
-    round_, found = round_of(evaluation.classifier, wanted.outputs), _filters(evaluation)
+    round_, found = round_of(evaluation.classifier, wanted.outputs), filters_of(evaluation)
     learnt = corpus_of(round_, SplitName(wanted.outputs.split))
-    generator, prompts = generator_of(round_, learnt, account_of(run)), _prompts(evaluation, wanted)
+    generator, prompts = generator_of(round_, learnt, account_of(run)), prompts_of(evaluation, wanted)
     rows: list[dict[str, Any]] = []
     without = alike = 0
     places = range(first, end)
@@ -153,7 +154,7 @@ def _count_texts(evaluation: Evaluation, wanted: EvaluationSettings) -> int:
 
 def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, first: int, end: int) -> Shard:
     """Those of the texts that the filter accepts; in a difference those that only one of the two does."""
-    found, keys = _filters(evaluation), [row.pk for row in _texts(evaluation, wanted)[first:end]]
+    found, keys = filters_of(evaluation), [row.pk for row in _texts(evaluation, wanted)[first:end]]
     rows: list[dict[str, Any]] = []
     without = alike = 0
     for done, chunk in enumerate(chunked(keys, AT_ONCE)):

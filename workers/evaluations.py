@@ -24,6 +24,7 @@ from webapi.models import (
 )
 from webapi.models.base import locked
 from webapi.models.evaluations import BUY, DRAW, PLAN, PREPARE, REPORT
+from workers import evaluation_quality
 from workers.evaluation_pool import shard_path, write_shard
 from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import SHARD, SOURCES
@@ -55,8 +56,9 @@ def draw_outputs(run: JobRun) -> dict[str, Any]:
     evaluation = run.evaluation
     if not shard_path(evaluation, run.job.shard).exists():
         wanted = evaluation_settings(evaluation.config)
-        source = SOURCES[wanted.outputs.source]
-        found = source.draw(run, evaluation, wanted, int(run.args["first"]), int(run.args["end"]))
+        quality = evaluation.kind == EvaluationKind.QUALITY
+        draw = evaluation_quality.draw if quality else SOURCES[wanted.outputs.source].draw
+        found = draw(run, evaluation, wanted, int(run.args["first"]), int(run.args["end"]))
         write_shard(evaluation, run.job.shard, found.rows, found.drawing)
     return {"places": run.args["end"] - run.args["first"]}
 
@@ -66,6 +68,7 @@ def evaluation_open(
     classifier: Classifier,
     wanted: EvaluationSettings,
     name: str,
+    kind: EvaluationKind = EvaluationKind.FAILURE_RATE,
     against: Classifier | None = None,
     second: Classifier | None = None,
     parent: Evaluation | None = None,
@@ -77,10 +80,10 @@ def evaluation_open(
             classifier=classifier,
             round=classifier.round,
             name=name,
-            kind=EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE,
+            kind=kind if against is None else EvaluationKind.DIFFERENCE,
             against=against,
             second=second,
-            design=wanted.design,
+            design="" if kind == EvaluationKind.QUALITY else wanted.design,
             threshold=classifier.threshold,
             config=wanted.model_dump(mode="json"),
             state=EvaluationState.PLANNING,

@@ -21,6 +21,8 @@ class EvaluationKind(models.TextChoices):
     """How often the filter lets a failure through, by labels bought for it."""
     DIFFERENCE = "difference"
     """How much oftener the filter of `against` does, by labels where the two filters' outputs differ."""
+    QUALITY = "quality"
+    """What filtering costs: its outputs compared with unfiltered ones on fresh prompts."""
 
 
 class EvaluationState(models.TextChoices):
