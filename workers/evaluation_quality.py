@@ -26,7 +26,15 @@ from webapi.models.base import locked
 from webapi.models.queue import new_place
 from workers.compared_pairs import CHUNK, Keys, can_be_shown, given_to
 from workers.evaluation_pool import SIDES, Drawing, Outputs
-from workers.evaluation_purchase import WITH_PEOPLE, Purchase, await_batches, config_of, launch, purchase_of, snippets_of
+from workers.evaluation_purchase import (
+    WITH_PEOPLE,
+    Purchase,
+    await_batches,
+    config_of,
+    launch,
+    purchase_of,
+    snippets_of,
+)
 from workers.evaluation_settings import EvaluationSettings
 from workers.evaluation_sources import AT_ONCE, Shard, filters_of, prompts_of, round_of
 from workers.generate import corpus_of, generator_of

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from django.db.models import Count, Sum
 
+from engine.evaluation import bought_report
 from engine.evaluation.chained import chained, split_level
 from engine.evaluation.designs import Answers, Tiers
 from engine.evaluation.differing import difference_of, tiers_of
@@ -21,33 +22,30 @@ from engine.evaluation.purchase_data import (
     Example,
     Lineage,
     PurchaseReport,
-    Subject,
 )
-from engine.evaluation.purchase_report import render_purchase
+from engine.evaluation.quality_purchase import QualityPurchase
 from engine.evaluation.rates import clopper_pearson
-from engine.simulation import SIMULATED_NOTICE
 from webapi.models import (
     Annotator,
     Artifact,
-    Classifier,
     Evaluation,
     EvaluationKind,
     EvaluationState,
     Label,
     Snippet,
 )
+from workers import evaluation_quality_report
 from workers.artifacts import register, writing
 from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
+from workers.evaluation_facts import notice_of, subject_of
 from workers.evaluation_label_error import label_error_found
-from workers.evaluation_pool import evaluation_path
+from workers.evaluation_pool import evaluation_path, read_outputs
 from workers.evaluation_purchase import Standings, standings
+from workers.evaluation_settings import evaluation_settings
 from workers.jobs import JobEnded, JobRun
 
 MOST_EXAMPLES = 50
 FALSE_POSITIVES = 20
-RECORDED_NOTICE = (
-    "The labels are recorded answers of a crowd, given back one by one: nobody judged for this evaluation."
-)
 
 
 def report_evaluation(run: JobRun) -> dict[str, Any]:
@@ -55,6 +53,8 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
     evaluation = fresh(run)
     if evaluation.state == EvaluationState.SUCCEEDED:
         return {"report": str(evaluation.report_id)}
+    if evaluation.kind == EvaluationKind.QUALITY:
+        return _quality(evaluation)
     work = at_work(evaluation)
     found = standings(run, work.buying, work.order[: evaluation.bought])
     content = _content(run, evaluation, work, found)
@@ -65,13 +65,22 @@ def report_evaluation(run: JobRun) -> dict[str, Any]:
     return {"labels": content["bought"]["labels"]}
 
 
-def write_report(evaluation: Evaluation, content: PurchaseReport) -> Artifact:
+def _quality(evaluation: Evaluation) -> dict[str, Any]:
+    wanted = evaluation_settings(evaluation.config)
+    content = evaluation_quality_report.content_of(evaluation, wanted, read_outputs(evaluation))
+    results: dict[str, object] = {name: content[name] for name in evaluation_quality_report.KEPT}  # type: ignore[literal-required]
+    if not evaluation.succeed(results, write_report(evaluation, content)):
+        raise JobEnded
+    return {"labels": content["bought"]["labels"]}
+
+
+def write_report(evaluation: Evaluation, content: PurchaseReport | QualityPurchase) -> Artifact:
     """The folder with `report.json` and `report.html`, whole or not at all."""
     path = evaluation_path(evaluation, "report")
     with writing(path) as temporary:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        (temporary / "report.html").write_text(render_purchase(content), encoding="utf-8")
+        (temporary / "report.html").write_text(bought_report.page(content), encoding="utf-8")
         if path.exists():
             for old in path.iterdir():
                 old.unlink()
@@ -113,8 +122,8 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         question=policy.rules.question,
         failure=policy.rules.failure,
         notice=notice_of(evaluation),
-        subject=_subject(evaluation.classifier, evaluation.threshold),
-        against=_subject(evaluation.against, None) if evaluation.against else None,
+        subject=subject_of(evaluation.classifier, evaluation.threshold),
+        against=subject_of(evaluation.against, None) if evaluation.against else None,
         second=evaluation.second.name if evaluation.second else None,
         asked=Asked(
             design=work.design.name,
@@ -140,19 +149,6 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         false_positives=_false_positives(evaluation),
         lineage=_lineage(evaluation),
     )
-
-
-def notice_of(evaluation: Evaluation) -> str | None:
-    """What a reader must know of where the labels come from; None where people gave them."""
-    adapters = set(evaluation.batches.values_list("adapter", flat=True)) or {evaluation.config.get("adapter")}
-    if "simulated" in adapters:
-        return SIMULATED_NOTICE
-    return RECORDED_NOTICE if "recorded" in adapters else None
-
-
-def _subject(row: Classifier, threshold: float | None) -> Subject:
-    at = threshold if threshold is not None else row.threshold
-    return Subject(id=str(row.pk), name=row.name, condition=row.condition, encoder=row.encoder, threshold=at)
 
 
 def _bought(evaluation: Evaluation, work: AtWork, found: Standings, outputs: int) -> Bought:

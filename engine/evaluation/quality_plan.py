@@ -86,7 +86,8 @@ def plan_quality(
     """The half-width z / 2 * sqrt((a + s - s^2) / n) of (1 + wins - losses) / 2, by the normal approximation.
 
     a is the share of prompts asked, s that of prompts without completion; see ASSUMED. Never below one prompt's worth
-    of variance: where nobody need be asked the interval is not nothing. Raises BadInput for counts that do not fit. O(1).
+    of variance: where nobody need be asked the interval is not nothing. Raises BadInput for counts
+    that do not fit. O(1).
     """
     if prompts < 1 or min(asked, without) < 0 or asked + without > prompts:
         raise BadInput(f"{asked} asked and {without} without completion of {prompts} prompts", where="quality_plan")

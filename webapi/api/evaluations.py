@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
@@ -36,6 +36,9 @@ class EvaluationRequest(EvaluationSettings):
     """An evaluation to begin."""
 
     classifier: str = Field(description="Key of the classifier whose filter is measured, at its threshold.")
+    kind: Literal["", "failure_rate", "difference", "quality"] = Field(
+        "", description="`quality`: what filtering costs, by comparisons. Empty: by whether there is an `against`."
+    )
     against: str | None = Field(
         None, description="Key of another classifier: then the difference of the two filters' failures is measured."
     )
@@ -50,6 +53,7 @@ class EvaluationTarget(serializers.Serializer[Any]):
     """What is measured."""
 
     classifier = ClassifierField()
+    kind = serializers.ChoiceField(["", "failure_rate", "difference", "quality"], default="", allow_blank=True)
     against = ClassifierField(required=False, allow_null=True, default=None)
     second = ClassifierField(required=False, allow_null=True, default=None)
     parent = serializers.PrimaryKeyRelatedField(  # type: ignore[assignment]
@@ -64,10 +68,13 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     results = serializers.DictField(
         read_only=True,
         help_text="`tiers`, `bought`, `confirming`, `label_error`; of a difference, where this filter's rate less the "
-        "other's is in `tiers`, also `difference`: `found` and, with a `parent`, `chained`, its certificate.",
+        "other's is in `tiers`, also `difference`: `found` and, with a `parent`, `chained`, its certificate; of "
+        "quality `check`, `ties`, `bought`, `asked`.",
     )
     plan = serializers.DictField(
-        read_only=True, help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable."
+        read_only=True,
+        help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable. Of "
+        "quality `quality`: prompts, asked, labels, the half-width reached, and prompts that the wanted one takes.",
     )
     config = serializers.DictField(read_only=True)
 

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from engine.errors import BadInput
-from engine.evaluation.purchase_report import PARTS, changes, headline, render_purchase_parts
+from engine.evaluation.bought_report import changes, headline, parts, plan_text
 from webapi.errors import DomainError
 from webapi.models import BatchState, Evaluation, EvaluationState
 from webapi.models.evaluations import STOPPED, UNFINISHED
@@ -50,15 +50,15 @@ def evaluation(request: PageRequest, key: UUID) -> HttpResponse:
     row = get_object_or_404(evaluations_bought(), pk=key)
     progress = evaluation_progress(row)
     ended = row.state == EvaluationState.SUCCEEDED
-    parts = render_purchase_parts(evaluation_report(row)) if ended else {}
     context = {
         "evaluation": row,
         "progress": progress,
         "live": row.state in (EvaluationState.PLANNING, EvaluationState.LABELLING),
         "headline": _headline(row, progress),
         "plans": list(row.plan.get("designs", {}).values()),
+        "quality_plan": plan_text(row.plan) if "quality" in row.plan else "",
         "others": _others(row) if ended else [],
-        "parts": [parts[name] for name in PARTS if name in parts],
+        "parts": parts(evaluation_report(row)) if ended else [],
         "waiting": list(row.batches.filter(state=BatchState.OPEN)),
         "may_begin": row.state == EvaluationState.PLANNED and is_open_to(request.user, "evaluations", "begin"),
         "may_cancel": row.state in UNFINISHED and is_open_to(request.user, "evaluations", "cancel"),

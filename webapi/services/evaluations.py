@@ -12,13 +12,13 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from engine.evaluation.purchase_data import PurchaseReport
-from labeling_adapters import adapter_named
+from labeling_adapters import adapter_named, compares
 from webapi.errors import DomainError, FieldError
-from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, User
+from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, SplitName, User
 from webapi.services.batches import batch_move
 from webapi.services.key_variables import check_key_variables
 from workers.artifacts import verified
-from workers.evaluation_settings import evaluation_settings
+from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import round_of
 from workers.evaluations import begin, cancel_jobs, evaluation_open, set_going
 from workers.publish import wake
@@ -28,6 +28,7 @@ def evaluation_create(
     *,
     classifier: Classifier,
     settings: Mapping[str, Any],
+    kind: str = "",
     against: Classifier | None = None,
     second: Classifier | None = None,
     parent: Evaluation | None = None,
@@ -41,6 +42,9 @@ def evaluation_create(
     `classifier_not_calibrated`, `classifier_not_trained`, and `name_taken`; then nothing is written.
     """
     wanted = evaluation_settings(settings)
+    found = _kind(kind, against)
+    if found == EvaluationKind.QUALITY:
+        _check_quality(settings, wanted, {"second": second, "parent": parent})
     for field, row in (("classifier", classifier), ("against", against), ("second", second)):
         if row is not None:
             _check_classifier(field, row, classifier, threshold=field != "second")
@@ -54,13 +58,13 @@ def evaluation_create(
         round_of(classifier, wanted.outputs)
     if against is not None and wanted.pilot:
         raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
-    kind = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
-    name = name or _free_name(classifier, kind)
+    name = name or _free_name(classifier, found)
     try:
         evaluation = evaluation_open(
             classifier=classifier,
             wanted=wanted,
             name=name,
+            kind=found,
             against=against,
             second=second,
             parent=parent,
@@ -69,6 +73,36 @@ def evaluation_create(
     except IntegrityError as error:
         raise DomainError("name_taken", f"{classifier.name} has an evaluation {name!r} already.") from error
     return evaluation
+
+
+def _kind(kind: str, against: Classifier | None) -> EvaluationKind:
+    """What is measured, by name or by what it is held against."""
+    by_rows = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
+    if kind == EvaluationKind.QUALITY:
+        if against is not None:
+            raise _wrong("against", "quality is measured of one filter: against the generator without it")
+        return EvaluationKind.QUALITY
+    if kind not in ("", by_rows):
+        raise _wrong("kind", f"must be {by_rows.value} here, or quality")
+    return by_rows
+
+
+def _check_quality(settings: Mapping[str, Any], wanted: EvaluationSettings, rows: Mapping[str, Any]) -> None:
+    """Refuses what would be ignored, and what would not be fresh."""
+    for field, row in rows.items():
+        if row is not None:
+            raise _wrong(field, "quality is compared by people: no other evaluation or opinion has a part in it")
+    if wanted.outputs.source != "round":
+        raise _wrong("outputs", "quality takes fresh completions of a generator: source must be round")
+    if wanted.outputs.split != SplitName.TEST:
+        raise _wrong("outputs", "thresholds are chosen on that split's prompts: quality takes those of test")
+    if wanted.outputs.copies != 1:
+        raise _wrong("outputs", "one comparison a prompt: copies must be 1")
+    for field in ("design", "pilot"):
+        if settings.get(field):
+            raise _wrong(field, "every pair in doubt is compared: nothing is sampled")
+    if not compares(wanted.adapter):
+        raise _wrong("adapter", f"{wanted.adapter} takes no comparisons")
 
 
 def evaluation_begin(*, evaluation: Evaluation) -> Evaluation:

@@ -13,6 +13,9 @@ With --against ID the difference of two filters is measured: both are given the 
 only where they answer differently. With --parent ID, an evaluation of that other classifier's filter, its certificate
 is carried over.
 
+With --quality what filtering costs is measured: of fresh prompts people compare the filter's completion with one that
+was not filtered, where the two can differ.
+
 --diff A B prints where the reports of two evaluations differ.
 """
 
@@ -30,9 +33,8 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from engine.errors import EngineError
+from engine.evaluation.bought_report import answer_text, changes, plan_text
 from engine.evaluation.designs import DESIGNS
-from engine.evaluation.purchase_report import changes
-from engine.evaluation.purchase_table import render_answer, render_plans
 from labeling_adapters.base import AdapterError
 from webapi.errors import DomainError
 from webapi.management.embedded import worker_at_hand
@@ -43,7 +45,7 @@ from webapi.models import Classifier, Evaluation, EvaluationState, Round
 from webapi.models.evaluations import UNFINISHED
 from webapi.services.evaluations import evaluation_begin, evaluation_create, evaluation_file, evaluation_report
 from workers.evaluation_settings import evaluation_settings
-from workers.round_settings import round_settings
+from workers.round_settings import comparing_adapter, round_settings
 
 GO_ON = "the same command"
 STATES = {
@@ -69,6 +71,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
         parser.add_argument("--plan", action="store_true", help="print what each design would take, and buy nothing")
+        parser.add_argument(
+            "--quality", action="store_true", help="measure what filtering costs, by people's comparisons"
+        )
+        parser.add_argument("--prompts", type=int, metavar="N", help="with --quality: prompts at most (default: all)")
         parser.add_argument("--round", metavar="ID", help="whose classifier, generator and prompts (default: newest)")
         parser.add_argument("--classifier", metavar="ID", help="another classifier of the round's policy")
         parser.add_argument("--second", metavar="ID", help="a classifier as second opinion")
@@ -79,7 +85,6 @@ class Command(BaseCommand):
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
         parser.add_argument(
             "--design",
-            default="simple_random",
             metavar="NAME",
             help=f"one of {', '.join(DESIGNS)} (default: simple_random)",
         )
@@ -126,8 +131,9 @@ class Command(BaseCommand):
                 return
             folder = _folder(options["judgements"])
             _check_difference(options)
+            _check_quality(options)
             evaluation = _on_judgements(folder, options) if folder else _on_round(options)
-            against = f" against {evaluation.against}" if evaluation.against else f", {evaluation.design}"
+            against = f" against {evaluation.against}" if evaluation.against else f", {evaluation.design or evaluation.kind}"
             self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}")
             evaluation = _watched(evaluation, plan_only=options["plan"])
             self._show(evaluation, folder, options)
@@ -138,11 +144,11 @@ class Command(BaseCommand):
         if evaluation.state not in (EvaluationState.PLANNED, EvaluationState.SUCCEEDED):
             raise CommandError(f"the evaluation {evaluation.state}: {evaluation.error}\nWhat was bought is kept.")
         told: dict[str, Any] = {"evaluation": str(evaluation.pk), "plan": evaluation.plan}
-        shown = [render_plans(evaluation.plan)]
+        shown = [plan_text(evaluation.plan)]
         if evaluation.state == EvaluationState.SUCCEEDED and not options["plan"]:
             report = evaluation_report(evaluation)
             told["report"] = report
-            shown += ["", render_answer(report)]
+            shown += ["", answer_text(report)]
             if folder:
                 told["compared"] = compare(evaluation, folder)
                 shown += ["", render_comparison(told["compared"])]
@@ -184,10 +190,25 @@ def _check_difference(options: dict[str, Any]) -> None:
         )
 
 
+def _check_quality(options: dict[str, Any]) -> None:
+    """Raises CommandError for options that the check of quality has no place for."""
+    if options["prompts"] is not None and not options["quality"]:
+        raise CommandError("--prompts is of --quality; other evaluations draw for every prompt")
+    for name in ("against", "second", "parent", "design", "judgements", "pilot", "precision"):
+        if options["quality"] and options[name]:
+            raise CommandError(f"--{name}: --quality compares one filter with no filter, on every pair in doubt")
+    if options["quality"] and options["copies"] != 1:
+        raise CommandError("--copies: --quality takes one comparison a prompt")
+
+
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("design", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
+    if options["quality"]:
+        few = ("price", "seconds", "labels_each", "seed")
+        return {**{name: options[name] for name in few}, "buy": not options["plan"]}
+    names = ("pilot", "price", "seconds", "labels_each", "confirmations", "seed")
     precision = {"relative": options["precision"]} if options["precision"] is not None else {}
-    return {**{name: options[name] for name in names}, **precision, "buy": not options["plan"]}
+    given = {name: options[name] for name in names}
+    return {**given, "design": options["design"] or "simple_random", **precision, "buy": not options["plan"]}
 
 
 def _on_round(options: dict[str, Any]) -> Evaluation:
@@ -203,15 +224,24 @@ def _on_round(options: dict[str, Any]) -> Evaluation:
     labeling = round_settings(round_.config).labeling if round_ else None
     settings = {
         **_asked(options),
-        "outputs": {"source": "round", "round": str(round_.pk) if round_ else None, "copies": options["copies"]},
+        "outputs": {"source": "round", "round": str(round_.pk) if round_ else None, "copies": options["copies"], "limit": options["prompts"]},
         **({"adapter": labeling.adapter, "config": labeling.config} if labeling else {}),
+        **(_comparing(round_) if options["quality"] and round_ else {}),
     }
-    others = {
+    others: dict[str, Any] = {
+        "kind": "quality" if options["quality"] else "difference" if options["against"] else "failure_rate",
         "second": _row_if_any(Classifier, options["second"], "classifier"),
         "against": _row_if_any(Classifier, options["against"], "classifier"),
         "parent": _row_if_any(Evaluation, options["parent"], "evaluation"),
     }
     return _found(classifier, others, settings)
+
+
+def _comparing(round_: Round) -> dict[str, Any]:
+    """Who compared for the round compares here; people, where nobody did."""
+    wanted = round_settings(round_.config)
+    adapter = comparing_adapter(wanted) or "pull"
+    return {"adapter": adapter, "config": wanted.labeling.config if adapter == wanted.labeling.adapter else {}}
 
 
 def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
@@ -227,7 +257,7 @@ def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
         "false_yes": ready.false_yes,
         "relative": 0.15 if options["precision"] is None else options["precision"],
     }
-    return _found(ready.classifier, {"second": ready.second, "against": None, "parent": None}, settings)
+    return _found(ready.classifier, {"kind": "failure_rate", "second": ready.second, "against": None, "parent": None}, settings)
 
 
 def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, Any]) -> Evaluation:
