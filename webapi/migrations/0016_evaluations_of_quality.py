@@ -4,15 +4,23 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('webapi', '0015_evaluations_that_buy_labels'),
+        ("webapi", "0015_evaluations_that_buy_labels"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='evaluation',
-            name='kind',
-            field=models.CharField(choices=[('held_out', 'Held Out'), ('failure_rate', 'Failure Rate'), ('difference', 'Difference'), ('quality', 'Quality')], default='held_out', max_length=16),
+            model_name="evaluation",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("held_out", "Held Out"),
+                    ("failure_rate", "Failure Rate"),
+                    ("difference", "Difference"),
+                    ("quality", "Quality"),
+                ],
+                default="held_out",
+                max_length=16,
+            ),
         ),
     ]

@@ -133,7 +133,8 @@ class Command(BaseCommand):
             _check_difference(options)
             _check_quality(options)
             evaluation = _on_judgements(folder, options) if folder else _on_round(options)
-            against = f" against {evaluation.against}" if evaluation.against else f", {evaluation.design or evaluation.kind}"
+            how = f", {evaluation.design or evaluation.kind}"
+            against = f" against {evaluation.against}" if evaluation.against else how
             self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}")
             evaluation = _watched(evaluation, plan_only=options["plan"])
             self._show(evaluation, folder, options)
@@ -224,7 +225,12 @@ def _on_round(options: dict[str, Any]) -> Evaluation:
     labeling = round_settings(round_.config).labeling if round_ else None
     settings = {
         **_asked(options),
-        "outputs": {"source": "round", "round": str(round_.pk) if round_ else None, "copies": options["copies"], "limit": options["prompts"]},
+        "outputs": {
+            "source": "round",
+            "round": str(round_.pk) if round_ else None,
+            "copies": options["copies"],
+            "limit": options["prompts"],
+        },
         **({"adapter": labeling.adapter, "config": labeling.config} if labeling else {}),
         **(_comparing(round_) if options["quality"] and round_ else {}),
     }
@@ -257,7 +263,9 @@ def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
         "false_yes": ready.false_yes,
         "relative": 0.15 if options["precision"] is None else options["precision"],
     }
-    return _found(ready.classifier, {"kind": "failure_rate", "second": ready.second, "against": None, "parent": None}, settings)
+    return _found(
+        ready.classifier, {"kind": "failure_rate", "second": ready.second, "against": None, "parent": None}, settings
+    )
 
 
 def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, Any]) -> Evaluation:
