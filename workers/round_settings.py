@@ -100,7 +100,7 @@ class CertificationPlan(Part):
     copies: int = Field(1, ge=1, le=10_000)
     """Outputs drawn for each prompt."""
     design: str = "simple_random"
-    """In the registry of designs; a difference has its own."""
+    """In the registry of designs, of the two failure rates; the difference is labelled by pairs."""
     relative: float = Field(0.5, ge=0.001, le=10)
     """Half-width of the interval wanted, relative to the rate."""
     labels_each: int = Field(1, ge=1, le=25)

@@ -39,7 +39,10 @@ class EvaluationRequest(EvaluationSettings):
     against: str | None = Field(
         None, description="Key of another classifier: then the difference of the two filters' failures is measured."
     )
-    second: str | None = Field(None, description="Key of a classifier by whose opinion labels are spread.")
+    second: str | None = Field(
+        None,
+        description="Key of a classifier by whose opinion labels are spread. A difference has the other filter's own.",
+    )
     parent: str | None = Field(
         None, description="Of a difference: key of the evaluation of `against` whose certificate it goes on from."
     )
@@ -67,7 +70,9 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
         "other's is in `tiers`, also `difference`: `found` and, with a `parent`, `chained`, its certificate.",
     )
     plan = serializers.DictField(
-        read_only=True, help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable."
+        read_only=True,
+        help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable; of a difference "
+        "also `power`: what finds an improvement.",
     )
     config = serializers.DictField(read_only=True)
 

@@ -10,6 +10,8 @@ from typing import Any, cast
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from engine.errors import BadInput
+from engine.evaluation.difference_ways import way_of
 from engine.evaluation.purchase_data import PurchaseReport
 from labeling_adapters import adapter_named
 from webapi.errors import DomainError, FieldError
@@ -17,7 +19,7 @@ from webapi.models import BatchState, Classifier, Evaluation, EvaluationKind, Us
 from webapi.services.batches import batch_move
 from webapi.services.key_variables import check_key_variables
 from workers.artifacts import verified
-from workers.evaluation_settings import evaluation_settings
+from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import round_of
 from workers.evaluations import begin, cancel_jobs, evaluation_open, set_going
 from workers.publish import wake
@@ -51,8 +53,8 @@ def evaluation_create(
     adapter_named(wanted.adapter, classifier.policy.rules, config=wanted.config)
     if wanted.outputs.source == "round" or wanted.outputs.round:
         round_of(classifier, wanted.outputs)
-    if against is not None and wanted.pilot:
-        raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
+    if against is not None:
+        _check_difference(wanted, second)
     kind = EvaluationKind.FAILURE_RATE if against is None else EvaluationKind.DIFFERENCE
     name = name or _free_name(classifier, kind)
     try:
@@ -120,6 +122,18 @@ def evaluation_report(evaluation: Evaluation) -> PurchaseReport:
     """The report's figures. Raises DomainError `evaluation_not_reported`."""
     text = evaluation_file(evaluation, "report.json").read_text(encoding="utf-8")
     return cast(PurchaseReport, json.loads(text))
+
+
+def _check_difference(wanted: EvaluationSettings, second: Classifier | None) -> None:
+    """What only a failure rate has a place for. Raises DomainError `invalid`."""
+    if wanted.pilot:
+        raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
+    if second is not None:
+        raise _wrong("second", "of a difference the second opinion on an output is the other filter's own")
+    try:
+        way_of(wanted.design)
+    except BadInput as error:
+        raise _wrong("design", str(error).removeprefix("design: ")) from None
 
 
 def _check_classifier(field: str, row: Classifier, first: Classifier, *, threshold: bool) -> None:

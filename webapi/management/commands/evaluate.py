@@ -10,8 +10,9 @@ a part of what the crowd judged, its filter is evaluated on held-out comments, a
 the crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
 
 With --against ID the difference of two filters is measured: both are given the same proposals, and labels are bought
-only where they answer differently. With --parent ID, an evaluation of that other classifier's filter, its certificate
-is carried over.
+only where they answer differently: both outputs of a prompt or, with --design stratified, each output by both filters'
+scores. With --parent ID, an evaluation of that other classifier's filter, its certificate is carried over. The plan
+says what finds an --improvement with a chance of --power.
 
 --diff A B prints where the reports of two evaluations differ.
 """
@@ -76,6 +77,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--parent", metavar="ID", help="with --against: the evaluation of it whose certificate goes on"
         )
+        parser.add_argument(
+            "--improvement", type=float, metavar="SHARE", help="with --against: that is to be found (default: 0.5)"
+        )
+        parser.add_argument(
+            "--power", type=float, metavar="CHANCE", help="with --against: of finding it (default: 0.8)"
+        )
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
         parser.add_argument(
             "--design",
@@ -88,6 +95,12 @@ class Command(BaseCommand):
             type=float,
             metavar="SHARE",
             help="half-width wanted, relative to the rate (default: 0.5; with --judgements 0.15)",
+        )
+        parser.add_argument(
+            "--interval",
+            choices=("estimate", "certificate"),
+            default="estimate",
+            help="whose half-width is meant (default: estimate)",
         )
         parser.add_argument(
             "--copies", type=int, default=1, metavar="N", help="outputs drawn for each prompt (default: 1)"
@@ -127,8 +140,8 @@ class Command(BaseCommand):
             folder = _folder(options["judgements"])
             _check_difference(options)
             evaluation = _on_judgements(folder, options) if folder else _on_round(options)
-            against = f" against {evaluation.against}" if evaluation.against else f", {evaluation.design}"
-            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}")
+            against = f" against {evaluation.against}" if evaluation.against else ""
+            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}, {evaluation.design}")
             evaluation = _watched(evaluation, plan_only=options["plan"])
             self._show(evaluation, folder, options)
         except (EngineError, DomainError, AdapterError) as error:
@@ -177,6 +190,9 @@ def _check_difference(options: dict[str, Any]) -> None:
     """Raises CommandError for options that a difference has no place for."""
     if options["parent"] and not options["against"]:
         raise CommandError("--parent is of a difference: say with --against which classifier it was of")
+    for name in ("improvement", "power"):
+        if options[name] is not None and not options["against"]:
+            raise CommandError(f"--{name} is of a difference: say with --against of which")
     if options["against"] and options["judgements"]:
         raise CommandError(
             "--against compares filters of a round's classifiers: a crowd's comments are drawn through neither, so "
@@ -185,9 +201,10 @@ def _check_difference(options: dict[str, Any]) -> None:
 
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("design", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
-    precision = {"relative": options["precision"]} if options["precision"] is not None else {}
-    return {**{name: options[name] for name in names}, **precision, "buy": not options["plan"]}
+    names = ("design", "interval", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
+    given = {"relative": options["precision"], "improvement": options["improvement"], "power": options["power"]}
+    said = {name: value for name, value in given.items() if value is not None}
+    return {**{name: options[name] for name in names}, **said, "buy": not options["plan"]}
 
 
 def _on_round(options: dict[str, Any]) -> Evaluation:
@@ -235,11 +252,16 @@ def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, A
     wanted = evaluation_settings(settings).model_dump(mode="json")
     rows = Evaluation.objects.filter(classifier=classifier, threshold=classifier.threshold, **others)
     for row in rows.exclude(state__in=[EvaluationState.FAILED, EvaluationState.CANCELLED]).order_by("-pk"):
-        if {**row.config, "buy": wanted["buy"]} == wanted and (row.plan or row.state in UNFINISHED):
+        if _same(row.config, wanted) and (row.plan or row.state in UNFINISHED):
             if row.state == EvaluationState.PLANNED and wanted["buy"]:
                 return evaluation_begin(evaluation=row)
             return row
     return evaluation_create(classifier=classifier, settings=settings, **others)
+
+
+def _same(config: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether the two ask for the same, but for buying; settings of before lack what came since."""
+    return evaluation_settings({**config, "buy": wanted["buy"]}).model_dump(mode="json") == wanted
 
 
 def _row(model: Any, key: str, what: str) -> Any:
