@@ -1,4 +1,4 @@
-"""Labels of the difference of two filters alike, spread by both scores as evaluations spread them, in the rare world."""
+"""Labels of the difference of two filters alike, spread by both scores as evaluations do it, in the rare world."""
 
 from __future__ import annotations
 
