@@ -41,7 +41,7 @@ def sentence(error: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """What is wrong with one field, without its name; of an unknown one, where `model` is given, which are known."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden" and model:
-        return f"there is no such field; known: {', '.join(_fields_beside(model, error['loc']))}"
+        return f"there is no such field; known: {', '.join(_fields_beside(model, error['loc'])) or 'none'}"
     if context.get("min_length") == 1:
         return "must not be empty"
     return SENTENCES[kind].format(**context) if kind in SENTENCES else error["msg"]

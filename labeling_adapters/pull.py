@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pydantic import BaseModel, ConfigDict
+
+from engine.config import checked
 from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
+
+
+class NoSettings(BaseModel):
+    """There are none: a setting given is a mistake, and said to be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PullQueue(InHouse):
@@ -15,7 +24,7 @@ class PullQueue(InHouse):
     poll_seconds: float | None = None
 
     def __init__(self, settings: Settings) -> None:
-        del settings
+        checked(NoSettings, settings.config, where=f"adapter {self.name}")
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
         """Nothing to fetch."""

@@ -51,7 +51,7 @@ class RecordedAnswers(InHouse):
     poll_seconds: float | None = 0.5
 
     def __init__(self, settings: Settings) -> None:
-        folder = checked(RecordedSettings, settings.config, where="recorded").folder
+        folder = checked(RecordedSettings, settings.config, where=f"adapter {self.name}").folder
         self._answers = answers_in(folder)
         unknown = {said.choice for given in self._answers.values() for said in given} - set(settings.policy.choices)
         if unknown:

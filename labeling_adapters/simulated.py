@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from engine.errors import BadInput
+from engine.config import checked
 from engine.simulation import SimulatedAnnotators, judge_of
 from labeling_adapters.base import IncomingLabel, InHouse, OutgoingBatch, OutgoingTask, Settings
 
 SIDES = {"first": "left", "second": "right"}
 POPULATION = 25
 """The paper had over 100 labelers, and 25 of them gave more than 95 % of the labels."""
+
+
+class SimulatedSettings(BaseModel):
+    """Its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: int = Field(ge=0)
+    """Of the annotators and their answers."""
 
 
 class SimulatedVendor(InHouse):
@@ -24,7 +34,8 @@ class SimulatedVendor(InHouse):
 
     def __init__(self, settings: Settings) -> None:
         # Outside rounds a batch names the seed whose annotators it wants.
-        policy, self._seed = settings.policy, _seed(settings.config.get("seed", settings.seed))
+        config = {"seed": settings.seed, **settings.config}
+        policy, self._seed = settings.policy, checked(SimulatedSettings, config, where=f"adapter {self.name}").seed
         self._annotators = SimulatedAnnotators(judge_of(policy), policy, n=POPULATION, seed=self._seed)
 
     def collect(self, batch: OutgoingBatch, tasks: Sequence[OutgoingTask]) -> Iterator[IncomingLabel]:
@@ -43,12 +54,6 @@ class SimulatedVendor(InHouse):
             return self._annotators.answer(task.snippet, number)
         found = self._annotators.compare(task.snippet, task.rival, number)
         return SIDES.get(found.choice, found.choice), found.seconds
-
-
-def _seed(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise BadInput("seed: must be a whole number from 0 on", where="simulated")
-    return value
 
 
 def _name(number: int) -> str:

@@ -71,7 +71,7 @@ class Sizes(Part):
     validation_prompts: int = Field(100, ge=1)
     """Prompts that the threshold is calibrated on."""
     validation_completions: int = Field(32, ge=2)
-    test_completions: int = Field(16, ge=2)
+    test_completions: int = Field(8, ge=2)
     """Unlabelled alternates a test prompt, for the failure rate's weights."""
 
 

@@ -156,7 +156,7 @@ def test_a_comparison_is_answered_by_its_sides_and_the_same_from_either(bench: B
     assert alone.annotator != another.annotator
 
 
-@over(SENDING)
+@over(EVERY)
 def test_a_wrong_setting_is_named(bench: Bench) -> None:
     with pytest.raises(BadInput, match=f"^adapter {bench.name}: colour: "):
         bench.adapter(colour="blue")

@@ -108,8 +108,8 @@ def test_the_decision_leads_back_to_the_classifier(rita: User, api: Api, policy:
     assert guard.threshold is not None
     assert guard.artifact is not None
     assert one.keys() == {
-        "accepted", "completion", "score", "logit", "tries", "policy", "classifier", "threshold", "threshold_logit",
-        "serving", "promoted_at",
+        "accepted", "completion", "score", "logit", "tries", "reason", "policy", "classifier", "threshold",
+        "threshold_logit", "serving", "promoted_at",
     }  # fmt: skip
     assert one["classifier"] == {
         "id": str(guard.pk), "name": guard.name, "precision": "fp32", "sha256": guard.artifact.sha256
@@ -117,6 +117,7 @@ def test_the_decision_leads_back_to_the_classifier(rita: User, api: Api, policy:
     assert (one["threshold"], one["serving"], one["tries"]) == (guard.threshold, True, 1)
     assert one["threshold_logit"] == float(logit_cutoff(guard.threshold))
     assert one["accepted"] == (one["logit"] < one["threshold_logit"])
+    assert one["reason"] == (None if one["accepted"] else "score")
     assert one["score"] == pytest.approx(1 / (1 + math.exp(-one["logit"])))
     assert one["promoted_at"].startswith(Promotion.objects.get().created_at.strftime("%Y-%m-%dT%H:%M"))
     named = api(rita).post("/api/v1/filter", {"classifier": str(guard.pk), **as_text(TEXTS[0])}, format="json").json()
@@ -137,7 +138,7 @@ def test_a_named_classifier_that_does_not_serve_says_so(
 def test_an_empty_completion_is_rejected_unscored(rita: User, api: Api, guard: Classifier) -> None:
     """As a proposal that is empty: `rejection_sample` never scores it."""
     one, two = ask(api(rita), texts=[{"prompt": "x", "completion": ""}, as_text(TEXTS[0])])["results"]
-    assert one == {"accepted": False, "completion": "", "score": None, "logit": None, "tries": 1}
+    assert one == {"accepted": False, "completion": "", "score": None, "logit": None, "tries": 1, "reason": "empty"}
     assert two["logit"] is not None
 
 
@@ -150,7 +151,7 @@ def test_a_text_whose_score_is_nan_is_rejected(
 
     monkeypatch.setattr(filtering, "_gatherer", lambda *_: Broken())
     one = ask(api(rita), **as_text(TEXTS[0]))
-    assert (one["accepted"], one["score"], one["logit"]) == (False, None, None)
+    assert (one["accepted"], one["score"], one["logit"], one["reason"]) == (False, None, None, "not_a_number")
 
 
 def test_a_prompt_is_completed_by_rejection_sampling(
@@ -177,8 +178,8 @@ def test_a_prompt_is_completed_by_rejection_sampling(
     assert none["accepted"] is (none["completion"] is not None)
     Classifier.objects.filter(pk=guard.pk).update(threshold=0.0)
     nothing = ask(api(rita), prompt=PROMPTS[0], generator="small tales", tries=3)
-    assert {k: nothing[k] for k in ("accepted", "completion", "score", "logit", "tries")} == {
-        "accepted": False, "completion": None, "score": None, "logit": None, "tries": 3
+    assert {k: nothing[k] for k in ("accepted", "completion", "score", "logit", "tries", "reason")} == {
+        "accepted": False, "completion": None, "score": None, "logit": None, "tries": 3, "reason": "none_accepted"
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from webapi.api.base import Resource, StrictSerializer
 from webapi.api.fields import ClassifierField, GeneratorField, PolicyField
 from webapi.api.schema import EXAMPLE_ID, EXAMPLE_TIME, example, one_of
 from webapi.models import Classifier
-from webapi.services.filtering import MAX_TEXTS, Decision, Filter, filter_at_work, prompts_complete, texts_judge
+from webapi.services.filtering import MAX_TEXTS, Decision, Filter, Reason, filter_at_work, prompts_complete, texts_judge
 from webapi.services.generators import MAX_PROMPTS, MAX_TRIES
 
 LONGEST = 100_000
@@ -88,6 +88,12 @@ class DecisionSerializer(serializers.Serializer[Any]):
     )
     logit = serializers.FloatField(allow_null=True)
     tries = serializers.IntegerField(help_text="Proposals up to and including it; 1 of a text that was given.")
+    reason = serializers.ChoiceField(
+        [one.value for one in Reason],
+        allow_null=True,
+        help_text="Why it is rejected: its `score`; it is `empty`; the classifier's answer is `not_a_number`; "
+        "`none_accepted` of the proposals. Null of what is accepted.",
+    )
 
 
 class FilterClassifierSerializer(serializers.Serializer[Any]):
@@ -132,6 +138,7 @@ DECIDED: dict[str, Any] = {
     "score": 0.0004,
     "logit": -7.82,
     "tries": 1,
+    "reason": None,
 }
 LINEAGE: dict[str, Any] = {
     "policy": EXAMPLE_ID,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,8 +93,9 @@ def evaluation_cancel(*, evaluation: Evaluation) -> Evaluation:
         moved = evaluation.cancel()
         if moved:
             cancel_jobs(evaluation)
-    for batch in evaluation.batches.filter(state=BatchState.OPEN) if moved else ():
-        batch_move(batch=batch, move="cancel")
+            for batch in evaluation.batches.filter(state=BatchState.OPEN):
+                with suppress(DomainError):  # it has just ended: there is nothing left to take back
+                    batch_move(batch=batch, move="cancel")
     evaluation.refresh_from_db()
     if not moved:
         raise DomainError("evaluation_finished", f"The evaluation has ended before: {evaluation.state}.")

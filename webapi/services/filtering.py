@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Sequence
+from enum import StrEnum
 from functools import lru_cache
 from threading import Lock
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from webapi.selectors.classifiers import serving_classifier
 from webapi.services.classifiers import scorer_at_hand
 from webapi.services.filter_watch import note
 from webapi.services.gathering import Full, Gatherer
-from webapi.services.generators import filter_of, generator_sample
+from webapi.services.generators import SampledText, filter_of, generator_sample
 
 MAX_TEXTS = 256
 """Texts in one request: a few seconds on two cores."""
@@ -43,6 +44,15 @@ class Filter(NamedTuple):
         return cutoff if math.isfinite(cutoff) else None
 
 
+class Reason(StrEnum):
+    """Why a text does not get through."""
+
+    SCORE = "score"
+    EMPTY = "empty"
+    NOT_A_NUMBER = "not_a_number"
+    NONE_ACCEPTED = "none_accepted"
+
+
 class Decision(NamedTuple):
     """What the filter says of one text, or of the proposals for one prompt."""
 
@@ -54,6 +64,8 @@ class Decision(NamedTuple):
     logit: float | None
     tries: int
     """Proposals made; 1 for a text that was given."""
+    reason: Reason | None
+    """None of what is accepted."""
 
 
 def filter_at_work(policy: Policy, classifier: Classifier | None) -> Filter:
@@ -76,7 +88,7 @@ def texts_judge(*, by: Filter, snippets: Sequence[SnippetText]) -> list[Decision
     accepted = accepts(logits, by.threshold).tolist()
     note(by.classifier.pk, logits.tolist(), accepted)
     return [
-        Decision(is_in, one.completion, *_scores(logit), 1)
+        Decision(is_in, one.completion, *_scores(logit), 1, None if is_in else _reason(one, logit))
         for one, logit, is_in in zip(snippets, logits.tolist(), accepted, strict=True)
     ]
 
@@ -91,7 +103,18 @@ def prompts_complete(
     found = [one for (one,) in rows]
     logits = [logit for one in found for logit in (*one.rejected, *([] if one.logit is None else [one.logit]))]
     note(by.classifier.pk, logits, accepts(logits, by.threshold).tolist())
-    return [Decision(one.completion is not None, one.completion, one.score, one.logit, one.tries) for one in found]
+    return [_completed(one) for one in found]
+
+
+def _completed(one: SampledText) -> Decision:
+    reason = Reason.NONE_ACCEPTED if one.completion is None else None
+    return Decision(reason is None, one.completion, one.score, one.logit, one.tries, reason)
+
+
+def _reason(text: SnippetText, logit: float) -> Reason:
+    if not text.completion:
+        return Reason.EMPTY
+    return Reason.NOT_A_NUMBER if math.isnan(logit) else Reason.SCORE
 
 
 def _gathered(classifier: Classifier, snippets: Sequence[SnippetText]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
