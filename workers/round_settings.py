@@ -338,6 +338,15 @@ def comparing_adapter(wanted: RoundSettings) -> str | None:
     return wanted.quality.adapter or (wanted.labeling.adapter if compares(wanted.labeling.adapter) else None)
 
 
+def trains_without_validation(recipe: Recipe, *, where: str = "settings") -> None:
+    """Raises BadInput for an early stop: a round has no validation labels, and would say so only when its first
+    labels are paid for. Kept out of the settings' own checks, so that rounds made before can still be read."""
+    if recipe.early_stop is not None:
+        raise BadInput(
+            "needs validation labels, which a round has none of; a sweep has", where=f"{where}: training.early_stop"
+        )
+
+
 def policy_suits(policy: Policy, wanted: RoundSettings) -> None:
     """Raises BadInput or UnknownName where the round would ask for what the policy does not have."""
     if wanted.labeling.adapter == "simulated":
