@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from engine.errors import BadInput
+from engine.errors import BadInput, MissingModel
 from tests.driving import WorkerKilled, killed_at
 from tests.engine.tiny_encoders import write_encoder
 from tests.workers.bag_encoder import BagEncoder
@@ -296,6 +296,34 @@ def test_a_rebuilt_index_takes_over_when_it_is_whole(
     assert [path.name for path in (gauntlet_home / "index").iterdir()] == [str(new.pk)]
     assert all(str(new.pk) in path for path in Artifact.objects.values_list("path", flat=True))
     assert vectors_of(new, [row.pk for row in rows]).keys.size == 6
+
+
+def test_a_rebuild_by_an_encoder_that_is_not_there_can_be_taken_back(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_snippets(6)
+    refresh(policy)
+
+    def missing(name: str, precision: str) -> Loaded:
+        raise MissingModel(f"cannot load {name}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index_shards, "_loaded", missing)
+        job = index_rebuild(policy, "mistyped")
+        work()
+    job.refresh_from_db()
+    assert (job.state, job.error) == (JobState.FAILED, "shard 0: cannot load mistyped")
+    make_snippets(1, first=50)
+    EmbeddingIndex.objects.filter(encoder="minilm").update(follows=False)
+    assert indexes_follow() == 0, "it would fail each minute"
+    assert index_rebuild(policy, "mistyped").pk > job.pk, "asked for again it is tried again"
+    with pytest.raises(BadInput, match="an index by 'mistyped' is being built"):
+        index_rebuild(policy, "right")
+    Job.objects.filter(state=JobState.QUEUED).update(state=JobState.FAILED)
+    index_rebuild(policy, "right")
+    work()
+    assert list(EmbeddingIndex.objects.values_list("encoder", "state")) == [("right", "current")]
+    assert held_keys(index_of(policy)) == list(Snippet.objects.order_by("pk").values_list("pk", flat=True))
 
 
 def test_a_shard_made_for_an_index_that_is_no_more_leaves_nothing(
