@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -43,8 +44,11 @@ def index_refresh(policy: Policy, *, follow: bool = True, created_by: User | Non
 def index_rebuild(policy: Policy, encoder: str | None = None, *, created_by: User | None = None) -> Job:
     """Builds an index anew beside the current one, by this encoder or the same, and then puts it in its place.
 
-    One that failed by another encoder makes room. Raises BadInput where one by another encoder is under way.
+    One that failed by another encoder makes room. Raises BadInput where one by another encoder is under way, or for a
+    folder that is not there.
     """
+    if encoder and Path(encoder).is_absolute() and not Path(encoder).is_dir():
+        raise BadInput(f"there is no folder {encoder}", where="encoder")
     current = index_of(policy)
     _make_room(policy, encoder or current.encoder)
     try:

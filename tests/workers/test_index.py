@@ -274,6 +274,13 @@ def test_a_reader_names_the_damaged_shard(
         vectors_of(index_of(policy), [rows[0].pk])
 
 
+def test_an_encoder_in_a_folder_that_is_not_there_is_refused_at_once(policy: Policy, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="encoder: there is no folder .*nowhere"):
+        index_rebuild(policy, str(tmp_path / "nowhere"))
+    assert not EmbeddingIndex.objects.exists()
+    assert not Job.objects.exists()
+
+
 def test_a_rebuilt_index_takes_over_when_it_is_whole(
     policy: Policy, make_snippets: Make, encoder: BagEncoder, gauntlet_home: Path
 ) -> None:

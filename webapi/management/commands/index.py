@@ -19,7 +19,7 @@ from django.db import connection
 from engine.errors import EngineError
 from webapi.management.progress import watch_job
 from webapi.management.readiness import ready_database
-from webapi.models import EmbeddingIndex, Job, JobState, Policy
+from webapi.models import EmbeddingIndex, IndexState, Job, JobState, Policy
 from webapi.selectors.indexes import IndexStatus, index_status, indexes_listed
 from workers.execute import execute
 from workers.index_refresh import EMBED, REFRESH, UNFINISHED, index_rebuild, index_refresh, index_verify
@@ -73,7 +73,18 @@ class Command(BaseCommand):
             stop_now()
             raise CommandError("stopped; the same command goes on where it was", returncode=130) from None
         if job.state != JobState.SUCCEEDED:
-            raise CommandError(job.error or f"the job was {job.state}")
+            raise CommandError(f"{job.error or f'the job was {job.state}'}{_way_out(policy)}")
+
+
+def _way_out(policy: Policy) -> str:
+    """What to do about an index that could not be built, if it is one that was to take another's place."""
+    building = EmbeddingIndex.objects.filter(policy=policy, state=IndexState.BUILDING).first()
+    if building is None:
+        return ""
+    return (
+        f"\nThe index before stays in use. This command goes on building by {building.encoder}; to build by another "
+        f'encoder: manage.py index "{policy}" --rebuild --encoder NAME'
+    )
 
 
 def _policies(name: str | None) -> list[Policy]:
