@@ -275,7 +275,7 @@ def test_a_reader_names_the_damaged_shard(
 
 
 def test_an_encoder_in_a_folder_that_is_not_there_is_refused_at_once(policy: Policy, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="encoder: there is no folder .*nowhere"):
+    with pytest.raises(BadInput, match=r"encoder: there is no folder .*nowhere"):
         index_rebuild(policy, str(tmp_path / "nowhere"))
     assert not EmbeddingIndex.objects.exists()
     assert not Job.objects.exists()
