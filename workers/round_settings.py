@@ -207,9 +207,12 @@ class Selection(Part):
         for name in value:
             if name != PREVIOUS and not _is_key(name):
                 raise ValueError(f"{name!r} is neither a classifier's key nor {PREVIOUS!r}")
-        if len(set(value)) < len(value):
+        said = tuple(
+            name if name == PREVIOUS else str(uuid.UUID(name)) for name in value
+        )  # a key has several spellings
+        if len(set(said)) < len(said):
             raise ValueError("each classifier is asked once")
-        return value
+        return said
 
     @model_validator(mode="after")
     def _has_opinions(self) -> Self:
