@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from engine.errors import BadInput, MissingModel
 from tests.driving import WorkerKilled, killed_at
 from tests.engine.tiny_encoders import write_encoder
 from tests.workers.bag_encoder import BagEncoder
+from webapi.management.commands import index as index_command
 from webapi.models import Artifact, EmbeddingIndex, EmbeddingShard, Job, JobState, Policy, ShardState, Snippet
 from webapi.models.base import first_id_at
 from webapi.selectors.indexes import index_status
@@ -381,6 +383,30 @@ def test_the_command_builds_and_tells(
         call_command("index", "nobody")
     with pytest.raises(CommandError, match="another needs --rebuild"):
         call_command("index", "harm", encoder="other")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_takes_over_what_a_killed_one_left_running(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_snippets(3)
+    monkeypatch.setattr(index_refresh, "LOOK_SECONDS", 0.05)
+    job = index_refresh.index_refresh(policy)
+    assert run_due_job()
+    left = Job.objects.filter(kind="embed_shard")
+    assert left.update(state=JobState.RUNNING, lease_token=uuid.uuid4(), lease_expires_at=timezone.now()) == 1
+    naps = iter(range(100))
+
+    def nap(_: float) -> None:
+        assert next(naps, None) is not None, "it waits for a sweeper that is not there"
+        threading.Event().wait(0.02)
+
+    monkeypatch.setattr(index_command, "time", SimpleNamespace(sleep=nap))
+    index_command._run(job)
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED
+    assert left.get().state == JobState.SUCCEEDED
+    assert shards(index_of(policy)) == [(0, 3, "grouped")]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,10 +11,12 @@ import threading
 import time
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.db.models import QuerySet
 
 from engine.errors import EngineError
 from webapi.management.progress import watch_job
@@ -23,7 +25,7 @@ from webapi.models import EmbeddingIndex, IndexState, Job, JobState, Policy
 from webapi.selectors.indexes import IndexStatus, index_status, indexes_listed
 from workers.execute import execute
 from workers.index_refresh import EMBED, REFRESH, UNFINISHED, index_rebuild, index_refresh, index_verify
-from workers.sweep import due_jobs, stop_now
+from workers.sweep import abandoned_jobs, due_jobs, stop_now
 
 ABOUT = __doc__ or ""  # inside the class that name is the class' own
 
@@ -110,11 +112,15 @@ def _line(status: IndexStatus) -> str:
     )
 
 
+def _first(jobs: QuerySet[Job]) -> UUID | None:
+    return jobs.filter(kind__in=[REFRESH, EMBED]).values_list("pk", flat=True).first()
+
+
 def _run(job: Job) -> None:
     """This job and those it plans, and no other: a round that waits for a worker is not this command's business."""
     try:
         while Job.objects.filter(pk=job.pk, state__in=UNFINISHED).exists():
-            due = due_jobs().filter(kind__in=[REFRESH, EMBED]).values_list("pk", flat=True).first()
+            due = _first(due_jobs()) or _first(abandoned_jobs())
             if due is None or not execute(due):
                 time.sleep(0.2)
     finally:
