@@ -36,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--round", required=True, metavar="ROUND", help="key of a round, or its name")
         parser.add_argument("--filter", metavar="CLASSIFIER", help="key or name (default: the round's retrained one)")
         parser.add_argument("--judge", metavar="CLASSIFIER", help="key or name (default: the round's baseline)")
-        parser.add_argument("--particles", type=int, default=400, metavar="N", help="in all runs together (400)")
+        parser.add_argument("--particles", type=int, default=1000, metavar="N", help="in all runs together (1,000)")
         parser.add_argument("--moves", type=int, default=5, metavar="N", help="proposals a particle and level (5)")
         parser.add_argument("--runs", type=int, default=5, metavar="N", help="independent runs for the interval (5)")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides every random choice (0)")
