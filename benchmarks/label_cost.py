@@ -4,9 +4,10 @@ The population has the paper's rates (`_rare_world.py`). One rate, by stratified
 fitted to 102,000 unfiltered validation labels, against: random sampling of the deployed filter, the paper's protocol
 (unfiltered pairs, weighted by 1 / P(accept)), and strata by the classifier's own score. Both intervals: the design's,
 and the certificate's that trusts no score. "planned" is what the design's plan says from its pilot alone; "needed" is
-where the mean half-width is 50 % in truth. Then the difference of two filters on one stream against two separate tests
-and one shared, fully labelled set; "x" is how many times as many labels each of the two takes. Coverage is measured
-beside every number of labels and aims at 95 %.
+where the mean half-width is 50 % in truth. Then the difference of two filters on one stream, by labels spread as
+`manage.py evaluate --against ID --design stratified` spreads them and by pairs as it does without, against two separate
+tests and one shared, fully labelled set; "x" is how many times as many labels each of the two takes. Coverage is
+measured beside every number of labels and aims at 95 %.
 """
 
 from __future__ import annotations
@@ -154,7 +155,8 @@ def _comparisons(of: World, runs: int, quick: bool) -> dict[str, dict[str, float
 
 
 def _compared(of: World, name: str, rho: float, noise: float, runs: int) -> dict[str, float]:
-    """`design` and `certificate` label outputs by their scores; `by pairs` both outputs of prompts at random."""
+    """`design` and `certificate` label outputs by both scores, as evaluations with the design `stratified` do, `by
+    pairs` both outputs of prompts at random, as those with `simple_random` do."""
     alike, half = pair(of, rho, noise=noise), better_by_half(of, rho, noise)
     n = _for_width(alike.only_first, alike.only_second, alike.first)
     apart = 2 * _for_width(alike.first, alike.second, alike.first)

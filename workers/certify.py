@@ -23,6 +23,8 @@ from workers.train import BASELINE, classifier_of, retrained_of
 
 RATE = "failure rate of {}"
 DIFFERENCE = "difference of {} from the one before"
+PAIRS = {"design": "simple_random"}
+"""A round's difference is bought by pairs: its certificate goes on from the first one's, and rests on no score."""
 NAME_LENGTH = 64
 SOON = 0.5
 """Seconds between two looks where nobody has to be waited for."""
@@ -64,7 +66,9 @@ def _opened(
     if row is None:
         return evaluation_open(
             classifier=classifier,
-            wanted=_settings(round_, wanted, _guess(against or classifier)),
+            wanted=_settings(
+                round_, wanted if against is None else wanted.model_copy(update=PAIRS), _guess(against or classifier)
+            ),
             name=name,
             against=against,
             parent=parent,

@@ -39,6 +39,13 @@ class ConditionSettings(Part):
     accept: float = Field(0.9, gt=0, lt=1)
     """Without a generator: the share of harmless texts that each threshold accepts."""
 
+    @field_validator("training")
+    @classmethod
+    def _nothing_to_stop_by(cls, value: Recipe | None) -> Recipe | None:
+        if value and value.early_stop is not None:
+            raise ValueError("early_stop needs validation labels, which conditions are trained without; a sweep has")
+        return value
+
     @field_validator("conditions")
     @classmethod
     def _names(cls, value: tuple[Condition, ...]) -> tuple[Condition, ...]:

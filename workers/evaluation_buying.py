@@ -12,7 +12,7 @@ from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, Wante
 from webapi.models import Evaluation, EvaluationKind, EvaluationState
 from webapi.models.evaluations import DRAW
 from workers import evaluation_quality
-from workers.evaluation_difference import design_of, other_plans
+from workers.evaluation_difference import design_of, other_plans, power_of
 from workers.evaluation_pool import Outputs, join_shards, read_outputs
 from workers.evaluation_purchase import (
     Ints,
@@ -63,6 +63,7 @@ def plan_labels(run: JobRun) -> dict[str, Any]:
         "guess": asked.guess,
         "outputs": {"size": len(outputs.origins), **outputs.drawing._asdict()},
         "pilot": found._asdict() if found else None,
+        "power": power_of(evaluation, outputs, wanted),
     }
     return _settle(run, evaluation, plan)
 
@@ -75,9 +76,9 @@ def _settle(run: JobRun, evaluation: Evaluation, plan: dict[str, Any]) -> dict[s
 
 def _plans(evaluation: Evaluation, outputs: Outputs, asked: Wanted, seed: int) -> dict[str, Any]:
     """What each design would take or, of a difference, each way to it."""
-    others = other_plans(evaluation, outputs, asked)
+    others = other_plans(evaluation, outputs, asked, seed)
     if others is not None:
-        return {name: dict(one.as_dict()) for name, one in others.items()}
+        return others
     return {name: _planned(one, outputs, asked, seed) for name, one in DESIGNS.items()}
 
 

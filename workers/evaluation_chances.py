@@ -9,7 +9,7 @@ import numpy as np
 from engine.errors import BadInput
 from engine.evaluation.designs import OutputPool
 from engine.evaluation.designs.scores import with_pilot
-from webapi.models import Classifier, Consensus, Evaluation, Score, Source, SplitName
+from webapi.models import Classifier, Consensus, Score, Source, SplitName
 from workers.jobs import chunked
 
 FEWEST = 3
@@ -19,14 +19,13 @@ ORDINARY = (Source.CORPUS, Source.GENERATED)
 """Texts that nobody made to fool a classifier."""
 
 
-def with_chances(evaluation: Evaluation, pool: OutputPool) -> OutputPool:
+def with_chances(row: Classifier, by: Classifier | None, pool: OutputPool) -> OutputPool:
     """The pool with chances fitted to held-out texts that are labelled and scored already; without, where too few are.
 
-    Texts that the filter rejects teach too.
+    `by` is whose logits are the pool's second ones. Texts that the filter rejects teach too.
     """
-    row = evaluation.classifier
     logits = _scores(row)
-    second = _scores(evaluation.second) if evaluation.second is not None and pool.second is not None else None
+    second = _scores(by) if by is not None and pool.second is not None else None
     keys = sorted(logits.keys() & second.keys() if second is not None else logits)
     if (pool.second is None) != (second is None) or not keys:
         return pool

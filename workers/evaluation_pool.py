@@ -36,9 +36,10 @@ SCHEMA = pa.schema(
     ]
 )
 """An output. `prompt`: those that share one share a code; `origin`: key of the snippet that lent the prompt or, where
-outputs are texts that were there, of that itself; `text`: the prompt; `side`: in a difference, `a` for an output of
-the classifier's filter and `b` for one of the other's; `place`: outputs to the same proposals share it; `chance`: of
-failing, as far as labels that were there tell."""
+outputs are texts that were there, of that itself; `text`: the prompt; `second`: logit of the second opinion or, in a
+difference, of the other filter; `side`: in a difference, `a` for an output of the classifier's filter and `b` for one
+of the other's; `place`: outputs to the same proposals share it; `chance`: of failing, as far as labels that were there
+tell."""
 KIND = "outputs"
 SIDES = ("a", "b")
 """In a difference: an output of the classifier's filter, and one of the other's; of quality the other has no filter."""
@@ -96,14 +97,31 @@ def join_shards(evaluation: Evaluation, shards: Sequence[str]) -> Artifact:
     drawing = Drawing(*(sum(values) for values in zip(*drawings, strict=True)))
     path = evaluation_path(evaluation, "outputs.parquet")
     table = pa.concat_tables([one.replace_schema_metadata(None) for one in files])
-    # Of two filters' outputs no one score tells, and of comparisons none need.
-    fitted = table.num_rows and evaluation.kind == EvaluationKind.FAILURE_RATE
-    chances = with_chances(evaluation, _pool(table)).chances if fitted else None
+    chances = _chances(evaluation, table) if table.num_rows else None
     if chances is not None:
         table = table.set_column(table.schema.get_field_index("chance"), "chance", pa.array(chances))
     with writing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(drawing.as_metadata()), temporary)
     return register(path, KIND)
+
+
+def _chances(evaluation: Evaluation, table: pa.Table) -> NDArray[np.float64] | None:
+    """Of a difference: by both filters' logits, whichever of the two gave the output. Comparisons need none."""
+    pool = _pool(table)
+    if evaluation.kind == EvaluationKind.QUALITY:
+        return None
+    if evaluation.kind != EvaluationKind.DIFFERENCE:
+        return with_chances(evaluation.classifier, evaluation.second, pool).chances
+    if pool.second is None:
+        return None
+    mine = _later(table)
+    logits, second = np.where(mine, pool.logits, pool.second), np.where(mine, pool.second, pool.logits)
+    turned = pool._replace(logits=logits, second=second)
+    return with_chances(evaluation.classifier, evaluation.against, turned).chances
+
+
+def _later(table: pa.Table) -> NDArray[np.bool_]:
+    return np.asarray(np.array(table["side"].to_pylist()) == SIDES[0], dtype=np.bool_)
 
 
 def read_outputs(evaluation: Evaluation) -> Outputs:
@@ -115,8 +133,7 @@ def read_outputs(evaluation: Evaluation) -> Outputs:
     if not table.num_rows and evaluation.kind != EvaluationKind.DIFFERENCE:
         raise BadInput("the filter accepted nothing to buy labels for", where="outputs")
     origins, texts, completions = (table[name].to_pylist() for name in ("origin", "text", "completion"))
-    later = np.array(table["side"].to_pylist()) == SIDES[0]
-    sides = Sides(table["place"].to_numpy().astype(np.int64), later, drawing.prompts)
+    sides = Sides(table["place"].to_numpy().astype(np.int64), _later(table), drawing.prompts)
     return Outputs(_pool(table), origins, texts, completions, sides, drawing)
 
 

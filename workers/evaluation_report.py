@@ -10,9 +10,7 @@ import numpy as np
 from django.db.models import Count, Sum
 
 from engine.evaluation import bought_report
-from engine.evaluation.chained import chained, split_level
 from engine.evaluation.designs import Answers, Tiers
-from engine.evaluation.differing import difference_of, tiers_of
 from engine.evaluation.purchase_data import (
     Asked,
     BatchFacts,
@@ -37,6 +35,7 @@ from webapi.models import (
 from workers import evaluation_quality_report
 from workers.artifacts import register, writing
 from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
+from workers.evaluation_difference import Certificate, difference_answer
 from workers.evaluation_facts import notice_of, subject_of
 from workers.evaluation_label_error import label_error_found
 from workers.evaluation_pool import evaluation_path, read_outputs
@@ -95,17 +94,15 @@ def _answer(
     wanted, outputs = work.buying.wanted, work.buying.outputs
     if evaluation.kind != EvaluationKind.DIFFERENCE:
         return work.design.estimate(outputs.pool, work.plan, answers, wanted.level), None
-    found = difference_of(outputs.pool, outputs.sides, answers, level=wanted.level, seed=wanted.seed)
-    certified = None
-    if evaluation.parent is not None:
-        level = split_level(wanted.level, 2)
-        before = fresh_of(evaluation.parent.pk)
-        bought = at_work(before)
-        said = bought.answers(standings(run, bought.buying, bought.order[: before.bought]))
-        first = bought.design.estimate(bought.buying.outputs.pool, bought.plan, said, level)
-        step = difference_of(outputs.pool, outputs.sides, answers, level=level, seed=wanted.seed)
-        certified = chained(first.certificate, [step], level=wanted.level).as_dict()
-    return tiers_of(found), DifferenceFound(found=found.as_dict(), chained=certified, level=wanted.level)
+    before = _certificate(run, evaluation.parent) if evaluation.parent else None
+    return difference_answer(evaluation, outputs, work.plan, answers, wanted, before)
+
+
+def _certificate(run: JobRun, parent: Evaluation) -> Certificate:
+    before = fresh_of(parent.pk)
+    bought = at_work(before)
+    said = bought.answers(standings(run, bought.buying, bought.order[: before.bought]))
+    return Certificate(bought.buying.outputs, bought.design, bought.plan, said)
 
 
 def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:

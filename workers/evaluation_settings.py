@@ -72,7 +72,8 @@ class EvaluationSettings(Part):
 
     outputs: OutputsWanted = OutputsWanted()
     design: str = "simple_random"
-    """In the registry of designs. Of a difference: labels go where the two filters' outputs differ."""
+    """In the registry of designs. Of a difference, labels go where the two filters' outputs differ: `simple_random` to
+    both outputs of prompts by chance, `stratified` to each output by both filters' scores."""
     relative: float = Field(0.5, ge=0.001, le=10)
     """Half-width of the interval wanted, relative to the rate."""
     level: float = Field(0.95, gt=0.5, le=0.999_999)
@@ -80,6 +81,10 @@ class EvaluationSettings(Part):
     """Whose half-width is meant."""
     guess: float | None = Field(None, ge=1e-12, lt=1)
     """The rate expected; none: by the pilot, or by the scores."""
+    improvement: float = Field(0.5, gt=0, le=1)
+    """Of a difference: the share by which the filter may fail less often, of which the plan says what finds it."""
+    power: float = Field(0.8, gt=0, lt=1)
+    """With which chance that is to be found."""
     pilot: int = Field(0, ge=0, le=100_000)
     """Outputs, drawn by chance, that are labelled before anything is planned; they count for the answer."""
     labels_each: int = Field(1, ge=1, le=25)

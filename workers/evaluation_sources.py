@@ -44,7 +44,7 @@ class OutputSource(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """The filter measured and, in a difference, the one before; the second opinion, where there is one."""
+    """The filter measured and, in a difference, the one before; else the second opinion, where there is one."""
 
     filters: list[Filter]
     second: Scorer | None
@@ -112,7 +112,7 @@ def _draw_completions(run: JobRun, evaluation: Evaluation, wanted: EvaluationSet
                 alike += 1
                 continue
             rows += _rows(place, place % len(prompts), row, ones)
-    _add_second(rows, found.second)
+    _add_seconds(rows, found)
     return Shard(rows, Drawing(len(places), without, alike))
 
 
@@ -131,7 +131,16 @@ def _rows(place: int, prompt: int, row: Snippet, ones: Sequence[Sampled]) -> Ite
             }
 
 
-def _add_second(rows: list[dict[str, Any]], second: Scorer | None) -> None:
+def _add_seconds(rows: list[dict[str, Any]], found: Filters) -> None:
+    """Of a difference the other filter's logit: that it refused this, or was never asked, its answer does not tell."""
+    if len(found.filters) == 1:
+        _add_second(rows, found.second)
+        return
+    for side, other in zip(SIDES, reversed(found.filters), strict=True):
+        _add_second([row for row in rows if row["side"] == side], other.classifier)
+
+
+def _add_second(rows: Sequence[dict[str, Any]], second: Scorer | None) -> None:
     if second is None or not rows:
         return
     logits = second.logits([SnippetText(row["text"], row["completion"]) for row in rows])
@@ -169,7 +178,7 @@ def _draw_texts(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings,
         for filter_, place in np.argwhere(let_in & ~same).tolist():
             side = SIDES[filter_] if len(let_in) > 1 else ""
             rows.append(_row_of_text(start + place, texts[place], float(logits[filter_, place]), side))
-    _add_second(rows, found.second)
+    _add_seconds(rows, found)
     return Shard(rows, Drawing(len(keys), without, alike))
 
 

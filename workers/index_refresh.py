@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -41,8 +42,15 @@ def index_refresh(policy: Policy, *, follow: bool = True, created_by: User | Non
 
 
 def index_rebuild(policy: Policy, encoder: str | None = None, *, created_by: User | None = None) -> Job:
-    """Builds an index anew beside the current one, by this encoder or the same, and then puts it in its place."""
+    """Builds an index anew beside the current one, by this encoder or the same, and then puts it in its place.
+
+    One that failed by another encoder makes room. Raises BadInput where one by another encoder is under way, or for a
+    folder that is not there.
+    """
+    if encoder and Path(encoder).is_absolute() and not Path(encoder).is_dir():
+        raise BadInput(f"there is no folder {encoder}", where="encoder")
     current = index_of(policy)
+    _make_room(policy, encoder or current.encoder)
     try:
         with transaction.atomic():
             made, _ = EmbeddingIndex.objects.get_or_create(
@@ -55,6 +63,21 @@ def index_rebuild(policy: Policy, encoder: str | None = None, *, created_by: Use
     if encoder and made.encoder != encoder:
         raise BadInput(f"an index by {made.encoder!r} is being built; let it end first", where="encoder")
     return _queued(made, created_by)
+
+
+def _make_room(policy: Policy, encoder: str) -> None:
+    """Drops the index that is building by another encoder, if it has failed: nothing else would ever end it."""
+    with transaction.atomic():
+        building = EmbeddingIndex.objects.filter(policy=policy, state=IndexState.BUILDING).exclude(encoder=encoder)
+        failed = [index.pk for index in locked(building) if _has_failed(index)]
+        EmbeddingIndex.objects.filter(pk__in=failed).delete()
+    for key in failed:
+        drop_files(key)
+
+
+def _has_failed(index: EmbeddingIndex) -> bool:
+    last = Job.objects.filter(kind=REFRESH, args__index=str(index.pk)).order_by("-pk").first()
+    return last is not None and last.state in (JobState.FAILED, JobState.CANCELLED)
 
 
 def _queued(index: EmbeddingIndex, created_by: User | None) -> Job:
@@ -133,13 +156,17 @@ def index_verify(index: EmbeddingIndex) -> list[str]:
 
 
 def indexes_follow() -> int:
-    """Queues a refresh of each index that follows and lacks snippets. Returns of how many; looks once a minute."""
+    """Queues a refresh of each index that follows and lacks snippets. Returns of how many; looks once a minute.
+
+    One that failed while it was building waits to be asked for again: it would fail each minute.
+    """
     global _looked
     now = time.monotonic()
     if now - _looked < FOLLOW_SECONDS:
         return 0
     _looked = now
     behind = [one for one in EmbeddingIndex.objects.filter(follows=True).select_related("policy") if deficit(one) > 0]
+    behind = [one for one in behind if one.state == IndexState.CURRENT or not _has_failed(one)]
     for index in behind:
         _queued(index, None)
     return len(behind)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from engine.classifiers import token_counter
+from engine.classifiers import check_encoder, token_counter
 from engine.corpus import CorpusSnippet, Tally, corpus_bytes, read_stories, sample_snippets
 from engine.snippets import split_of
 from webapi.models import Corpus, Round, Snippet, Source, Story
@@ -17,8 +17,12 @@ from workers.round_settings import round_settings
 
 
 def ingest(run: JobRun) -> dict[str, Any]:
-    """Draws snippets from the corpus. Run again it draws the same, and the unique hash keeps them single."""
+    """Draws snippets from the corpus. Run again it draws the same, and the unique hash keeps them single.
+
+    Raises MissingModel or BadInput for an encoder that could not be trained: labels would be bought for nothing.
+    """
     round_, wanted = run.round, round_settings(run.round.config)
+    check_encoder(wanted.training)
     corpus, folder, tally = round_.corpus, Path(round_.corpus.path), Tally()
     sampled = sample_snippets(
         read_stories(folder, max_bytes=settings.MAX_STORY_BYTES),

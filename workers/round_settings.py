@@ -100,7 +100,7 @@ class CertificationPlan(Part):
     copies: int = Field(1, ge=1, le=10_000)
     """Outputs drawn for each prompt."""
     design: str = "simple_random"
-    """In the registry of designs; a difference has its own."""
+    """In the registry of designs, of the two failure rates; the difference is labelled by pairs."""
     relative: float = Field(0.5, ge=0.001, le=10)
     """Half-width of the interval wanted, relative to the rate."""
     labels_each: int = Field(1, ge=1, le=25)
@@ -207,9 +207,12 @@ class Selection(Part):
         for name in value:
             if name != PREVIOUS and not _is_key(name):
                 raise ValueError(f"{name!r} is neither a classifier's key nor {PREVIOUS!r}")
-        if len(set(value)) < len(value):
+        said = tuple(
+            name if name == PREVIOUS else str(uuid.UUID(name)) for name in value
+        )  # a key has several spellings
+        if len(set(said)) < len(said):
             raise ValueError("each classifier is asked once")
-        return value
+        return said
 
     @model_validator(mode="after")
     def _has_opinions(self) -> Self:
@@ -336,6 +339,15 @@ def comparing_adapter(wanted: RoundSettings) -> str | None:
     if not wanted.quality.prompts or wanted.sizes.validation_prompts < 2:
         return None
     return wanted.quality.adapter or (wanted.labeling.adapter if compares(wanted.labeling.adapter) else None)
+
+
+def trains_without_validation(recipe: Recipe, *, where: str = "settings") -> None:
+    """Raises BadInput for an early stop: a round has no validation labels, and would say so only when its first
+    labels are paid for. Kept out of the settings' own checks, so that rounds made before can still be read."""
+    if recipe.early_stop is not None:
+        raise BadInput(
+            "needs validation labels, which a round has none of; a sweep has", where=f"{where}: training.early_stop"
+        )
 
 
 def policy_suits(policy: Policy, wanted: RoundSettings) -> None:

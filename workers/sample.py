@@ -234,6 +234,8 @@ def _wrong(text: object) -> str:
         return "is no text"
     if not text.strip():
         return "is empty"
+    if "\x00" in text:
+        return "contains a null byte"
     return f"is longer than {MAX_PROMPT:,} characters" if len(text) > MAX_PROMPT else ""
 
 

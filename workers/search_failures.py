@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.classifiers import Classifier as Scorer
 from engine.endpoints.settings import Account
 from engine.errors import BadInput
-from engine.evaluation.splitting import Settings, Splitting, split
+from engine.evaluation.splitting import Settings, Splitting, checked, split
 from engine.generation import Generator
 from engine.generation.continuing import Continuing, Redrawn, Suffixes
 from engine.generation.rejection import accepts, logit_cutoff
@@ -44,12 +44,35 @@ class Searched(NamedTuple):
     """Candidates as plain JSON, those that the judge finds worst first."""
 
 
+class Kept:
+    """Logits on disk, so that a search that was broken off scores no text twice: JSON lines, the first says whose."""
+
+    def __init__(self, path: Path, whose: Sequence[str | None]) -> None:
+        self.path, self._whose = path, list(whose)
+
+    def read(self) -> dict[SnippetText, tuple[float, float]]:
+        """What was kept; nothing, and a file begun anew, where it is another's or ends in its first line."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
+        if not whole or whole[0] != self._whose:
+            whole = [self._whose]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in whole), encoding="utf-8")
+        return {SnippetText(prompt, completion): (guard, judge) for prompt, completion, guard, judge in whole[1:]}
+
+    def add(self, found: Mapping[SnippetText, tuple[float, float]]) -> None:
+        """More of them."""
+        rows = [json.dumps([text.prompt, text.completion, *logits]) + "\n" for text, logits in found.items()]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(rows))
+
+
 class Margins:
     """Score of a state: how far it is from the event's border, in logits; at least 0 iff it is the event."""
 
-    def __init__(self, guard: Scorer, at: float, judge: Scorer, judge_at: float) -> None:
-        self._guard, self._judge, self._at, self._judge_at = guard, judge, at, judge_at
-        self.seen: dict[SnippetText, tuple[float, float]] = {}
+    def __init__(self, guard: Scorer, at: float, judge: Scorer, judge_at: float, kept: Kept | None = None) -> None:
+        self._guard, self._judge, self._at, self._judge_at, self._kept = guard, judge, at, judge_at, kept
+        self.seen: dict[SnippetText, tuple[float, float]] = kept.read() if kept else {}
         """Logits by filter and judge of every text that was scored: an equal one is not scored again."""
 
     def __call__(self, states: NDArray[Any]) -> NDArray[np.float64]:
@@ -58,7 +81,10 @@ class Margins:
         new = list(dict.fromkeys(text for text in texts if text.completion and text not in self.seen))
         if new:
             logits = (self._guard.logits(new).tolist(), self._judge.logits(new).tolist())
-            self.seen |= dict(zip(new, zip(*logits, strict=True), strict=True))
+            found = dict(zip(new, zip(*logits, strict=True), strict=True))
+            self.seen |= found
+            if self._kept:
+                self._kept.add(found)
         return np.array([self._margin(text) for text in texts])
 
     def _margin(self, text: SnippetText) -> float:
@@ -73,9 +99,19 @@ class Margins:
 
 
 def search(
-    round_: Round, guard: Classifier, judge: Classifier, *, settings: Settings, seed: int, progress: Progress
+    round_: Round,
+    guard: Classifier,
+    judge: Classifier,
+    *,
+    settings: Settings,
+    seed: int,
+    progress: Progress,
+    keep: Path | None = None,
 ) -> Searched:
-    """Raises BadInput where filter and judge are one, and what loading them or the generator raises."""
+    """Scores are kept at `keep` as they come, and taken from there. Raises BadInput where filter and judge are one or
+    `settings` make no sense, and what loading the classifiers or the generator raises.
+    """
+    checked(settings)
     if guard.pk == judge.pk:
         raise BadInput("filter and judge are the same classifier: they never disagree", where="judge")
     if round_settings(round_.config).generator.name == "openai":
@@ -86,7 +122,8 @@ def search(
     if not pool:
         raise BadInput("the round's corpus has no prompt of the test split", where="round")
     kernel = kernel_of(generator, pool)
-    score = Margins(load_classifier(guard), threshold_of(guard), load_classifier(judge), threshold_of(judge))
+    kept = Kept(keep, [_weights(guard), _weights(judge)]) if keep else None
+    score = Margins(load_classifier(guard), threshold_of(guard), load_classifier(judge), threshold_of(judge), kept)
     found = split(kernel, score, 0.0, settings=settings, seed=seed, progress=progress)
     texts = list(dict.fromkeys(state.snippet for state in found.found))
     worst = sorted(texts, key=lambda text: -score.seen[text][1])
@@ -103,6 +140,10 @@ def write_candidates(found: Searched, path: Path) -> None:
     with writing(path) as temporary:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.rows)
         temporary.write_text(text, encoding="utf-8")
+
+
+def _weights(row: Classifier) -> str | None:
+    return f"{row.artifact.sha256} {row.precision}" if row.artifact else None
 
 
 def _row(text: SnippetText, logit: float, judged: float, guard: Classifier, judge: Classifier) -> dict[str, Any]:

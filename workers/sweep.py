@@ -66,6 +66,11 @@ def due_jobs() -> QuerySet[Job]:
     return Job.objects.filter(state=JobState.QUEUED, not_before__lte=timezone.now()).exclude(held_back).order_by("pk")
 
 
+def abandoned_jobs() -> QuerySet[Job]:
+    """Running jobs whose lease ran out, oldest first: for who runs jobs without a sweeper beside."""
+    return Job.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=timezone.now()).order_by("pk")
+
+
 def run_due_job() -> bool:
     """Runs the oldest due job in this thread. False if there was none to be had."""
     job_id = due_jobs().values_list("pk", flat=True).first()

@@ -58,6 +58,13 @@ def load(path: Path, *, precision: str = "int8") -> Classifier:
     return loading.load(path, precision=precision)
 
 
+def check_encoder(recipe: Recipe) -> None:
+    """See `engine.classifiers.suiting.check_encoder`."""
+    from engine.classifiers import suiting
+
+    suiting.check_encoder(recipe)
+
+
 def token_counter(encoder: str) -> Callable[[Snippet], int]:
     """Counts a snippet's tokens as classifiers on this encoder will, special tokens included, nothing cut off.
 

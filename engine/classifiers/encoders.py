@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
@@ -24,13 +25,25 @@ def resolve(name: str) -> str:
 
 
 def load_encoder(name: str) -> PreTrainedModel:
-    """The encoder in fp32, from safetensors only and without code from the hub. Raises MissingModel."""
+    """The encoder in fp32, from safetensors only and without code from the hub.
+
+    Raises MissingModel, also where the file lacks weights, which would be drawn by chance.
+    """
     disable_progress_bar()
 
     def load(source: str, local: bool) -> PreTrainedModel:
-        encoder: PreTrainedModel = AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype="float32", local_files_only=local
+        encoder: PreTrainedModel
+        encoder, found = AutoModel.from_pretrained(
+            source,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="float32",
+            local_files_only=local,
+            output_loading_info=True,
         )
+        # The network takes the pooler out, and most published encoders have none.
+        if lacking := sorted(key for key in found["missing_keys"] if not key.startswith("pooler.")):
+            raise ValueError(f"its weights lack {len(lacking)} of what config.json speaks of, {lacking[0]} among them")
         return encoder
 
     return fetched(name, load)
@@ -43,8 +56,11 @@ def load_tokenizer(name: str, *, kind: str = "encoder") -> PreTrainedTokenizerFa
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
 
     tokenizer = fetched(name, load, kind=kind)
+    where = f"{kind} {name!r}"
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise BadInput("has no fast tokenizer (tokenizer.json)", where=f"{kind} {name!r}")
+        raise BadInput("has no fast tokenizer (tokenizer.json)", where=where)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without a tokenizer
+        raise BadInput("its tokenizer knows no words: tokenizer.json is missing or empty", where=where)
     return tokenizer
 
 
@@ -54,14 +70,16 @@ def fetched(name: str, load: Callable[[str, bool], Loaded], *, kind: str = "enco
     `kind` is what the message calls it.
     """
     source = resolve(name)
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise _missing(kind, name, FileNotFoundError("there is no such folder"))
     try:
         return load(source, True)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         if Path(source).exists() or Path(source).is_absolute():
             raise _missing(kind, name, error) from error
     try:
         return load(source, False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise _missing(kind, name, error) from error
 
 

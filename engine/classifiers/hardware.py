@@ -29,7 +29,13 @@ def arithmetic(precision: str) -> torch.autocast:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this is how torch or Python says that memory has run out: on CPUs torch has no class for it."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    """Whether this, or what it came from, is how torch or Python says that memory has run out: on CPUs torch has no
+    class for it, and what exports a graph wraps it in errors of its own."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, torch.OutOfMemoryError | MemoryError):
+            return True
+        if isinstance(at, RuntimeError) and "can't allocate memory" in str(at):
+            return True
+        at = at.__cause__
+    return False

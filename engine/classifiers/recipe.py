@@ -18,13 +18,13 @@ class Sift(BaseModel):
     size it is mostly the chance that regularises. The defaults are microsoft/DeBERTa's own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    weight: float = Field(5.0, gt=0)
+    weight: float = Field(5.0, gt=0, le=1000)
     """Of the difference, a symmetric Kullback-Leibler divergence, beside the loss."""
-    init: float = Field(1e-2, ge=0)
+    init: float = Field(1e-2, ge=0, le=100)
     """Standard deviation of the move by chance; it is cut off at twice that."""
-    step_size: float = Field(1e-4, ge=0)
+    step_size: float = Field(1e-4, ge=0, le=100)
     """Of each step against the classifier, in the token's coordinate that matters most (or of the whole, in `l2`)."""
     steps: int = Field(1, ge=0, le=20)
     norm: Literal["linf", "l2"] = "linf"
@@ -34,7 +34,7 @@ class Sift(BaseModel):
 class EarlyStop(BaseModel):
     """Stop when the validation loss falls no more, and take the weights from where it was least."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     patience: int = Field(3, ge=1)
     """Evaluations in a row without a new least loss after which to stop."""
@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     batch 3, learning rate 1e-6 to 4e-6, all layers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     encoder: str = Field("minilm", min_length=1)
     """`minilm` (inside the installation), a Hugging Face hub name, or a local folder."""
@@ -59,14 +59,14 @@ class Recipe(BaseModel):
     """Train the top this-many layers and the head; the rest is frozen and computed once. None trains everything."""
     epochs: int = Field(2, ge=1, le=1000)
     """Passes over the upsampled examples."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=100_000)
     learning_rate: float = Field(3e-4, gt=0, le=1)
     """Of the encoder's trainable layers, at the end of the warm-up."""
     head_learning_rate: float | None = Field(None, gt=0, le=1)
     """Of the linear head; None takes `learning_rate`."""
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps over which the rate climbs from nothing; then it falls in a line to nothing."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, le=100)
     """Of matrices; biases and norms are spared."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Before the linear head."""
@@ -81,12 +81,12 @@ class Recipe(BaseModel):
     """Of the training arithmetic; "bf16" only where the machine is good at it, as GPUs and some CPUs are."""
     export_int8: bool = True
     """Write the int8 graph as well; a model that is only scored on GPUs does without."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     loss: str = "cross_entropy"
     """A name in `engine.classifiers.losses.LOSSES`."""
     loss_parameters: dict[str, float] = {}
     """Of that loss, checked against its own fields; what is not named is at its default."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=100_000)
     """Batches whose gradients make one step, as if they were one batch; for what memory does not hold at once."""
     sift: Sift | None = None
     """None: off. It needs the embeddings at every step: frozen layers then run each time and are not kept."""

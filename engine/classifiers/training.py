@@ -29,10 +29,11 @@ from engine.classifiers.layer_cache import forward_of, keeps
 from engine.classifiers.network import Network
 from engine.classifiers.processes import together
 from engine.classifiers.recipe import Recipe
+from engine.classifiers.suiting import suits
 from engine.classifiers.tokens import PairTokenizer
 from engine.classifiers.trainable import checked
 from engine.classifiers.upsampling import upsample
-from engine.errors import BadInput, OutOfMemory
+from engine.errors import OutOfMemory
 from engine.progress import Progress, silent
 
 
@@ -134,9 +135,7 @@ def _train(
 def _untrained(recipe: Recipe) -> tuple[Network, PreTrainedTokenizerFast]:
     files = load_tokenizer(recipe.encoder)
     encoder = load_encoder(recipe.encoder)
-    longest = getattr(encoder.config, "max_position_embeddings", None) or recipe.max_tokens
-    if recipe.max_tokens > longest:
-        raise BadInput(f"{recipe.max_tokens} is more than the {longest} the encoder can read", where="max_tokens")
+    suits(encoder, files, recipe)
     if recipe.hidden_dropout is not None:
         for module in encoder.modules():
             if isinstance(module, nn.Dropout):

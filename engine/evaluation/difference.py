@@ -32,6 +32,7 @@ class DifferenceDict(TypedDict):
     only_second: RateDict
     difference: RateDict
     p_value: float | None
+    paired: bool
 
 
 class Difference(NamedTuple):
@@ -42,17 +43,20 @@ class Difference(NamedTuple):
     differing: int
     """With outputs that differ."""
     labelled: int
-    """Of those, with labels of both outputs."""
+    """Of those, with labels of both outputs; outputs labelled, where not `paired`."""
     both: int
-    """Labelled, and both outputs fail."""
+    """Labelled, and both outputs fail; 0 where not `paired`."""
     only_first: Rate
-    """Prompts at which only the first fails, of all prompts; of those with differing outputs."""
+    """Prompts at which only the first fails, of all prompts; of those with differing outputs. Where not `paired`, at
+    which the first fails and the outputs differ, whatever the second does."""
     only_second: Rate
     difference: Rate
     """Rate of the first less that of the second, in [-1, 1]: above 0 the second is safer. `failures` counts prompts
     at which one of the two fails."""
     p_value: float | None
     """Two-sided and exact, of equal rates; None where labels weigh unequally."""
+    paired: bool = True
+    """Whether both outputs of a prompt are labelled; if not, each output was, or was not, by its own chance."""
 
     def as_dict(self) -> DifferenceDict:
         """Plain JSON types."""
@@ -65,6 +69,7 @@ class Difference(NamedTuple):
             only_second=self.only_second.as_dict(),
             difference=self.difference.as_dict(),
             p_value=self.p_value,
+            paired=self.paired,
         )
 
 
@@ -134,6 +139,8 @@ class Outputs(NamedTuple):
     weights: Floats
     """(k,): how many of its differing outputs each stands for. Within a stratum of outputs, by their scores or by
     whether the other filter refused this very proposal, labels are drawn at random: its outputs over its labels."""
+    units: NDArray[np.int64] | None = None
+    """(k,) codes of outputs that belong together, such as those to one prompt; None: each alone."""
 
 
 def difference_by_output(
@@ -143,21 +150,31 @@ def difference_by_output(
 
     A proposal that one filter accepts and the other refuses fails far more often than the one that the other filter
     gives instead, which only one in some needs a label for. Gamma intervals, and MOVER of them, which takes both as
-    independent: that two outputs to one prompt both fail makes it wider than it need be. `trust_strata` takes, as a
-    design's estimate does, the largest weight of strata with a failure for the largest there could have been. Raises
-    BadInput without labels of both and for weights not above 0. O(k).
+    independent: that two outputs to one prompt both fail makes it wider than it need be. Raises BadInput without labels
+    of both and for weights not above 0. O(k log k).
     """
-    if not prompts > 0 or not min(first.failures.size, second.failures.size):
-        raise BadInput("needs prompts, and labels of both filters' outputs", where="difference_by_output")
-    sides = []
-    for side in (first, second):
-        mass = _mass(side.failures.size, 0, side.weights)
-        if trust_strata and side.failures.any():
-            kept = mass <= mass[side.failures].max()
-            sides.append(_alone(side.failures[kept], mass[kept] / prompts, np.arange(kept.sum()), prompts, level))
-        else:
-            sides.append(_alone(side.failures, mass / prompts, np.arange(mass.size), prompts, level))
-    return mover(*sides)
+    if not min(first.failures.size, second.failures.size):
+        raise BadInput("needs labels of both filters' outputs", where="difference_by_output")
+    return mover(*(failing_outputs(one, prompts, level, trust_strata=trust_strata) for one in (first, second)))
+
+
+def failing_outputs(side: Outputs, prompts: int, level: float, *, trust_strata: bool = False) -> Rate:
+    """How often one filter fails where the two differ, per prompt: a gamma interval of its weighted failures.
+
+    `trust_strata` takes, as a design's estimate does, the largest weight of strata with a failure for the largest there
+    could have been. No output is no failure in this stream, of which the prompts are a sample. Raises BadInput for
+    weights not above 0. O(k log k).
+    """
+    if not prompts > 0:
+        raise BadInput("needs prompts", where="failing_outputs")
+    mass, fails = _mass(side.failures.size, 0, side.weights), side.failures
+    codes = np.arange(mass.size) if side.units is None else side.units
+    if codes.size != mass.size:
+        raise BadInput(f"{codes.size} units for {mass.size} outputs", where="failing_outputs")
+    if trust_strata and fails.any():
+        kept = mass <= mass[fails].max()
+        mass, fails, codes = mass[kept], fails[kept], codes[kept]
+    return _alone(fails, mass / prompts, np.unique(codes, return_inverse=True)[1], prompts, level)
 
 
 def mover(first: Rate, second: Rate) -> Rate:

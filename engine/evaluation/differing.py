@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInput
-from engine.evaluation.designs.base import Answers, LabelPlan, OutputPool, Tiers, Wanted, matched
+from engine.evaluation.designs.base import Answers, LabelPlan, OutputPool, Stratum, Tiers, Wanted, matched
 from engine.evaluation.designs.planning import check_wanted, expected_rate
 from engine.evaluation.difference import Difference, difference
 from engine.evaluation.difference_plan import mean_mover_width, plan_difference
@@ -22,6 +22,7 @@ WHAT = (
     "Both filters are given the same proposals. Where they answer alike, whatever they say cancels; both outputs are "
     "labelled where they do not."
 )
+ALIKE = "The two filters answered alike everywhere."
 OVERLAP = 0.5
 """Share of the failures that are taken to be common to both filters, when labels are planned."""
 
@@ -42,15 +43,24 @@ class Sides(NamedTuple):
         return int(np.unique(self.places).size)
 
 
+class Found(NamedTuple):
+    """What labels where two filters differ say."""
+
+    tiers: Tiers
+    """The evaluated filter's rate less the other's, per prompt."""
+    difference: Difference
+    """The other's less the evaluated one's, by the certificate."""
+
+
 def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, LabelPlan]:
     """What the difference takes, as narrow as `wanted.relative` of the rate of one filter: by the outputs that differ
     and, to compare, by two separate tests and by one set labelled in full. O(1 / relative^2 + n).
     """
     check_wanted(wanted)
     if not sides.differing:
-        return {NAME: _plan(NAME, TITLE, 0, 0, wanted, 0.0, True, 0.0, "The two filters answered alike everywhere.")}
+        return {NAME: planned(NAME, TITLE, 0, wanted, 0.0, True, 0.0, ALIKE)}
     share = sides.differing / sides.looked_at
-    rate = min(expected_rate(pool, wanted), share, 0.999)
+    rate = rate_taken(pool, sides, wanted)
     asked = plan_difference(rate, share, overlap=OVERLAP, relative=wanted.relative, level=wanted.level)
     prompts = min(asked.width.prompts, sides.looked_at)
     places = min(sides.differing, math.ceil(prompts * share))
@@ -61,7 +71,7 @@ def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, 
     note = f"{asked.note} Labels of {places:,} of the {sides.differing:,} places that differ of {sides.looked_at:,}."
     if not reachable:
         note += f" For ±{100 * wanted.relative:.0f} % the two would have to be run on {asked.width.prompts:,} prompts."
-    ours = _plan(NAME, TITLE, outputs, places, wanted, 2 * mean, reachable, reached, note)
+    ours = planned(NAME, TITLE, outputs, wanted, 2 * mean, reachable, reached, note)
     others = (
         ("two_tests", "Two separate tests", asked.width.two_tests),
         ("shared", "One set labelled in full", asked.width.shared),
@@ -69,15 +79,27 @@ def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, 
     )
     return {
         NAME: ours,
-        **{name: _plan(name, title, n, 0, wanted, n * rate, True, wanted.relative, "") for name, title, n in others},
+        **{name: planned(name, title, n, wanted, n * rate, True, wanted.relative, "") for name, title, n in others},
     }
 
 
-def _plan(
-    name: str, title: str, outputs: int, places: int, wanted: Wanted, failures: float, reachable: bool, reached: float,
-    note: str,
+def rate_taken(pool: OutputPool, sides: Sides, wanted: Wanted) -> float:
+    """Failures of one filter per prompt that labels are planned by: the guess or, without one, what the scores expect
+    where the two differ, to which OVERLAP is added of what they have in common. O(n).
+    """
+    rate = wanted.guess
+    if rate is None:
+        rate = expected_rate(pool, wanted) * pool.logits.size / (2 * sides.looked_at) / (1 - OVERLAP)
+    return min(rate, sides.differing / sides.looked_at, 0.999)
+
+
+def planned(
+    name: str, title: str, outputs: int, wanted: Wanted, failures: float, reachable: bool, reached: float, note: str,
+    strata: tuple[Stratum, ...] = (),
 ) -> LabelPlan:  # fmt: skip
-    labels = outputs * wanted.labels_each + round(failures * wanted.confirmations)
+    """A plan of so many outputs with what its labels cost: a Yes, true or false, takes confirmations. O(1)."""
+    yes = failures + wanted.false_yes * max(0.0, outputs - failures)
+    labels = outputs * wanted.labels_each + round(yes * wanted.confirmations)
     return LabelPlan(
         design=name,
         title=title,
@@ -91,7 +113,7 @@ def _plan(
         hours=None if wanted.seconds is None else labels * wanted.seconds / 3600,
         reachable=reachable,
         reached=reached,
-        strata=(),
+        strata=strata,
         note=note,
     )
 
@@ -150,6 +172,12 @@ def tiers_of(found: Difference) -> Tiers:
         ),
     ]
     return Tiers(rate, rate, None, tuple(notes))
+
+
+def answer_by_pairs(pool: OutputPool, sides: Sides, answers: Answers, level: float, seed: int) -> Found:
+    """`difference_of`, with its tiers. O(n log n)."""
+    found = difference_of(pool, sides, answers, level=level, seed=seed)
+    return Found(tiers_of(found), found)
 
 
 def turned(rate: Rate) -> Rate:

@@ -122,6 +122,11 @@ class DifferenceFound(TypedDict):
     """From the certificate of the evaluation that it goes on from; None without one."""
     level: float
     """Of `chained`."""
+    power: float
+    """Of `smallest`. Reports of before lack both."""
+    smallest: float | None
+    """The smallest difference per prompt that so many labels show with a chance of `power`; None: not even the largest
+    that the outputs allow."""
 
 
 class PurchaseReport(TypedDict):

@@ -39,7 +39,7 @@ def render_purchase(report: PurchaseReport) -> str:
 
 def render_purchase_parts(report: PurchaseReport) -> dict[str, str]:
     """Each part of PARTS as HTML, to embed in a page that has its own stylesheet; charts as in a round's report."""
-    caveats = FIXED_CAVEATS[1:] if report["kind"] == "difference" else FIXED_CAVEATS
+    caveats = FIXED_CAVEATS[1:] if purchase.is_paired(report) else FIXED_CAVEATS
     context = {
         "report": report,
         "headline": headline(report),

@@ -38,6 +38,8 @@ def render_plans(plan: Mapping[str, Any]) -> str:
     if any(not one.get("reachable", True) for one in plan["designs"].values()):
         lines.append("!: the pool is too small for the precision wanted; this is what all of it gives.")
     lines.append(f"* {plan['chosen']['note']}")
+    if plan.get("power"):
+        lines.append(plan["power"]["words"])
     return "\n".join(lines)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.evaluation import wording
-from engine.evaluation.charts.purchase import tiers_shown
+from engine.evaluation.charts.purchase import is_paired, tiers_shown
+from engine.evaluation.difference import DifferenceDict
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.rates import RateDict
 
@@ -38,7 +39,8 @@ def verdict(report: PurchaseReport) -> str:
     had = f" and {took['had']:,} that were there" if took["had"] else ""
     labels = f"It took {_many(took['labels'], 'label')}{had}; {took['planned']:,} were planned."
     if report["kind"] == "difference":
-        return " ".join(filter(None, (_differing(report), _certified(report), labels)))
+        said = (_differing(report), _sure(report), smallest(report), _certified(report), labels)
+        return " ".join(filter(None, said))
     most = f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail, if the labels are right."
     return " ".join(filter(None, (most, _reached(report), labels)))
 
@@ -118,10 +120,42 @@ def _differing(report: PurchaseReport) -> str:
     found = report["difference"]["found"]
     if not found["differing"]:
         return f"The two answer alike at all {found['prompts']:,} prompts: no label tells them apart."
+    if not found.get("paired", True):
+        return _of_outputs(found)
     return (
         f"The two answer differently at {found['differing']:,} of {found['prompts']:,} prompts, and only there labels "
         f"were bought: the other alone fails at {found['only_first']['failures']:,.0f}, this one alone at "
         f"{found['only_second']['failures']:,.0f}, both at {found['both']:,}."
+    )
+
+
+def _of_outputs(found: DifferenceDict) -> str:
+    other, this = found["only_first"], found["only_second"]
+    return (
+        f"The two answer differently at {found['differing']:,} of {found['prompts']:,} prompts, and only there labels "
+        f"were bought, most where both scores expect failures: of {other['n']:,.0f} of the other's outputs "
+        f"{other['failures']:,.0f} fail, of {this['n']:,.0f} of this one's {this['failures']:,.0f}."
+    )
+
+
+def _sure(report: PurchaseReport) -> str:
+    """What holds of a difference whatever the scores are worth, where its estimate leans on them."""
+    if is_paired(report):
+        return ""
+    return f"Whatever the scores are worth, it is {wording.points(report['tiers']['certificate'])}."
+
+
+def smallest(report: PurchaseReport) -> str:
+    """Of a difference that is not shown: what so many labels would have shown, since not shown is not none."""
+    found, rate = report["difference"], report["tiers"]["estimate"]
+    if found is None or "smallest" not in found or rate["high"] < 0 or rate["low"] > 0:
+        return ""
+    chance = f"a chance of {100 * found['power']:.0f} %"
+    if found["smallest"] is None:
+        return f"So few labels find no difference with {chance}, be it as large as the outputs allow."
+    return (
+        f"Not shown is not equal: so many labels find a difference with {chance} only from "
+        f"{wording.percent(found['smallest'])} of prompts up."
     )
 
 

@@ -102,6 +102,15 @@ class _Ended(NamedTuple):
     calls: int
 
 
+def checked(wanted: Settings) -> Settings:
+    """The settings themselves. Raises BadInput for such as make no sense."""
+    if not (0 < wanted.keep < 1 and wanted.moves >= 1 and wanted.runs >= 2 and wanted.most_levels >= 1):
+        raise BadInput("needs 0 < keep < 1, moves >= 1, runs >= 2 and most_levels >= 1", where="settings")
+    if wanted.particles // wanted.runs < 2:
+        raise BadInput(f"{wanted.particles} particles are too few for {wanted.runs} runs", where="settings")
+    return wanted
+
+
 def split(
     kernel: Kernel,
     score: Score,
@@ -119,7 +128,9 @@ def split(
     that make no sense and for NaN scores. O(levels * particles * moves) score calls for the pilot, and as many for all
     runs together.
     """
-    wanted = _checked(settings or Settings(), level, confidence)
+    wanted = checked(settings or Settings())
+    if not math.isfinite(level) or not 0 < confidence < 1:
+        raise BadInput(f"needs a finite level and 0 < confidence < 1, not {level} and {confidence}", where="split")
     own = wanted.particles // wanted.runs
     chance = np.random.default_rng([seed, 20])
     pilot, levels = _pilot(kernel, score, level, wanted, chance)
@@ -237,13 +248,3 @@ def _distinct(swarms: list[_Swarm], level: float) -> tuple[States, NDArray[np.fl
     first = {repr(state): place for place, state in reversed(list(enumerate(states)))}
     keep = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
     return states[keep], scores[keep]
-
-
-def _checked(wanted: Settings, level: float, confidence: float) -> Settings:
-    if not (0 < wanted.keep < 1 and wanted.moves >= 1 and wanted.runs >= 2 and wanted.most_levels >= 1):
-        raise BadInput("needs 0 < keep < 1, moves >= 1, runs >= 2 and most_levels >= 1", where="settings")
-    if wanted.particles // wanted.runs < 2:
-        raise BadInput(f"{wanted.particles} particles are too few for {wanted.runs} runs", where="settings")
-    if not math.isfinite(level) or not 0 < confidence < 1:
-        raise BadInput(f"needs a finite level and 0 < confidence < 1, not {level} and {confidence}", where="split")
-    return wanted

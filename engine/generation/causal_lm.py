@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from engine.config import checked
-from engine.errors import MissingModel
+from engine.errors import BadInput, MissingModel
 from engine.generation.chance import child_seed
 from engine.generation.filling import fill
 from engine.generation.settings import CausalLMSettings
@@ -184,7 +184,10 @@ def _with_prefixes(
 
 
 def make_causal_lm(rules: SnippetRules, config: Mapping[str, Any]) -> CausalLMGenerator:
-    """From CausalLMSettings as plain data. Raises BadInput, and MissingModel saying how to get the weights."""
+    """From CausalLMSettings as plain data.
+
+    Raises BadInput, also for more to say than the model reads, and MissingModel saying how to get the weights.
+    """
     settings = checked(CausalLMSettings, config, where="generator causal_lm")
     device = settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -196,6 +199,9 @@ def make_causal_lm(rules: SnippetRules, config: Mapping[str, Any]) -> CausalLMGe
         raise MissingModel(f"cannot load the causal LM {settings.model!r}: {error}{here}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if settings.max_new_tokens >= _context(model):
+        room = f"{settings.max_new_tokens} leave no room for a prompt in the {_context(model)}"
+        raise BadInput(f"{room} that {settings.model!r} reads", where="max_new_tokens")
     # Through the base class: transformers' own `to` and `eval` carry no types.
     torch.nn.Module.to(model, torch.device(device))
     torch.nn.Module.eval(model)

@@ -7,10 +7,13 @@ import numpy as np
 from engine.evaluation.chained import chained, split_level
 from engine.evaluation.designs import LabelPlan
 from engine.evaluation.difference import difference
+from engine.evaluation.difference_power import smallest_by_pairs
 from engine.evaluation.differing import NAME, TITLE, WHAT, tiers_of, turned
+from engine.evaluation.differing_outputs import NAME as OUTPUTS
+from engine.evaluation.differing_outputs import TITLE as OUTPUTS_TITLE
 from engine.evaluation.label_error import Labeler, effect_on_difference, label_effect
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.rates import clopper_pearson
+from engine.evaluation.rates import Rate, clopper_pearson
 
 PLAN = LabelPlan("simple_random", "Simple random sampling", 40, 40, 40, 52, 4.0, 17, 2.6, 0.2, True, 0.5, (), "As is.")
 
@@ -123,6 +126,37 @@ def sample_difference(*, name: str = "apart", old: int = 6, new: int = 1, linked
             "shown": clopper_pearson(2, 71).as_dict(),
             "effect": effect_on_difference(turned(found.difference), Labeler(0.9, 0.99)).as_dict(),
         },
-        difference={"found": found.as_dict(), "chained": certified.as_dict() if certified else None, "level": 0.95},
+        difference={
+            "found": found.as_dict(),
+            "chained": certified.as_dict() if certified else None,
+            "level": 0.95,
+            "power": 0.8,
+            "smallest": smallest_by_pairs(found, 0.8),
+        },
     )
+    return report
+
+
+def sample_by_outputs(*, smallest: float | None = 0.021) -> PurchaseReport:
+    """As `sample_difference`, by labels of single outputs: 6 of the other's 30 fail, 3 of this one's 25."""
+    report = sample_difference(name="by outputs")
+    found = report["difference"]["found"]  # type: ignore[index]
+    first, second = (
+        Rate(failures / 500, failures / 1500, failures / 150, 0.95, "Fay-Feuer gamma, largest weight", failures, n)
+        for failures, n in ((6, 30), (3, 25))
+    )
+    found |= {"paired": False, "labelled": 55, "both": 0, "p_value": None}
+    found |= {"only_first": first.as_dict(), "only_second": second.as_dict()}
+    certificate = Rate(-0.006, -0.041, 0.016, 0.95, "MOVER of gamma", 9, 55)
+    estimate = certificate._replace(low=-0.024, high=0.011)
+    notes = ["The certificate holds whatever the scores are worth."]
+    report["tiers"] = {
+        "certificate": certificate.as_dict(),
+        "estimate": estimate.as_dict(),
+        "forecast": None,
+        "notes": notes,
+    }
+    report["difference"] |= {"smallest": smallest}  # type: ignore[operator]
+    report["asked"] |= {"design": OUTPUTS, "title": OUTPUTS_TITLE}
+    report["plan"] |= {"power": {"words": "That this filter fails 50 % less often takes 338 outputs."}}
     return report

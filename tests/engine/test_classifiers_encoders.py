@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from engine.classifiers import encoders
 from engine.classifiers.encoders import BUNDLED, load_encoder, load_tokenizer, resolve
-from engine.errors import MissingModel
+from engine.errors import BadInput, MissingModel
 from tests.engine.tiny_encoders import write_encoder
 
 
@@ -56,3 +57,41 @@ def test_a_hub_name_asks_the_network_after_the_cache_and_says_how_to_get_it(monk
     with pytest.raises(MissingModel, match=r"'lab/encoder' could not be loaded: We couldn't connect.*`hf download"):
         load_encoder("lab/encoder")
     assert asked == [("lab/encoder", True, True, False), ("lab/encoder", False, True, False)]
+
+
+def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingModel, match="could not be loaded: there is no such folder"):
+        load_encoder(str(tmp_path / "nowhere"))
+
+
+def test_weights_that_end_too_early_are_named_as_the_encoders(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "here")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(MissingModel, match=r"here' could not be loaded: .*incomplete metadata"):
+        load_encoder(str(folder))
+
+
+def test_weights_of_another_model_are_not_made_up_by_chance(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "here")
+    weights = load_file(folder / "model.safetensors")
+    del weights["encoder.layer.2.output.dense.bias"], weights["pooler.dense.bias"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MissingModel, match=r"its weights lack 1 of .*, encoder\.layer\.2\.output\.dense\.bias among"):
+        load_encoder(str(folder))
+
+
+def test_a_pooler_may_be_missing(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "here")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_encoder(str(folder)).config.hidden_size == 32
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "here")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    with pytest.raises(BadInput, match=r"here': its tokenizer knows no words: tokenizer\.json is missing or empty"):
+        load_tokenizer(str(folder))

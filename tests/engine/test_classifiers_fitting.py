@@ -139,6 +139,10 @@ def test_other_errors_are_no_lack_of_memory() -> None:
         torch.empty(1 << 55)
     assert out_of_memory(caught.value)  # as torch says it on CPUs
     assert not out_of_memory(ValueError("can't allocate memory"))
+    with pytest.raises(RuntimeError) as wrapped:
+        raise RuntimeError("Error calling serialize_model_into") from MemoryError()
+    assert out_of_memory(wrapped.value)  # as it is told of the export of a graph
+    assert not out_of_memory(RuntimeError("Error calling serialize_model_into"))
 
 
 # Through `train`

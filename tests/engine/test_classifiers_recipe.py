@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -20,12 +22,27 @@ from engine.classifiers import Recipe
         ("precision", "fp8"),
         ("encoder", ""),
         ("layers", 3),
+        ("weight_decay", math.inf),
+        ("weight_decay", 1e30),
+        ("max_grad_norm", math.inf),
+        ("upsample_cap", math.inf),
+        ("batch_size", 10**30),
+        ("accumulate", 10**30),
+        ("seed", 2**63),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_field(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         Recipe.model_validate({field: value})
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+@pytest.mark.parametrize("field", ["weight", "init", "step_size"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e30])
+def test_sift_moves_by_numbers_that_arithmetic_can_hold(field: str, value: float) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate({"sift": {field: value}})
+    assert [error["loc"] for error in caught.value.errors()] == [("sift", field)]
 
 
 def test_a_recipe_survives_its_own_json_and_does_not_change() -> None:

@@ -222,6 +222,11 @@ def test_a_causal_lm_goes_on_from_a_prefix(tiny_gpt2):
     assert made.text_of(first[0]) == cut_completion(made.tokenizer.decode(list(first[0])), POLICY.snippet_rules)
 
 
+def test_a_model_that_reads_no_more_than_it_is_to_say_is_refused(tiny_gpt2):
+    with pytest.raises(BadInput, match="max_new_tokens: 64 leave no room for a prompt in the 64 that"):
+        make_generator("causal_lm", POLICY, {"model": str(tiny_gpt2), "max_new_tokens": 64})
+
+
 @pytest.mark.parametrize("kind", [Suffixes, Redrawn])
 def test_moves_of_texts_keep_their_distribution(tiny_gpt2, kind):
     """A statistic of the state, over many, is after some moves what it was; and the moves do move."""

@@ -22,7 +22,7 @@ from engine.generation import make_generator
 from engine.generation.tuning import TuningRecipe, fitting, tune
 from engine.generation.tuning.blocks import IGNORED, blocks_of
 from engine.generation.tuning.checkpoints import State
-from engine.generation.tuning.reading import story_hash
+from engine.generation.tuning.reading import check_stories_divide, story_hash
 from engine.generation.tuning.results import trained_on
 from engine.policies import load_policy
 from engine.snippets import split_of
@@ -299,6 +299,10 @@ def test_stories_that_are_too_few_are_refused(tmp_path: Path) -> None:
             (folder / f"{number}.txt").write_text(story(number))
         with pytest.raises(BadInput, match=message):
             tune(folder, RECIPE, out_dir=tmp_path / "g")
+        with pytest.raises(BadInput, match=message):
+            check_stories_divide(folder, RECIPE)
+    (tmp_path / "train" / "more.txt").write_text(story(by_split["test"][0]))
+    check_stories_divide(tmp_path / "train", RECIPE)
     assert not (tmp_path / "g").exists()
 
 

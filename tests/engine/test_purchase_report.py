@@ -8,7 +8,7 @@ from engine.evaluation.purchase_report import PARTS, Change, changes, render_pur
 from engine.evaluation.purchase_table import render_answer, render_plans
 from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.wording import points
-from tests.engine.sample_purchase import sample_difference, sample_purchase
+from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
 
 
 def test_one_file_with_every_part_and_no_other():
@@ -89,6 +89,42 @@ def test_a_difference_speaks_of_points_of_both_filters_and_of_no_floor():
     plans = render_plans(report["plan"])
     assert "floor:" not in plans
     assert " 0 " not in plans.splitlines()[2]
+
+
+def test_a_difference_by_outputs_has_three_tiers_and_speaks_of_outputs():
+    report = sample_by_outputs()
+    parts = {
+        name: " ".join(part.replace("\N{NO-BREAK SPACE}", " ").split())
+        for name, part in render_purchase_parts(report).items()
+    }
+    assert "of 30 of the other&#39;s outputs 6 fail, of 25 of this one&#39;s 3." in parts["answer"]
+    assert (
+        "Whatever the scores are worth, it is \N{MINUS SIGN}0.6 points (\N{MINUS SIGN}4.1 to +1.6)." in parts["answer"]
+    )
+    assert "Only " not in parts["tiers"]
+    assert "elder fails where the two differ" in parts["tiers"]
+    assert "Both fail" not in parts["tiers"]
+    assert "Certificate, if the labels hold" in parts["tiers"]
+    assert "an estimate that leans on scores may miss such failures" in parts["caveats"]
+    assert "To notice an improvement</dt><dd>That this filter fails 50 % less often" in parts["plan"]
+    text = render_answer(report)
+    sure = "\N{MINUS SIGN}0.6 points (9 of 55; \N{MINUS SIGN}4.1 to +1.6; MOVER of gamma, 95 %)"
+    assert f"certificate, if the labels hold {sure}" in text
+    assert "estimate, by the design         \N{MINUS SIGN}0.6 points (9 of 55; \N{MINUS SIGN}2.4 to +1.1;" in text
+    assert "takes 338 outputs." in render_plans(report["plan"])
+
+
+def test_not_shown_is_not_said_to_be_equal():
+    unclear = sample_difference(old=2, new=1)
+    smallest = unclear["difference"]["smallest"]
+    assert f"only from {100 * smallest:.1f} % of prompts up." in render_answer(unclear)
+    assert "Not shown is not equal" not in render_answer(sample_difference(old=20, new=0)), "it is shown"
+    assert "So few labels find no difference with a chance of 80 %" in render_answer(sample_by_outputs(smallest=None))
+    old = sample_difference(old=2, new=1)
+    for name in ("smallest", "power"):
+        del old["difference"][name]
+    del old["difference"]["found"]["paired"]
+    assert "Not shown" not in render_answer(old), "reports of before lack it"
 
 
 def test_a_difference_of_rare_rates_keeps_its_digits():

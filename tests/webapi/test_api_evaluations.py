@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from engine.evaluation.designs import LabelPlan
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_report import render_purchase
-from tests.engine.sample_purchase import sample_difference, sample_purchase
+from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
 from tests.page_text import text_of
 from tests.webapi.attack_rows import classifier_of
 from webapi.models import Artifact, Classifier, Corpus, Evaluation, Job, Policy, Round, User
@@ -238,3 +238,25 @@ def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(
     assert "What each way to the difference would take" in page
     assert "Where the two filters differ chosen 40 52 2.60 0.2 ±50.0 %" in page
     assert "Floor" not in page
+
+
+def test_a_difference_by_outputs_on_its_page_and_over_the_api(
+    guard: Classifier, rita: User, vera: User, api: Api, client: Client
+) -> None:
+    content = sample_by_outputs()
+    waits = planned(guard, kind="difference", plan=content["plan"])
+    row = reported(guard, "by outputs", content)
+    told = api(rita).get(f"/api/v1/evaluations/{row.pk}").json()
+    assert told["results"]["difference"]["found"]["paired"] is False
+    client.force_login(vera)
+    assert "That this filter fails 50 % less often takes 338 outputs." in shown(client, waits)
+    assert "of 30 of the other's outputs 6 fail" in html.unescape(shown(client, row))
+    other = classifier_of(guard.policy, "newer")
+    Classifier.objects.filter(pk=other.pk).update(artifact=guard.artifact, threshold=0.1)
+    body = {"classifier": str(guard.pk), "against": str(other.pk), "design": "until_failures"}
+    refused = api(rita).post("/api/v1/evaluations", body)
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["loc"] == ["design"]
+    bad = api(rita).post("/api/v1/evaluations", {**body, "design": "stratified", "power": 1.0, "improvement": 0})
+    assert bad.status_code == 400
+    assert all(f"{name}: " in bad.content.decode() for name in ("improvement", "power"))

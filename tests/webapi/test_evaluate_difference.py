@@ -52,6 +52,26 @@ def test_planned_then_bought_and_certified(guard: Classifier) -> None:
     assert alone["evaluation"] != told["evaluation"], "without its parent it is another"
 
 
+def test_each_output_by_both_scores_and_what_finds_an_improvement(guard: Classifier) -> None:
+    later = stricter(guard)
+    about = {"classifier": str(later.pk), "against": str(guard.pk), "plan": True}
+    pairs = json.loads(evaluate(**about, json=True))["plan"]
+    assert pairs["chosen"]["design"] == "differing", "by pairs unless asked"
+    assert pairs["designs"].keys() >= {"differing", "differing_outputs", "two_tests", "shared"}
+    assert (pairs["power"]["improvement"], pairs["power"]["power"]) == (0.5, 0.8)
+    planned = evaluate(**about, design="stratified", interval="certificate", improvement=0.4, power=0.9)
+    assert "* Where they differ, by both scores" in planned
+    assert "fails 40 % less often than the other is found with a chance of 90 %" in planned
+    row = Evaluation.objects.get(design="stratified")
+    assert (row.config["interval"], row.config["improvement"]) == ("certificate", 0.4)
+    assert Evaluation.objects.count() == 2
+    Evaluation.objects.filter(pk=row.pk).update(
+        config={name: value for name, value in row.config.items() if name != "label_error"}
+    )
+    evaluate(**about, design="stratified", interval="certificate", improvement=0.4, power=0.9)
+    assert Evaluation.objects.count() == 2, "one of before that lacks a new setting is found"
+
+
 def test_what_has_no_place_in_a_difference_is_refused(guard: Classifier, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="leave --judgements out"):
         evaluate(against=str(guard.pk), judgements=tmp_path)
@@ -63,4 +83,13 @@ def test_what_has_no_place_in_a_difference_is_refused(guard: Classifier, tmp_pat
         evaluate(classifier=str(guard.pk), against="nobody")
     with pytest.raises(CommandError, match="pilot: a difference is planned from"):
         evaluate(classifier=str(stricter(guard).pk), against=str(guard.pk), pilot=5)
+    about = {"classifier": str(Classifier.objects.get(name="stricter").pk), "against": str(guard.pk)}
+    with pytest.raises(CommandError, match="design: a difference cannot be bought by 'until_failures'"):
+        evaluate(**about, design="until_failures")
+    with pytest.raises(CommandError, match="second: of a difference the second opinion"):
+        evaluate(**about, second=str(guard.pk))
+    with pytest.raises(CommandError, match="--improvement is of a difference"):
+        evaluate(improvement=0.5)
+    with pytest.raises(CommandError, match="power"):
+        evaluate(**about, power=1.0)
     assert not Evaluation.objects.exists()

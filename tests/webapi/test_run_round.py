@@ -88,6 +88,7 @@ def test_wrong_options_are_refused_in_one_line(home: Path, option: dict[str, Any
         ),
         ("precision = 'int4'\n", "precision: must be 'int8', 'fp32' or 'bf16'"),
         ("[training]\nexport_int8 = false\n", "precision int8 needs training.export_int8"),
+        ("[training.early_stop]\npatience = 2\n", "training.early_stop: needs validation labels"),
         ("precision = \n", "not a TOML file: Invalid value (at line 1, column 13)"),
     ],
 )

@@ -19,7 +19,7 @@ from tests.attacking import WORLD, victim
 from webapi.models import Classifier, Corpus, Policy, Round, Snippet, Story
 from workers.round_settings import round_settings
 from workers.scoring import load_classifier
-from workers.search_failures import MACHINE_SCORED, Margins
+from workers.search_failures import MACHINE_SCORED, Kept, Margins
 
 pytestmark = pytest.mark.django_db
 OPTIONS = {"particles": 60, "moves": 2, "runs": 3}
@@ -94,6 +94,35 @@ def test_it_estimates_and_writes_candidates_that_fit(round_: Round, tmp_path: Pa
     assert file.read_text() == before
 
 
+def test_broken_off_it_goes_on_and_scores_nothing_twice(
+    round_: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of scores ends in half a line, as after a kill; it then writes what an unbroken search writes."""
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    asked = {"round": "one", "stdout": StringIO(), "stderr": StringIO(), **OPTIONS}
+    add, counts, stop_at = Kept.add, [], [0]
+
+    def counted(self: Kept, found: Any) -> None:
+        counts.append(len(found))
+        add(self, found)
+        if len(counts) == stop_at[0]:
+            with self.path.open("a") as file:
+                file.write('["half a li')
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "add", counted)
+    call_command("search_failures", out=whole, **asked)
+    all_of_them, stop_at[0] = sum(counts), 3
+    counts.clear()
+    with pytest.raises(KeyboardInterrupt):
+        call_command("search_failures", out=broken, **asked)
+    assert 0 < sum(counts) < all_of_them
+    call_command("search_failures", out=broken, **asked)
+    assert sum(counts) == all_of_them
+    assert broken.read_text() == whole.read_text()
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -101,6 +130,7 @@ def test_it_estimates_and_writes_candidates_that_fit(round_: Round, tmp_path: Pa
         ({"filter": "nobody"}, "no calibrated classifier 'nobody'"),
         ({"filter": "baseline", "judge": "baseline"}, "same classifier"),
         ({"particles": 3}, "too few for 3 runs"),
+        ({"seed": -1}, "--seed: must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(round_: Round, tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -81,7 +81,12 @@ def test_who_may_not_see_rounds_sees_no_selection(
 
 @pytest.mark.parametrize(
     ("query", "status", "code"),
-    [("cursor=x", 400, "invalid_cursor"), ("page_size=0", 400, "invalid"), ("reason=whim", 400, "invalid")],
+    [
+        ("cursor=x", 400, "invalid_cursor"),
+        ("cursor=²", 400, "invalid_cursor"),
+        ("page_size=0", 400, "invalid"),
+        ("reason=whim", 400, "invalid"),
+    ],
 )
 def test_what_the_api_refuses(
     chosen: Round, rita: User, api: Callable[..., APIClient], query: str, status: int, code: str
@@ -134,6 +139,7 @@ def test_the_list_can_be_narrowed(chosen: Round, rita: User, client: Client) -> 
     assert "worth more than some that were chosen, but like one that" in page
     assert "None is like that. Show all." in text_of(client.get(f"/rounds/{chosen.pk}/selection/?reason=filling"))
     assert client.get(f"/rounds/{chosen.pk}/selection/?after=nonsense&status=whatever").status_code == 200
+    assert client.get(f"/rounds/{chosen.pk}/selection/?after=²").status_code == 200
 
 
 def test_a_page_costs_few_queries_however_many_could_be_chosen(

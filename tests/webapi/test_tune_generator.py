@@ -41,6 +41,8 @@ def recipe(tmp_path: Path) -> Path:
     [
         ({"block_tokens": 1}, "", "block_tokens: must be at least 2"),
         ({"seed": -1}, "", "seed: must be at least 0"),
+        ({}, "weight_decay = inf", "weight_decay: must be"),
+        ({}, "max_grad_norm = inf", "max_grad_norm: must be a"),
         ({"base": "/nowhere"}, "", "no folder at this path"),
         ({}, "stepps = 3", "stepps: there is no such field"),
         ({}, "steps = ", "Invalid value"),
@@ -56,6 +58,23 @@ def test_what_is_wrong_is_said_in_one_line(
         call_command("tune_generator", "tales", stories, config=file, **options)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert not Generator.objects.exists()
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101])
+def test_a_name_that_is_none_is_refused(stories: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="name: takes 1 to 100 printable characters"):
+        call_command("tune_generator", name, stories)
+    assert not Generator.objects.exists()
+
+
+@pytest.mark.django_db
+def test_too_few_stories_are_refused_before_a_job_and_leave_the_name_free(tmp_path: Path) -> None:
+    (tmp_path / "story.txt").write_text("One day a man went out. He found a shoe. It was red.")
+    with pytest.raises(CommandError, match=r"its only story falls to training .* give it more, or split long files"):
+        call_command("tune_generator", "tales", tmp_path)
     assert not Generator.objects.exists()
     assert not Job.objects.exists()
 

@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from engine.errors import BadInput
 from tests.driving import WorkerKilled, drive, fingerprint, new_round
 from tests.engine.tiny_encoders import CALM, HARM, PLACES, write_encoder
 from tests.story_encoder import write_story_encoder
@@ -339,6 +340,8 @@ def test_what_cannot_be_done_is_said_in_one_line(policy: Policy, tmp_path: Path,
     refused("--round: 'x' is no round's id", round="x")
     refused("there is no round 0193a5f2", round="0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e")
     refused("no such folder", hatemoji=tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    refused(r"--tensorboard: .*file/logs cannot be made: Not a directory", tensorboard=tmp_path / "file" / "logs")
     refused("No such file", config=tmp_path / "none.toml")
     (tmp_path / "wrong.toml").write_text("manual = -1\ntwo = 2")
     refused("manual: must be at least 0; two: there is no such field", config=tmp_path / "wrong.toml")
@@ -350,3 +353,8 @@ def test_what_cannot_be_done_is_said_in_one_line(policy: Policy, tmp_path: Path,
     refused("r: its labels come from people", policy="harm")
     Round.objects.update(config={})
     refused("r: its stories are no simulated story world", policy="harm")
+
+
+def test_conditions_have_no_validation_labels_to_stop_by() -> None:
+    with pytest.raises(BadInput, match="training: early_stop needs validation labels"):
+        condition_settings({"training": {"early_stop": {"patience": 2}}})

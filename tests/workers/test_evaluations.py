@@ -286,7 +286,7 @@ def test_where_nothing_is_accepted_it_says_so(guard: Classifier) -> None:
         ({"price": math.inf}, "price: must be a number"),
         ({"price": 1e308}, "price: must be at most"),
         ({"config": {"seed": None}}, "seed: must be a whole number"),
-        ({"config": {"seed": -1}}, "seed: must be a whole number"),
+        ({"config": {"seed": -1}}, "seed: must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(guard: Classifier, given: dict[str, Any], words: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from engine.errors import BadInput
+from engine.errors import BadInput, MissingModel
 from tests.driving import WorkerKilled, killed_at
 from tests.engine.tiny_encoders import write_encoder
 from tests.workers.bag_encoder import BagEncoder
+from webapi.management.commands import index as index_command
 from webapi.models import Artifact, EmbeddingIndex, EmbeddingShard, Job, JobState, Policy, ShardState, Snippet
 from webapi.models.base import first_id_at
 from webapi.selectors.indexes import index_status
@@ -274,6 +276,13 @@ def test_a_reader_names_the_damaged_shard(
         vectors_of(index_of(policy), [rows[0].pk])
 
 
+def test_an_encoder_in_a_folder_that_is_not_there_is_refused_at_once(policy: Policy, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"encoder: there is no folder .*nowhere"):
+        index_rebuild(policy, str(tmp_path / "nowhere"))
+    assert not EmbeddingIndex.objects.exists()
+    assert not Job.objects.exists()
+
+
 def test_a_rebuilt_index_takes_over_when_it_is_whole(
     policy: Policy, make_snippets: Make, encoder: BagEncoder, gauntlet_home: Path
 ) -> None:
@@ -296,6 +305,34 @@ def test_a_rebuilt_index_takes_over_when_it_is_whole(
     assert [path.name for path in (gauntlet_home / "index").iterdir()] == [str(new.pk)]
     assert all(str(new.pk) in path for path in Artifact.objects.values_list("path", flat=True))
     assert vectors_of(new, [row.pk for row in rows]).keys.size == 6
+
+
+def test_a_rebuild_by_an_encoder_that_is_not_there_can_be_taken_back(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_snippets(6)
+    refresh(policy)
+
+    def missing(name: str, precision: str) -> Loaded:
+        raise MissingModel(f"cannot load {name}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index_shards, "_loaded", missing)
+        job = index_rebuild(policy, "mistyped")
+        work()
+    job.refresh_from_db()
+    assert (job.state, job.error) == (JobState.FAILED, "shard 0: cannot load mistyped")
+    make_snippets(1, first=50)
+    EmbeddingIndex.objects.filter(encoder="minilm").update(follows=False)
+    assert indexes_follow() == 0, "it would fail each minute"
+    assert index_rebuild(policy, "mistyped").pk > job.pk, "asked for again it is tried again"
+    with pytest.raises(BadInput, match="an index by 'mistyped' is being built"):
+        index_rebuild(policy, "right")
+    Job.objects.filter(state=JobState.QUEUED).update(state=JobState.FAILED)
+    index_rebuild(policy, "right")
+    work()
+    assert list(EmbeddingIndex.objects.values_list("encoder", "state")) == [("right", "current")]
+    assert held_keys(index_of(policy)) == list(Snippet.objects.order_by("pk").values_list("pk", flat=True))
 
 
 def test_a_shard_made_for_an_index_that_is_no_more_leaves_nothing(
@@ -346,6 +383,30 @@ def test_the_command_builds_and_tells(
         call_command("index", "nobody")
     with pytest.raises(CommandError, match="another needs --rebuild"):
         call_command("index", "harm", encoder="other")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_takes_over_what_a_killed_one_left_running(
+    policy: Policy, make_snippets: Make, encoder: BagEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_snippets(3)
+    monkeypatch.setattr(index_refresh, "LOOK_SECONDS", 0.05)
+    job = index_refresh.index_refresh(policy)
+    assert run_due_job()
+    left = Job.objects.filter(kind="embed_shard")
+    assert left.update(state=JobState.RUNNING, lease_token=uuid.uuid4(), lease_expires_at=timezone.now()) == 1
+    naps = iter(range(100))
+
+    def nap(_: float) -> None:
+        assert next(naps, None) is not None, "it waits for a sweeper that is not there"
+        threading.Event().wait(0.02)
+
+    monkeypatch.setattr(index_command, "time", SimpleNamespace(sleep=nap))
+    index_command._run(job)
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED
+    assert left.get().state == JobState.SUCCEEDED
+    assert shards(index_of(policy)) == [(0, 3, "grouped")]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -259,9 +259,12 @@ def test_without_a_classifier_that_may_filter_nothing_is_queued(policy: Policy) 
         ({"prompts": {}}, "give one of texts, path and round"),
         ({"prompts": {"texts": ["a"], "path": "b.csv"}}, "give one of texts, path and round"),
         ({"prompts": {"texts": ["a", " "]}}, "prompt 2 is empty"),
+        ({"prompts": {"texts": ["a\0b"]}}, "prompt 1 contains a null byte"),
         ({"tries": 0}, "tries"),
         ({"generator": {"name": "gpt9"}}, "unknown generator 'gpt9'"),
         ({"generator": {"name": "causal_lm"}}, "model"),
+        ({"generator": {"name": "causal_lm", "config": {"model": "m", "temperature": math.inf}}}, "temperature"),
+        ({"generator": {"name": "causal_lm", "config": {"model": "m", "batch_size": 10**30}}}, "batch_size"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:

@@ -28,6 +28,7 @@ from workers.selection_reading import page_of, selection_of, summary
 from workers.selection_table import selection_path
 
 pytestmark = pytest.mark.django_db
+KEY = "0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e"
 
 
 @pytest.fixture(autouse=True)
@@ -315,9 +316,10 @@ def test_second_opinions_are_scored_and_decide_what_classifiers_part_on(policy: 
         ({"acquisition": "disagreement"}, "disagreement compares classifiers: name others in second_opinions"),
         ({"second_opinions": ["nobody"]}, "'nobody' is neither a classifier's key nor 'previous'"),
         ({"second_opinions": ["previous"] * 2}, "each classifier is asked once"),
+        ({"second_opinions": [KEY, KEY.upper()]}, "each classifier is asked once"),
         ({"random": 1.5}, "random"),
         ({"second_opinions": ["previous"]}, "the policy has no earlier classifier"),
-        ({"second_opinions": ["0193a5f2-7c1e-7b3a-9d2f-4e5a6b7c8d9e"]}, "no calibrated classifier 0193a5f2"),
+        ({"second_opinions": [KEY]}, "no calibrated classifier 0193a5f2"),
     ],
 )
 def test_settings_are_checked_before_the_round_begins(policy: Policy, selection: dict[str, Any], said: str) -> None:

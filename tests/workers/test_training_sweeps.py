@@ -292,6 +292,10 @@ def test_what_does_not_belong_together_is_refused(snapshot: DatasetSnapshot, pol
             sweep_create(snapshot=snapshot, settings=asked)
     with pytest.raises(DomainError, match="name a snapshot"):
         sweep_create(settings={})
+    for name in ("", "  ", "x" * 65):
+        with pytest.raises(BadInput, match="name: takes 1 to 64 characters"):
+            sweep_create(snapshot=snapshot, settings={}, name=name)
+    assert not Sweep.objects.exists()
     new_sweep(snapshot)
     with pytest.raises(DomainError) as taken:
         new_sweep(snapshot)

@@ -117,7 +117,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 def check_size(request: Request, most: int) -> None:
     """Raises DomainError `body_too_large` by what the request says of itself; nothing more is ever read of it."""
     length = request.META.get("CONTENT_LENGTH") or "0"
-    if length.isdigit() and int(length) > most:
+    if length.isascii() and length.isdigit() and int(length) > most:
         raise DomainError("body_too_large", f"The body has {int(length):,} bytes, at most {most:,} are taken.")
 
 

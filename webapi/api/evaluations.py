@@ -42,7 +42,10 @@ class EvaluationRequest(EvaluationSettings):
     against: str | None = Field(
         None, description="Key of another classifier: then the difference of the two filters' failures is measured."
     )
-    second: str | None = Field(None, description="Key of a classifier by whose opinion labels are spread.")
+    second: str | None = Field(
+        None,
+        description="Key of a classifier by whose opinion labels are spread. A difference has the other filter's own.",
+    )
     parent: str | None = Field(
         None, description="Of a difference: key of the evaluation of `against` whose certificate it goes on from."
     )
@@ -73,8 +76,9 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     )
     plan = serializers.DictField(
         read_only=True,
-        help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable. Of "
-        "quality `quality`: prompts, asked, labels, the half-width reached, and prompts that the wanted one takes.",
+        help_text="`chosen` and each of `designs`: outputs, labels, floor, money, hours, reachable; of a difference "
+        "also `power`: what finds an improvement. Of quality `quality`: prompts, asked, labels, the half-width "
+        "reached, and prompts that the wanted one takes.",
     )
     config = serializers.DictField(read_only=True)
 

@@ -115,7 +115,7 @@ def found_selection(round_: Round) -> Selection:
 def selection_page(selection: Selection, query: dict[str, Any]) -> Slice:
     """The page that the query asks for. Raises DomainError `invalid_cursor`."""
     cursor = query.get("cursor", "0")
-    if not cursor.isdigit():
+    if not (cursor.isascii() and cursor.isdigit()):  # "²" is a digit, but no number
         raise DomainError("invalid_cursor", "The cursor was not made by this API.")
     wanted = {name: query[name] for name in FILTERS if query.get(name) is not None}
     return page_of(selection, wanted, start=int(cursor), size=query["page_size"])

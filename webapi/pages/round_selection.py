@@ -116,7 +116,7 @@ def _wanted(query: Mapping[str, str]) -> dict[str, object]:
 def _place(query: Mapping[str, str]) -> int:
     """Where the page begins; a pager's links say it."""
     said = query.get("after") or query.get("before") or "0"
-    return int(said) if said.isdigit() and len(said) < 10 else 0
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
 
 
 def _word(place: int | None) -> str | None:

@@ -11,6 +11,8 @@ from typing import Any, cast
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from engine.errors import BadInput
+from engine.evaluation.difference_ways import way_of
 from engine.evaluation.purchase_data import PurchaseReport
 from labeling_adapters import adapter_named, compares
 from webapi.errors import DomainError, FieldError
@@ -56,8 +58,8 @@ def evaluation_create(
     adapter_named(wanted.adapter, classifier.policy.rules, config=wanted.config)
     if wanted.outputs.source == "round" or wanted.outputs.round:
         round_of(classifier, wanted.outputs)
-    if against is not None and wanted.pilot:
-        raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
+    if against is not None:
+        _check_difference(wanted, second)
     name = name or _free_name(classifier, found)
     try:
         evaluation = evaluation_open(
@@ -156,6 +158,18 @@ def evaluation_report(evaluation: Evaluation) -> PurchaseReport:
     """The report's figures. Raises DomainError `evaluation_not_reported`."""
     text = evaluation_file(evaluation, "report.json").read_text(encoding="utf-8")
     return cast(PurchaseReport, json.loads(text))
+
+
+def _check_difference(wanted: EvaluationSettings, second: Classifier | None) -> None:
+    """What only a failure rate has a place for. Raises DomainError `invalid`."""
+    if wanted.pilot:
+        raise _wrong("pilot", "a difference is planned from `guess`, or from the evaluation that it goes on from")
+    if second is not None:
+        raise _wrong("second", "of a difference the second opinion on an output is the other filter's own")
+    try:
+        way_of(wanted.design)
+    except BadInput as error:
+        raise _wrong("design", str(error).removeprefix("design: ")) from None
 
 
 def _check_classifier(field: str, row: Classifier, first: Classifier, *, threshold: bool) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 
-from engine.errors import GeneratorError
+from engine.errors import BadInput, GeneratorError
 from engine.generation.rejection import rejection_sample
 from engine.generation.tuning import TuningRecipe
+from engine.generation.tuning.reading import check_stories_divide
 from webapi.errors import DomainError, FieldError
 from webapi.models import Classifier, Corpus, Generator, Job, JobState, Policy, Round, User
 from webapi.models.generators import TUNE_GENERATOR
@@ -29,6 +30,7 @@ from workers.sample import SAMPLE_COMPLETIONS, Sampling, file_format
 if TYPE_CHECKING:
     from engine.generation.causal_lm import CausalLMGenerator
 
+LONGEST_NAME = 100
 MAX_PROMPTS, MAX_COPIES, MAX_TRIES = 16, 8, 100
 MAX_PROPOSALS = 1600
 """Of one request, at most: half a minute of a small model on two cores. For more there is the job."""
@@ -54,11 +56,15 @@ def generator_create(*, name: str, corpus: Corpus, recipe: TuningRecipe, created
     job goes on from the last checkpoint.
 
     Raises DomainError `name_taken` where the name stands for another corpus or recipe, `path_not_allowed`, or BadInput
-    for a base that is not there.
+    for a name that is none, a base that is not there, or stories too few to train and to measure on.
     """
+    if not (len(name.strip()) > 0 and len(name) <= LONGEST_NAME and name.isprintable()):
+        raise BadInput(f"takes 1 to {LONGEST_NAME} printable characters", where="name")
     if recipe.base is not None and _is_path(recipe.base):
         recipe = recipe.model_copy(update={"base": str(server_path(recipe.base, folder=True))})
     plain = recipe.model_dump(mode="json")
+    if not Generator.objects.filter(name=name).exists():  # or the name would stay with a tuning that cannot begin
+        check_stories_divide(Path(corpus.path), recipe)
     try:
         with transaction.atomic():
             if (row := Generator.objects.filter(name=name).select_related("job").first()) is None:

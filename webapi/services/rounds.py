@@ -18,7 +18,7 @@ from workers.attack_stages import end_unfinished
 from workers.generators import check_chosen
 from workers.jobs import cancel_queued
 from workers.publish import wake
-from workers.round_settings import policy_suits, round_settings
+from workers.round_settings import policy_suits, round_settings, trains_without_validation
 from workers.second_opinions import check_second_opinions
 
 
@@ -35,6 +35,7 @@ def round_create(
     then nothing is written."""
     checked = round_settings(settings)
     policy_suits(policy.rules, checked)
+    trains_without_validation(checked.training)
     check_second_opinions(policy, checked.selection.second_opinions)
     check_key_variables(checked.model_dump(mode="json"))
     check_chosen(checked.generator)

@@ -31,6 +31,7 @@ from workers.sweep_settings import SweepSettings, sweep_settings
 from workers.training_sweeps import cancel_jobs, conclude, queue_runs
 from workers.validation_labels import batches_of
 
+LONGEST_NAME = 64
 TO_DO = (RunState.PENDING, RunState.RUNNING)
 
 
@@ -54,6 +55,8 @@ def sweep_create(
         raise _wrong("snapshot", "name a snapshot, or a classifier that has one")
     round_ = _round_for(snapshot, round_ or snapshot.round or (classifier.round if classifier else None))
     wanted = _settings(settings, classifier, round_)
+    if not 1 <= len(name.strip()) <= LONGEST_NAME:
+        raise BadInput(f"takes 1 to {LONGEST_NAME} characters", where="name")
     if Classifier.objects.filter(round=round_, condition=name).exists():
         raise DomainError("name_taken", f"{round_.name} has a classifier {name!r} already.")
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Loss(BaseModel):
     """A loss, with its parameters as checked fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @abstractmethod
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:

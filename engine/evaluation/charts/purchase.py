@@ -19,9 +19,15 @@ TIERS = {
 DIFFERENCE = "difference, nothing assumed"
 
 
+def is_paired(report: PurchaseReport) -> bool:
+    """Whether it is of a difference, by labels of both outputs of a prompt. Reports of before were all so."""
+    found = report["difference"]
+    return report["kind"] == "difference" and (found is None or found["found"].get("paired", True))
+
+
 def tiers_shown(report: PurchaseReport) -> list[tuple[str, RateDict | None]]:
-    """Titles and rates of the tiers. A difference has one: it takes nothing from scores, and asks no model."""
-    if report["kind"] == "difference":
+    """Titles and rates of the tiers. A difference by pairs has one: it takes nothing from scores, and asks no model."""
+    if is_paired(report):
         return [(DIFFERENCE, report["tiers"]["certificate"])]
     return [(title, report["tiers"][name]) for name, title in TIERS.items()]  # type: ignore[literal-required]
 
@@ -31,7 +37,7 @@ def tiers(report: PurchaseReport) -> go.Figure:
     figure = go.Figure()
     found = [(title, rate) for title, rate in tiers_shown(report) if rate is not None]
     for row, (title, rate) in enumerate(found, 1):
-        _dot(figure, row, rate, title, hollow=title == TIERS["forecast"])
+        _dot(figure, row, rate, title, apart=report["kind"] == "difference")
     figure.update_layout(layout(70 + 52 * len(found), left=8))
     what = "difference, points" if report["kind"] == "difference" else "failures among the filter's outputs, %"
     figure.update_xaxes(title_text=what, nticks=6)
@@ -39,13 +45,15 @@ def tiers(report: PurchaseReport) -> go.Figure:
     return figure
 
 
-def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, hollow: bool) -> None:
+def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, apart: bool) -> None:
+    """`apart`: the rate is a difference, in points."""
+    hollow = title == TIERS["forecast"]
     value, low, high = (100 * (x or 0) for x in (rate["estimate"], rate["low"], rate["high"]))
     colour = colour_of(1)
     line = {"color": colour, "width": 2, "dash": "dot" if hollow else "solid"}
     figure.add_scatter(x=[low, high], y=[row, row], mode="lines", line=line, hoverinfo="skip")
-    share = points(rate).split(" (")[0] if title == DIFFERENCE else share_of(rate)
-    between = points(rate).partition(" (")[2].rstrip(")") if title == DIFFERENCE else span(rate["low"], rate["high"])
+    share = points(rate).split(" (")[0] if apart else share_of(rate)
+    between = points(rate).partition(" (")[2].rstrip(")") if apart else span(rate["low"], rate["high"])
     words = f"{counted(rate)}, {share}<br>{between}"
     if rate["failures"]:  # no failures are an upper limit, and no dot at zero
         figure.add_scatter(

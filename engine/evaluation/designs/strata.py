@@ -7,6 +7,7 @@ of the pool times that root; a share, the defence, is spread over the pool evenl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,17 @@ def codes_of(score: Floats, lows: Floats) -> NDArray[np.int64]:
 def allocated(layers: Layers, n: int) -> NDArray[np.int64]:
     """(strata,): each one's share of `n` labels, at least 1 and at most its size; so their sum may differ from n."""
     return np.clip(np.rint(n * layers.shares), 1, layers.sizes).astype(np.int64)
+
+
+def in_turn(codes: NDArray[np.int64], labels: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(sum of labels,) indices of `codes`: strata in turn by their labels, each at random, so that what is broken off
+    is balanced. O(n strata).
+    """
+    taken, turns = [], []
+    for code, wanted in enumerate(labels):
+        taken.append(rng.permutation(np.flatnonzero(codes == code))[:wanted])
+        turns.append((np.arange(taken[-1].size) + rng.random()) / wanted)
+    return np.concatenate(taken)[np.argsort(np.concatenate(turns), kind="stable")].astype(np.int64)
 
 
 def chance(layers: Layers, rng: np.random.Generator) -> Floats:

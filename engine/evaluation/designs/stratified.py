@@ -30,7 +30,7 @@ from engine.evaluation.designs.planning import (
     where_rate_is_from,
 )
 from engine.evaluation.designs.scores import sampling_score, second_adds
-from engine.evaluation.designs.strata import Layers, allocated, chance, codes_of, layers_of, mean_half_width
+from engine.evaluation.designs.strata import Layers, allocated, chance, codes_of, in_turn, layers_of, mean_half_width
 from engine.evaluation.designs.weighing import of_strata
 
 NAME, TITLE = "stratified", "Stratified by a second opinion"
@@ -108,13 +108,8 @@ def _about(pool: OutputPool) -> str:
 
 def order(pool: OutputPool, plan: LabelPlan, seed: int) -> NDArray[np.int64]:
     """(plan.outputs,): strata in turn by their shares, each at random, so that what is broken off is balanced. O(n)."""
-    codes = _codes(checked(pool), plan)
     rng = np.random.default_rng([seed, 604])
-    taken, turns = [], []
-    for code, stratum in enumerate(plan.strata):
-        taken.append(rng.permutation(np.flatnonzero(codes == code))[: stratum.labels])
-        turns.append((np.arange(taken[-1].size) + rng.random()) / stratum.labels)
-    return np.concatenate(taken)[np.argsort(np.concatenate(turns), kind="stable")].astype(np.int64)
+    return in_turn(_codes(checked(pool), plan), [one.labels for one in plan.strata], rng)
 
 
 def _codes(pool: OutputPool, plan: LabelPlan) -> NDArray[np.int64]:

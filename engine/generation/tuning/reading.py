@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,15 +40,35 @@ def divided(folder: Path, recipe: TuningRecipe, *, progress: Progress = silent) 
     """
     total = corpus_bytes(folder)
     found = _taken(read_stories(folder, shuffled=recipe.seed), recipe, progress, total)
-    if not found.texts["train"]:
-        raise BadInput(f"none of its {_count(found)} stories falls to training; give it more", where=str(folder))
-    if not found.texts["validation"] and not found.texts["test"]:
+    _suffices({split: len(texts) for split, texts in found.texts.items()}, folder)
+    return found
+
+
+def check_stories_divide(folder: Path, recipe: TuningRecipe) -> None:
+    """Raises what `divided` would raise, and reads no more than it takes to tell: most folders' first stories."""
+    seen: dict[Split, set[str]] = {split: set() for split in SPLITS}
+    for story in read_stories(folder):
+        if _text(story.text, recipe).strip():
+            digest = story_hash(story.text)
+            seen[split_of(digest)].add(digest)
+        if seen["train"] and (seen["validation"] or seen["test"]):
+            return
+    _suffices({split: len(hashes) for split, hashes in seen.items()}, folder)
+
+
+def _suffices(stories: Mapping[Split, int], folder: Path) -> None:
+    """Raises BadInput where nothing falls to training, or nothing is left to measure on."""
+    total = sum(stories.values())
+    if not total:
+        raise BadInput("none of its stories says anything", where=str(folder))
+    if not stories["train"]:
+        raise BadInput(f"none of its {total:,} stories falls to training; give it more", where=str(folder))
+    if stories["train"] == total:
+        many = "its only story falls" if total == 1 else f"all of its {total:,} stories fall"
         raise BadInput(
-            f"all of its {_count(found)} stories fall to training and none is left to measure on; give it more, or "
-            "split long files into their stories",
+            f"{many} to training and none is left to measure on; give it more, or split long files into their stories",
             where=str(folder),
         )
-    return found
 
 
 def _taken(stories: Iterable[Story], recipe: TuningRecipe, progress: Progress, total: int) -> Divided:
@@ -82,7 +102,3 @@ def _text(raw: str, recipe: TuningRecipe) -> str:
     if not recipe.cleaned:
         return raw
     return "\n\n".join(paragraph for section in clean(raw) for paragraph in section)
-
-
-def _count(found: Divided) -> int:
-    return sum(map(len, found.texts.values()))

@@ -36,7 +36,7 @@ class TuningRecipe(BaseModel):
     The paper's (A.2): `base` EleutherAI/gpt-neo-2.7B, Adam at 5e-6, raw text, sampled at temperature 0.9.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: str | None = Field(None, min_length=1)
     """A causal LM to go on from: name on the Hugging Face hub, or a folder. None: `fresh` from nothing."""
@@ -44,28 +44,28 @@ class TuningRecipe(BaseModel):
     """The model to begin with where there is no `base`; as its defaults unless said otherwise."""
     cleaned: bool = False
     """Leave preambles, headings and notes out and put each paragraph on one line; the paper took the raw text."""
-    max_chars: int = Field(100_000_000, ge=1)
+    max_chars: int = Field(100_000_000, ge=1, le=2**63 - 1)
     """Characters of stories to train on, at most: they come in random order until there are so many."""
-    held_out_chars: int = Field(500_000, ge=1)
+    held_out_chars: int = Field(500_000, ge=1, le=2**63 - 1)
     """Characters of stories to evaluate on, at most, of the validation and of the test split each; of one story no more
     than a tenth of it, from its beginning."""
-    block_tokens: int = Field(256, ge=2)
+    block_tokens: int = Field(256, ge=2, le=1_000_000)
     """Tokens the model reads at once in training. No block holds parts of two stories."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=100_000)
     """Blocks in one forward pass."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=100_000)
     """Forward passes in one step of the optimizer."""
     epochs: int = Field(1, ge=1, le=1000)
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=2**63 - 1)
     """Steps of the optimizer, instead of whole epochs."""
     learning_rate: float = Field(PAPERS_RATE, gt=0, le=1)
     """At the end of the warm-up. Unless said, 5e-6 for a `base` and 2e-3 from nothing."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the steps over which the rate climbs from nothing; then it falls in a line to nothing."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=100)
     """Of matrices; biases and norms are spared. The paper used plain Adam."""
     max_grad_norm: float = Field(1.0, gt=0)
-    evaluations: int = Field(10, ge=1)
+    evaluations: int = Field(10, ge=1, le=1_000_000)
     """How often the validation loss is taken, evenly over the steps; the weights that did best are kept."""
     patience: int | None = Field(3, ge=1)
     """Evaluations in a row without a gain after which training stops; None: it never stops early."""

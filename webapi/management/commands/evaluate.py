@@ -10,8 +10,9 @@ a part of what the crowd judged, its filter is evaluated on held-out comments, a
 the crowd gave then, one by one. A failure is a comment of which the crowd says Yes; Unsure and No are none.
 
 With --against ID the difference of two filters is measured: both are given the same proposals, and labels are bought
-only where they answer differently. With --parent ID, an evaluation of that other classifier's filter, its certificate
-is carried over.
+only where they answer differently: both outputs of a prompt or, with --design stratified, each output by both filters'
+scores. With --parent ID, an evaluation of that other classifier's filter, its certificate is carried over. The plan
+says what finds an --improvement with a chance of --power.
 
 With --quality what filtering costs is measured: of fresh prompts people compare the filter's completion with one that
 was not filtered, where the two can differ.
@@ -23,12 +24,10 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
@@ -37,15 +36,14 @@ from engine.evaluation.bought_report import answer_text, changes, plan_text
 from engine.evaluation.designs import DESIGNS
 from labeling_adapters.base import AdapterError
 from webapi.errors import DomainError
+from webapi.management.asked_evaluation import asked_evaluation, row_named
 from webapi.management.embedded import worker_at_hand
-from webapi.management.judged_evaluation import TRAINED_ON, compare, prepare, render_comparison
+from webapi.management.judged_evaluation import TRAINED_ON, compare, render_comparison
 from webapi.management.progress import FORMAT, REFRESH_SECONDS
 from webapi.management.readiness import ready_broker, ready_database
-from webapi.models import Classifier, Evaluation, EvaluationState, Round
+from webapi.models import Evaluation, EvaluationState
 from webapi.models.evaluations import UNFINISHED
-from webapi.services.evaluations import evaluation_begin, evaluation_create, evaluation_file, evaluation_report
-from workers.evaluation_settings import evaluation_settings
-from workers.round_settings import comparing_adapter, round_settings
+from webapi.services.evaluations import evaluation_file, evaluation_report
 
 GO_ON = "the same command"
 STATES = {
@@ -74,13 +72,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--quality", action="store_true", help="measure what filtering costs, by people's comparisons"
         )
-        parser.add_argument("--prompts", type=int, metavar="N", help="with --quality: prompts at most (default: all)")
+        parser.add_argument(
+            "--prompts", type=int, metavar="N", help="at most so many of the round's test prompts (default: all)"
+        )
         parser.add_argument("--round", metavar="ID", help="whose classifier, generator and prompts (default: newest)")
         parser.add_argument("--classifier", metavar="ID", help="another classifier of the round's policy")
         parser.add_argument("--second", metavar="ID", help="a classifier as second opinion")
         parser.add_argument("--against", metavar="ID", help="measure the difference to the filter of this classifier")
         parser.add_argument(
             "--parent", metavar="ID", help="with --against: the evaluation of it whose certificate goes on"
+        )
+        parser.add_argument(
+            "--improvement", type=float, metavar="SHARE", help="with --against: that is to be found (default: 0.5)"
+        )
+        parser.add_argument(
+            "--power", type=float, metavar="CHANCE", help="with --against: of finding it (default: 0.8)"
         )
         parser.add_argument("--judgements", type=Path, metavar="DIR", help="evaluate on a crowd's judgements instead")
         parser.add_argument(
@@ -93,6 +99,12 @@ class Command(BaseCommand):
             type=float,
             metavar="SHARE",
             help="half-width wanted, relative to the rate (default: 0.5; with --judgements 0.15)",
+        )
+        parser.add_argument(
+            "--interval",
+            choices=("estimate", "certificate"),
+            default="estimate",
+            help="whose half-width is meant (default: estimate)",
         )
         parser.add_argument(
             "--copies", type=int, default=1, metavar="N", help="outputs drawn for each prompt (default: 1)"
@@ -130,12 +142,10 @@ class Command(BaseCommand):
                 self._diff(*options["diff"])
                 return
             folder = _folder(options["judgements"])
-            _check_difference(options)
-            _check_quality(options)
-            evaluation = _on_judgements(folder, options) if folder else _on_round(options)
-            how = f", {evaluation.design or evaluation.kind}"
-            against = f" against {evaluation.against}" if evaluation.against else how
-            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}")
+            evaluation = asked_evaluation(folder, options)
+            against = f" against {evaluation.against}" if evaluation.against else ""
+            how = evaluation.design or evaluation.get_kind_display()
+            self.stderr.write(f"{evaluation.name}: {evaluation.classifier}{against}, {how}")
             evaluation = _watched(evaluation, plan_only=options["plan"])
             self._show(evaluation, folder, options)
         except (EngineError, DomainError, AdapterError) as error:
@@ -158,7 +168,7 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(told, indent=1) if options["json"] else "\n".join(shown))
 
     def _diff(self, first: str, second: str) -> None:
-        before, after = (evaluation_report(_row(Evaluation, key, "evaluation")) for key in (first, second))
+        before, after = (evaluation_report(row_named(Evaluation, key, "evaluation")) for key in (first, second))
         rows = changes(before, after)
         for row in rows or ():
             self.stdout.write(f"{row.name:<32}{row.before}\n{'':<30}→ {row.after}")
@@ -178,117 +188,6 @@ def _folder(path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise CommandError(f"{path}: no such folder")
     return path.resolve() if path else None
-
-
-def _check_difference(options: dict[str, Any]) -> None:
-    """Raises CommandError for options that a difference has no place for."""
-    if options["parent"] and not options["against"]:
-        raise CommandError("--parent is of a difference: say with --against which classifier it was of")
-    if options["against"] and options["judgements"]:
-        raise CommandError(
-            "--against compares filters of a round's classifiers: a crowd's comments are drawn through neither, so "
-            "leave --judgements out"
-        )
-
-
-def _check_quality(options: dict[str, Any]) -> None:
-    """Raises CommandError for options that the check of quality has no place for."""
-    if options["prompts"] is not None and not options["quality"]:
-        raise CommandError("--prompts is of --quality; other evaluations draw for every prompt")
-    for name in ("against", "second", "parent", "design", "judgements", "pilot", "precision"):
-        if options["quality"] and options[name]:
-            raise CommandError(f"--{name}: --quality compares one filter with no filter, on every pair in doubt")
-    if options["quality"] and options["copies"] != 1:
-        raise CommandError("--copies: --quality takes one comparison a prompt")
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    if options["quality"]:
-        few = ("price", "seconds", "labels_each", "seed")
-        return {**{name: options[name] for name in few}, "buy": not options["plan"]}
-    names = ("pilot", "price", "seconds", "labels_each", "confirmations", "seed")
-    precision = {"relative": options["precision"]} if options["precision"] is not None else {}
-    given = {name: options[name] for name in names}
-    return {**given, "design": options["design"] or "simple_random", **precision, "buy": not options["plan"]}
-
-
-def _on_round(options: dict[str, Any]) -> Evaluation:
-    classifier = _row(Classifier, options["classifier"], "classifier") if options["classifier"] else None
-    round_ = _row(Round, options["round"], "round") if options["round"] else classifier.round if classifier else None
-    ready = Classifier.objects.exclude(artifact=None).exclude(threshold=None).exclude(round=None)
-    if classifier is None:
-        mine = ready.filter(round=round_) if round_ else ready
-        classifier = mine.order_by("-round", "-pk").select_related("policy", "round").first()
-    if classifier is None:
-        raise CommandError("no round has a calibrated classifier yet: run one first (make demo)")
-    round_ = round_ or classifier.round
-    labeling = round_settings(round_.config).labeling if round_ else None
-    settings = {
-        **_asked(options),
-        "outputs": {
-            "source": "round",
-            "round": str(round_.pk) if round_ else None,
-            "copies": options["copies"],
-            "limit": options["prompts"],
-        },
-        **({"adapter": labeling.adapter, "config": labeling.config} if labeling else {}),
-        **(_comparing(round_) if options["quality"] and round_ else {}),
-    }
-    others: dict[str, Any] = {
-        "kind": "quality" if options["quality"] else "difference" if options["against"] else "failure_rate",
-        "second": _row_if_any(Classifier, options["second"], "classifier"),
-        "against": _row_if_any(Classifier, options["against"], "classifier"),
-        "parent": _row_if_any(Evaluation, options["parent"], "evaluation"),
-    }
-    return _found(classifier, others, settings)
-
-
-def _comparing(round_: Round) -> dict[str, Any]:
-    """Who compared for the round compares here; people, where nobody did."""
-    wanted = round_settings(round_.config)
-    adapter = comparing_adapter(wanted) or "pull"
-    return {"adapter": adapter, "config": wanted.labeling.config if adapter == wanted.labeling.adapter else {}}
-
-
-def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
-    encoders = (options["encoder"], options["second_encoder"] or options["encoder"])
-    asked = {**_asked(options), "confirmed_by": "consensus"}
-    ready = prepare(folder, accept=options["accept"], encoders=encoders, train=options["train"], wanted=asked)
-    settings = {
-        **asked,
-        "outputs": {"source": "texts", "split": "test"},
-        "adapter": "recorded",
-        "config": {"folder": str(folder)},
-        "guess": None if asked["pilot"] else ready.guess,
-        "false_yes": ready.false_yes,
-        "relative": 0.15 if options["precision"] is None else options["precision"],
-    }
-    return _found(
-        ready.classifier, {"kind": "failure_rate", "second": ready.second, "against": None, "parent": None}, settings
-    )
-
-
-def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, Any]) -> Evaluation:
-    """The evaluation that was begun with these settings, or a new one; one that was only planned goes on to buy."""
-    wanted = evaluation_settings(settings).model_dump(mode="json")
-    rows = Evaluation.objects.filter(classifier=classifier, threshold=classifier.threshold, **others)
-    for row in rows.exclude(state__in=[EvaluationState.FAILED, EvaluationState.CANCELLED]).order_by("-pk"):
-        if {**row.config, "buy": wanted["buy"]} == wanted and (row.plan or row.state in UNFINISHED):
-            if row.state == EvaluationState.PLANNED and wanted["buy"]:
-                return evaluation_begin(evaluation=row)
-            return row
-    return evaluation_create(classifier=classifier, settings=settings, **others)
-
-
-def _row(model: Any, key: str, what: str) -> Any:
-    try:
-        return model.objects.get(pk=uuid.UUID(key))
-    except (ValueError, ValidationError, model.DoesNotExist):
-        raise CommandError(f"there is no {what} {key!r}") from None
-
-
-def _row_if_any(model: Any, key: str | None, what: str) -> Any:
-    return _row(model, key, what) if key else None
 
 
 def _watched(evaluation: Evaluation, *, plan_only: bool, poll_seconds: float = 0.25) -> Evaluation:

@@ -11,19 +11,21 @@ import threading
 import time
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.db.models import QuerySet
 
 from engine.errors import EngineError
 from webapi.management.progress import watch_job
 from webapi.management.readiness import ready_database
-from webapi.models import EmbeddingIndex, Job, JobState, Policy
+from webapi.models import EmbeddingIndex, IndexState, Job, JobState, Policy
 from webapi.selectors.indexes import IndexStatus, index_status, indexes_listed
 from workers.execute import execute
 from workers.index_refresh import EMBED, REFRESH, UNFINISHED, index_rebuild, index_refresh, index_verify
-from workers.sweep import due_jobs, stop_now
+from workers.sweep import abandoned_jobs, due_jobs, stop_now
 
 ABOUT = __doc__ or ""  # inside the class that name is the class' own
 
@@ -73,7 +75,18 @@ class Command(BaseCommand):
             stop_now()
             raise CommandError("stopped; the same command goes on where it was", returncode=130) from None
         if job.state != JobState.SUCCEEDED:
-            raise CommandError(job.error or f"the job was {job.state}")
+            raise CommandError(f"{job.error or f'the job was {job.state}'}{_way_out(policy)}")
+
+
+def _way_out(policy: Policy) -> str:
+    """What to do about an index that could not be built, if it is one that was to take another's place."""
+    building = EmbeddingIndex.objects.filter(policy=policy, state=IndexState.BUILDING).first()
+    if building is None:
+        return ""
+    return (
+        f"\nThe index before stays in use. This command goes on building by {building.encoder}; to build by another "
+        f'encoder: manage.py index "{policy}" --rebuild --encoder NAME'
+    )
 
 
 def _policies(name: str | None) -> list[Policy]:
@@ -99,11 +112,15 @@ def _line(status: IndexStatus) -> str:
     )
 
 
+def _first(jobs: QuerySet[Job]) -> UUID | None:
+    return jobs.filter(kind__in=[REFRESH, EMBED]).values_list("pk", flat=True).first()
+
+
 def _run(job: Job) -> None:
     """This job and those it plans, and no other: a round that waits for a worker is not this command's business."""
     try:
         while Job.objects.filter(pk=job.pk, state__in=UNFINISHED).exists():
-            due = due_jobs().filter(kind__in=[REFRESH, EMBED]).values_list("pk", flat=True).first()
+            due = _first(due_jobs()) or _first(abandoned_jobs())
             if due is None or not execute(due):
                 time.sleep(0.2)
     finally:

@@ -83,7 +83,7 @@ class Command(BaseCommand):
         ready_database()
         try:
             wanted = _settings(options["preset"], options["config"])
-            logs = str(options["tensorboard"].resolve()) if options["tensorboard"] else ""
+            logs = _logs(options["tensorboard"])
             if options["hatemoji"]:
                 self._hatemoji(options["hatemoji"].resolve(), wanted, options["seed"], logs, options["json"])
             else:
@@ -115,6 +115,17 @@ class Command(BaseCommand):
         _do(steps.own(wanted.conditions or conditions_by_round(ROUNDS)))
         told = {"policy": str(policy), "seed": seed, "conditions": conditions_found(steps.trained)}
         self.stdout.write(json.dumps(told, indent=1) if as_json else render_hatemoji(told))
+
+
+def _logs(folder: Path | None) -> str:
+    """The folder's path, made: one that cannot be written is told before anything is trained. Raises CommandError."""
+    if folder is None:
+        return ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--tensorboard: {folder} cannot be made: {error.strerror}") from error
+    return str(folder.resolve())
 
 
 def _do(steps: Iterable[Step]) -> None:

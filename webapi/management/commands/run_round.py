@@ -32,7 +32,7 @@ from webapi.services.corpora import corpus_create
 from webapi.services.policies import policy_create
 from webapi.services.rounds import round_create, round_resume, round_retry
 from workers.artifacts import at_hand, round_path
-from workers.round_settings import PRESETS, policy_suits, round_settings
+from workers.round_settings import PRESETS, policy_suits, round_settings, trains_without_validation
 
 WORLD_STORIES = 4000
 GO_ON = "make demo RESUME=1 (manage.py run_round --resume)"
@@ -108,7 +108,10 @@ class Command(BaseCommand):
             wanted = _told_by_the_world(wanted)
         wanted = _merged(wanted, _overrides(options["config"]))
         # All that needs no corpus is checked before one is written.
-        policy_suits(spec, round_settings(wanted, where=str(options["config"] or "settings")))
+        where = str(options["config"] or "settings")
+        checked = round_settings(wanted, where=where)
+        policy_suits(spec, checked)
+        trains_without_validation(checked.training, where=where)
         corpus = self._world(seed) if stories is None else _corpus_of(stories.resolve())
         policy: Policy = policy_create(spec=spec)
         return round_create(policy=policy, corpus=corpus, settings=wanted, seed=seed, name=options["name"])

@@ -1,7 +1,8 @@
 """Searches a round's filtered generator for rare failures that a judge finds: machine-scored, for people to look at.
 
 Multilevel splitting estimates how often the filter accepts what the judge, another classifier, finds at or above its
-own threshold, and writes such texts as JSON lines. It runs here, in minutes; the same seed writes the same.
+own threshold, and writes such texts as JSON lines. It runs here, in minutes; the same seed writes the same. Stopped or
+killed, the same command goes on: what was scored lies beside the output until it is written.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--round", required=True, metavar="ROUND", help="key of a round, or its name")
         parser.add_argument("--filter", metavar="CLASSIFIER", help="key or name (default: the round's retrained one)")
         parser.add_argument("--judge", metavar="CLASSIFIER", help="key or name (default: the round's baseline)")
-        parser.add_argument("--particles", type=int, default=400, metavar="N", help="in all runs together (400)")
+        parser.add_argument("--particles", type=int, default=1000, metavar="N", help="in all runs together (1,000)")
         parser.add_argument("--moves", type=int, default=5, metavar="N", help="proposals a particle and level (5)")
         parser.add_argument("--runs", type=int, default=5, metavar="N", help="independent runs for the interval (5)")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides every random choice (0)")
@@ -53,8 +54,10 @@ class Command(BaseCommand):
         wanted = Settings(particles=options["particles"], moves=options["moves"], runs=options["runs"])
         out: Path = options["out"] or round_path(row, f"searched/{options['seed']}.jsonl")
         try:
-            found = search(row, guard, judge, settings=wanted, seed=options["seed"], progress=self._progress)
+            kept = out.with_name(f"{out.name}.scored")
+            found = search(row, guard, judge, settings=wanted, seed=_seed(options), progress=self._progress, keep=kept)
             write_candidates(found, out)
+            kept.unlink()
         except (EngineError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         self._tell(found, guard, judge, out)
@@ -75,6 +78,12 @@ class Command(BaseCommand):
             self.stdout.write(f"not reached: below {rate.high:.2e} ({rate.method})")
         self.stdout.write(f"{told.score_calls:,} states were scored; a move changes {found.kernel}.")
         self.stdout.write(f"{len(found.rows):,} candidates ({MACHINE_SCORED}): {out}")
+
+
+def _seed(options: dict[str, Any]) -> int:
+    if options["seed"] < 0:
+        raise CommandError("--seed: must be at least 0")
+    return int(options["seed"])
 
 
 def _round(text: str) -> Round:
