@@ -92,8 +92,8 @@ def headline(report: QualityPurchase) -> str:
     rate = report["check"]["quality"]
     between = wording.span(rate["low"], rate["high"])
     return (
-        f"Filtered completions are as good or better {wording.percent(rate['estimate'])} of the time, ties counted "
-        f"half ({rate['n']:,.0f} prompts; {100 * rate['level']:.0f} % interval {between})."
+        f"The filtered completion wins {wording.percent(rate['estimate'])} of comparisons with an unfiltered one, ties "
+        f"counted half ({rate['n']:,.0f} prompts; {100 * rate['level']:.0f} % interval {between})."
     )
 
 
@@ -173,8 +173,9 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         else f"The ±{100 * one['wanted']:.1f} points wanted cannot be reached with these: they take "
         f"{one['prompts_wanted']:,} prompts."
     )
+    have = "has" if one["without"] == 1 else "have"
     return (
-        f"Of {one['prompts']:,} prompts people compare {one['asked']:,}, and {one['without']:,} have no completion: "
+        f"Of {one['prompts']:,} prompts people compare {one['asked']:,}, and {one['without']:,} {have} no completion: "
         f"{', '.join(cost)}. The interval will be about {points}. {enough} {one['note']}"
     )
 
