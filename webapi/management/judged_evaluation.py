@@ -144,9 +144,9 @@ def render_comparison(found: dict[str, Any]) -> str:
     """The comparison as text."""
     lines = [
         f"Every recorded answer to all {found['outputs']:,} outputs of the filter, which the run did not see:",
-        f"  by the rule that counts failures   {wording.percent(found['by_the_rule'])}: the interval "
+        f"  by the rule that counts failures   {_counted(found, 'by_the_rule')}: the interval "
         f"{'holds it' if found['holds'] else 'MISSES it'}",
-        f"  by the consensus of all answers    {wording.percent(found['by_consensus'])}",
+        f"  by the consensus of all answers    {_counted(found, 'by_consensus')}",
     ]
     if (rate := found["corrected"]) is not None:
         between = wording.span(rate["low"], rate["high"])
@@ -165,6 +165,10 @@ def render_comparison(found: dict[str, Any]) -> str:
             "below the others' median)",
         ]
     return "\n".join(lines)
+
+
+def _counted(found: dict[str, Any], name: str) -> str:
+    return f"{wording.percent(found[name])} ({round(found[name] * found['outputs']):,} of {found['outputs']:,})"
 
 
 def _correlation(found: dict[str, Any]) -> str:

@@ -77,7 +77,8 @@ class Command(BaseCommand):
         with worker_at_hand(go_on=GO_ON):
             sweep = _watch(sweep)
         if sweep.state != SweepState.SUCCEEDED:
-            raise CommandError(f"the sweep {sweep.state}: {sweep.error}\nWhat has finished is kept. Go on: {GO_ON}")
+            why = f": {sweep.error}" if sweep.error else ""
+            raise CommandError(f"the sweep is {sweep.state}{why}\nWhat has finished is kept. Go on: {GO_ON}")
         self._conclude(sweep)
 
     def _conclude(self, sweep: Sweep) -> None:
