@@ -46,6 +46,7 @@ def test_its_report_on_a_page_over_the_api_and_beside_another(
     ("body", "field", "says"),
     [
         ({"pilot": 5}, "pilot", ""),
+        ({"confirmations": 3}, "confirmations", "is of failures"),
         ({"outputs": {"copies": 2}}, "outputs", ""),
         ({"outputs": {"split": "validation"}}, "outputs", "thresholds are chosen on"),
         ({"outputs": {"source": "texts"}}, "outputs", "source must be round"),

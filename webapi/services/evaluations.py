@@ -103,6 +103,9 @@ def _check_quality(settings: Mapping[str, Any], wanted: EvaluationSettings, rows
     for field in ("design", "pilot"):
         if settings.get(field):
             raise _wrong(field, "every pair in doubt is compared: nothing is sampled")
+    for field in ("guess", "confirmations", "relative", "interval", "false_yes", "improvement", "power"):
+        if field in settings:
+            raise _wrong(field, "is of failures: quality has `quality.half_width` and `quality.loss`")
     if not compares(wanted.adapter):
         raise _wrong("adapter", f"{wanted.adapter} takes no comparisons")
 
