@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db.models import Count, Sum
 
-from engine.evaluation.purchase_data import BatchFacts, Lineage
 from engine.evaluation.quality_purchase import (
     QualityAsked,
     QualityBought,
@@ -14,8 +13,8 @@ from engine.evaluation.quality_purchase import (
     QualityTies,
     SilentPrompt,
 )
-from webapi.models import Annotator, Evaluation, Preference
-from workers.evaluation_facts import notice_of, subject_of
+from webapi.models import Evaluation, Preference
+from workers.evaluation_facts import lineage_of, notice_of, subject_of
 from workers.evaluation_pool import Outputs
 from workers.evaluation_purchase import purchase_of
 from workers.evaluation_quality import Answered, answer
@@ -52,7 +51,7 @@ def content_of(evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outp
         ties=QualityTies(both_accepted=found.check.both_accepted, equal=found.pairs.equal, undecided=found.undecided),
         silent=_silent(found, outputs),
         bought=_bought(evaluation, wanted, found),
-        lineage=_lineage(evaluation),
+        lineage=lineage_of(evaluation, "preferences"),
     )
 
 
@@ -72,22 +71,4 @@ def _bought(evaluation: Evaluation, wanted: EvaluationSettings, found: Answered)
         annotators=totals["annotators"],
         seconds=totals["seconds"],
         money=None if wanted.price is None else totals["n"] * wanted.price,
-    )
-
-
-def _lineage(evaluation: Evaluation) -> Lineage:
-    row, pool = evaluation.classifier, evaluation.pool
-    batches = evaluation.batches.annotate(given=Count("tasks__preferences")).order_by("pk")
-    people = Annotator.objects.filter(preferences__task__batch__evaluation=evaluation).distinct()
-    return Lineage(
-        classifier=str(row.pk),
-        weights=row.artifact.sha256 if row.artifact else None,
-        snapshot=row.snapshot.content_hash if row.snapshot else None,
-        policy=row.policy.digest,
-        outputs=pool.sha256 if pool else None,
-        round=str(evaluation.round_id) if evaluation.round_id else None,
-        parent=None,
-        batches=[BatchFacts(id=str(b.pk), name=b.name, adapter=b.adapter, labels=b.given) for b in batches],
-        annotators=people.count(),
-        simulated=people.filter(simulated=True).count(),
     )

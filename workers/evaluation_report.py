@@ -13,18 +13,15 @@ from engine.evaluation import bought_report
 from engine.evaluation.designs import Answers, Tiers
 from engine.evaluation.purchase_data import (
     Asked,
-    BatchFacts,
     Bought,
     Confirming,
     DifferenceFound,
     Example,
-    Lineage,
     PurchaseReport,
 )
 from engine.evaluation.quality_purchase import QualityPurchase
 from engine.evaluation.rates import clopper_pearson
 from webapi.models import (
-    Annotator,
     Artifact,
     Evaluation,
     EvaluationKind,
@@ -36,7 +33,7 @@ from workers import evaluation_quality_report
 from workers.artifacts import register, writing
 from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
 from workers.evaluation_difference import Certificate, difference_answer
-from workers.evaluation_facts import notice_of, subject_of
+from workers.evaluation_facts import lineage_of, notice_of, subject_of
 from workers.evaluation_label_error import label_error_found
 from workers.evaluation_pool import evaluation_path, read_outputs
 from workers.evaluation_purchase import Standings, standings
@@ -144,7 +141,7 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         logits=_histogram(work.buying.outputs.pool.logits),
         failures=_failures(work, found, answers.failures),
         false_positives=_false_positives(evaluation),
-        lineage=_lineage(evaluation),
+        lineage=lineage_of(evaluation, "labels"),
     )
 
 
@@ -219,21 +216,3 @@ def _false_positives(evaluation: Evaluation) -> list[Example]:
         Example(snippet=str(pk), prompt=prompt, completion=completion, logit=logit, labels=[row.policy.rules.harmless])
         for pk, prompt, completion, logit in columns[:FALSE_POSITIVES]
     ]
-
-
-def _lineage(evaluation: Evaluation) -> Lineage:
-    row, pool = evaluation.classifier, evaluation.pool
-    batches = evaluation.batches.annotate(given=Count("tasks__labels")).order_by("pk")
-    people = Annotator.objects.filter(labels__task__batch__evaluation=evaluation).distinct()
-    return Lineage(
-        classifier=str(row.pk),
-        weights=row.artifact.sha256 if row.artifact else None,
-        snapshot=row.snapshot.content_hash if row.snapshot else None,
-        policy=row.policy.digest,
-        outputs=pool.sha256 if pool else None,
-        round=str(evaluation.round_id) if evaluation.round_id else None,
-        parent=str(evaluation.parent_id) if evaluation.parent_id else None,
-        batches=[BatchFacts(id=str(b.pk), name=b.name, adapter=b.adapter, labels=b.given) for b in batches],
-        annotators=people.count(),
-        simulated=people.filter(simulated=True).count(),
-    )
