@@ -62,7 +62,7 @@ def until_done(row: Evaluation, clients: list[APIClient]) -> Evaluation:
 
 
 def test_people_label_cancel_and_go_on(
-    guard: Classifier,  # noqa: F811
+    guard: Classifier,
     rita: User,
     api: Api,
     contractors: list[APIClient],
