@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from django.db import connection
 from django.utils import timezone
 
 from engine.policies import load_policy
@@ -51,6 +53,27 @@ def killed_at(statement: int) -> Callable[..., Any]:
         return execute(*call)
 
     return dying
+
+
+def hurry() -> None:
+    """What waits is due; what died is found."""
+    sweep()
+    now = timezone.now()
+    Job.objects.filter(state="queued", not_before__gt=now).update(not_before=now)
+
+
+def _work_on() -> None:
+    while run_due_job():
+        hurry()
+
+
+def killed_buying(evaluation: Evaluation, statement: int) -> None:
+    """Drives the evaluation to its purchase; at that statement from there on the worker dies, and its lease ends."""
+    while not evaluation.jobs.filter(kind="buy_labels").exists():
+        run_due_job()
+    with pytest.raises(WorkerKilled), connection.execute_wrapper(killed_at(statement)):
+        _work_on()
+    Job.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z")
 
 
 def world_policy() -> Policy:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from engine.classifiers import Recipe, train
 from engine.evaluation.chained import chained, split_level
@@ -15,17 +14,16 @@ from engine.evaluation.designs import Answers
 from engine.evaluation.difference_ways import WAYS
 from engine.evaluation.differing_outputs import NAME
 from engine.snippets import Snippet as SnippetText
-from tests.driving import WorkerKilled, killed_at
+from tests.driving import killed_buying
 from tests.engine.tiny_encoders import examples
 from tests.workers.test_evaluations import SIMULATED, created, guard, run, stricter
 from webapi.errors import DomainError
-from webapi.models import Classifier, Evaluation, Job, Label, Task
+from webapi.models import Classifier, Evaluation, Label, Task
 from webapi.services.classifiers import classifier_score
 from webapi.services.evaluations import evaluation_create, evaluation_file, evaluation_report
 from workers.artifacts import register
 from workers.evaluation_buying import at_work, fresh_of
 from workers.evaluation_pool import read_outputs, shard_path
-from workers.sweep import run_due_job
 
 __all__ = ["guard"]
 pytestmark = pytest.mark.django_db
@@ -126,17 +124,10 @@ def test_from_both_pools_to_three_tiers_and_a_certificate(guard: Classifier, lat
     assert "certificate, if the labels hold" in page
 
 
-@pytest.mark.parametrize("statement", range(0, 40, 8))
+@pytest.mark.parametrize("statement", range(8, 320, 63))
 def test_killed_in_the_purchase_it_buys_the_same(guard: Classifier, later: Classifier, statement: int) -> None:
     evaluation = opened(later, guard, at_once=9)
-    while not evaluation.jobs.filter(kind="buy_labels").exists():
-        run_due_job()
-    try:
-        with connection.execute_wrapper(killed_at(statement + 8)):
-            run_due_job()
-    except WorkerKilled:
-        pass
-    Job.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z")
+    killed_buying(evaluation, statement)
     evaluation = run(evaluation)
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
     assert evaluation.results["tiers"]["certificate"]["n"] == evaluation.plan["chosen"]["outputs"]

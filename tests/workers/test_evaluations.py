@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connection
 from django.db.models import Count
-from django.utils import timezone
 
 from engine.errors import BadInput
 from engine.evaluation.rates import clopper_pearson
@@ -20,7 +18,7 @@ from engine.progress import silent
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import SnippetRules
 from tests.attacking import victim
-from tests.driving import WorkerKilled, killed_at
+from tests.driving import hurry, killed_buying
 from tests.engine.tiny_encoders import HARM, examples
 from webapi.models import (
     Annotator,
@@ -49,7 +47,7 @@ from webapi.services.policies import policy_create
 from workers import evaluation_sources
 from workers.evaluation_pool import read_outputs
 from workers.round_settings import round_settings
-from workers.sweep import run_due_job, sweep
+from workers.sweep import run_due_job
 
 pytestmark = pytest.mark.django_db
 DRAWN = [one.snippet.completion for one in examples(40)]
@@ -101,13 +99,6 @@ def guard(gauntlet_home: Path, monkeypatch: pytest.MonkeyPatch) -> Classifier:
 def created(guard: Classifier, **given: Any) -> Evaluation:
     settings = {**SIMULATED, "outputs": {"copies": 20, "tries": 9}, "relative": 0.9, "guess": 0.3, **given}
     return evaluation_create(classifier=guard, settings=settings)
-
-
-def hurry() -> None:
-    """What waits is due; what died is found."""
-    sweep()
-    now = timezone.now()
-    Job.objects.filter(state="queued", not_before__gt=now).update(not_before=now)
 
 
 def run(evaluation: Evaluation) -> Evaluation:
@@ -202,17 +193,10 @@ def test_a_pilot_is_bought_first_and_counts(guard: Classifier) -> None:
     assert labelled == evaluation.results["bought"]["snippets"], "the pilot's outputs are the plan's first"
 
 
-@pytest.mark.parametrize("statement", range(0, 36, 4))
+@pytest.mark.parametrize("statement", range(8, 700, 79))
 def test_killed_in_the_purchase_it_buys_the_same(guard: Classifier, statement: int) -> None:
     evaluation = created(guard, at_once=4)
-    while not evaluation.jobs.filter(kind="buy_labels").exists():
-        run_due_job()
-    try:
-        with connection.execute_wrapper(killed_at(statement + 8)):
-            run_due_job()
-    except WorkerKilled:
-        pass
-    Job.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z")
+    killed_buying(evaluation, statement)
     evaluation = run(evaluation)
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
     assert evaluation.results["tiers"]["certificate"]["n"] == evaluation.plan["chosen"]["outputs"] == OUTPUTS

@@ -6,15 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from engine.evaluation.bought_report import changes
 from engine.evaluation.quality_check import check_quality
 from engine.generation.rejection import logit_cutoff
-from tests.driving import WorkerKilled, killed_at
+from tests.driving import killed_buying
 from tests.workers.test_evaluations import Drawing, guard, run  # noqa: F401
 from webapi.errors import DomainError
-from webapi.models import Classifier, Evaluation, Job, Preference, Snippet, Task
+from webapi.models import Classifier, Evaluation, Preference, Snippet, Task
 from webapi.services.evaluations import (
     evaluation_begin,
     evaluation_cancel,
@@ -26,7 +25,6 @@ from webapi.services.evaluations import (
 from workers import evaluation_quality
 from workers.evaluation_pool import read_outputs
 from workers.evaluation_quality import pairs_of
-from workers.sweep import run_due_job
 
 pytestmark = pytest.mark.django_db
 
@@ -86,17 +84,10 @@ def test_from_prompts_to_a_report_by_comparisons(judge: Classifier) -> None:
     assert changes(report, report) == []
 
 
-@pytest.mark.parametrize("statement", range(0, 60, 6))
+@pytest.mark.parametrize("statement", range(8, 330, 35))
 def test_killed_in_the_purchase_it_asks_the_same(judge: Classifier, statement: int) -> None:
     evaluation = created(judge, at_once=1)
-    while not evaluation.jobs.filter(kind="buy_labels").exists():
-        run_due_job()
-    try:
-        with connection.execute_wrapper(killed_at(statement + 8)):
-            run_due_job()
-    except WorkerKilled:
-        pass
-    Job.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z")
+    killed_buying(evaluation, statement)
     evaluation = run(evaluation)
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
     asked = evaluation.plan["quality"]["asked"]

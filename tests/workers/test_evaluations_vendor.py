@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.driving import hurry
 from tests.labeling_adapters.webhook_vendor_harness import WebhookVendorHarness
-from tests.workers.test_evaluations import created, guard, hurry
+from tests.workers.test_evaluations import created, guard
 from webapi.models import Annotator, Classifier, Evaluation, Job, Label, Task
 from webapi.services.evaluations import evaluation_report
 from workers.evaluation_buying import at_work, fresh_of
