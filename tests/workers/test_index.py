@@ -142,11 +142,8 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     make_snippets(7)
     index = index_of(policy)
     first, _ = plan_shards(index, pending(index, most=100), size=4)
-    try:
-        with connection.execute_wrapper(killed_at(statement)):
-            make_shard(first, lambda done, total: None)
-    except WorkerKilled:
-        pass
+    with pytest.raises(WorkerKilled), connection.execute_wrapper(killed_at(statement)):
+        make_shard(first, lambda done, total: None)
     for shard in EmbeddingShard.objects.select_related("index__policy", "artifact", "groups"):
         make_shard(shard, lambda done, total: None)
     assert shards(index) == [(0, 4, "grouped"), (1, 3, "grouped")]
