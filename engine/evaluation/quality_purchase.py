@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from engine.evaluation import wording
+from engine.evaluation.charts.quality import verified
 from engine.evaluation.purchase_data import Lineage, Subject
 from engine.evaluation.quality_check import QualityCheckDict
-from engine.evaluation.report import environment, one_file
+from engine.evaluation.report import environment, one_file, specs_of
 
 PAPER = 0.48
 """Quality must stay above this, by the lower end of its interval (paper, A.7)."""
@@ -132,6 +133,7 @@ def render_parts(report: QualityPurchase) -> dict[str, str]:
         "verdict": verdict(report),
         "counts": counts(report),
         "plan": plan_text(report["plan"]),
+        "charts": specs_of({"verified": verified(report["check"]["quality"], (PAPER, bound_wanted(report)))}),
     }
     found = environment()
     names = {"answer": "purchase/answer.html", "quality": "purchase/quality.html", "lineage": "purchase/lineage.html"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.evaluation import quality_purchase
 from engine.evaluation.bought_report import changes
 from engine.evaluation.quality_check import check_quality
 from engine.generation.rejection import logit_cutoff
@@ -81,6 +82,10 @@ def test_from_prompts_to_a_report_by_comparisons(judge: Classifier) -> None:
     assert "48 %, the paper" in evaluation_file(evaluation, "report.html").read_text().replace(
         "\N{NO-BREAK SPACE}", " "
     )
+    (chart,) = quality_purchase.render_parts(report)["quality"].split('data-figure="verified">')[1:]
+    drawn = json.loads(chart.split("</script>")[0])
+    assert drawn["data"][0]["x"] == [100 * check["quality"]["estimate"]]
+    assert [line["x0"] for line in drawn["layout"]["shapes"]] == [50, 48]
     assert changes(report, report) == []
 
 

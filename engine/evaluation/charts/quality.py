@@ -1,6 +1,8 @@
-"""The chart of quality over thresholds: how often people prefer a filtered completion to an unfiltered one."""
+"""Charts of quality, over thresholds and at one: how often people prefer a filtered completion to an unfiltered one."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -16,8 +18,9 @@ from engine.evaluation.charts.style import (
     score_axis,
 )
 from engine.evaluation.curves import to_score
+from engine.evaluation.rates import RateDict
 from engine.evaluation.report_data import ClassifierReport, QualityReport, Report
-from engine.evaluation.wording import percent, score
+from engine.evaluation.wording import percent, score, span
 
 SEEN, FAR = 0.02, 30.0
 """The axis ends where next to nothing is accepted, and before the logits that stand for empty completions."""
@@ -41,6 +44,28 @@ def quality(report: Report) -> go.Figure:
     score_axis(figure, shown)
     figure.update_xaxes(title_text="threshold, as a score on a logit scale")
     figure.update_yaxes(title_text="quality, %", rangemode="tozero")
+    return figure
+
+
+def verified(rate: RateDict, floors: Sequence[float]) -> go.Figure:
+    """Quality with its interval beside one half, where nothing is lost, and each bound that it must stay above."""
+    figure = go.Figure()
+    colour, line = colour_of(1), {"color": NEUTRAL, "width": 1}
+    figure.add_vline(x=50, line=line)
+    for floor in sorted(set(floors)):
+        figure.add_vline(x=100 * floor, line={**line, "dash": "dot"})
+    figure.add_scatter(
+        x=[100 * (rate["estimate"] or 0)],
+        y=[1],
+        error_x=rate_bar(rate, colour),
+        mode="markers",
+        marker={"color": colour, "size": 10, "line": {"width": 0}},
+        cliponaxis=False,
+        hovertemplate=f"quality {percent(rate['estimate'])}<br>{span(rate['low'], rate['high'])}<extra></extra>",
+    )
+    figure.update_layout(layout(112, left=8))
+    figure.update_xaxes(title_text="filtered completion preferred, %", nticks=8)
+    figure.update_yaxes(visible=False, range=[0.4, 1.6])
     return figure
 
 
