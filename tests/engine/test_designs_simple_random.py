@@ -7,6 +7,7 @@ from scipy import stats
 
 from engine.errors import BadInput, UnknownName
 from engine.evaluation.designs import Answers, LabelPlan, OutputPool, Wanted, design, planning
+from engine.evaluation.designs.base import REPEATS
 from engine.evaluation.designs.planning import label_floor, plain_count, plain_outputs
 from engine.evaluation.rates import clopper_pearson
 
@@ -151,3 +152,12 @@ def test_impossible_wishes_and_answers_are_refused():
             RANDOM.estimate(pool, plan, Answers(np.array(answers), np.zeros(2, bool)), 0.95)
     with pytest.raises(UnknownName, match="simple_random"):
         design("guesswork")
+
+
+@pytest.mark.parametrize("name", ["simple_random", "until_failures"])
+def test_it_says_when_prompts_repeat(name):
+    one, two = pool_of(40), pool_of(40, prompts=np.arange(40) // 2)
+    plan = design(name).plan(one, Wanted(guess=0.3), 0)
+    answers = Answers(np.arange(40), np.arange(40) % 5 == 0)
+    notes = [design(name).estimate(pool, plan, answers, 0.95).notes for pool in (one, two)]
+    assert [REPEATS in said for said in notes] == [False, True]

@@ -17,6 +17,10 @@ from engine.errors import BadInput
 from engine.evaluation.rates import Rate, RateDict
 
 Floats = NDArray[np.float64]
+REPEATS = (
+    "Some prompts gave several outputs, which may fail together: the interval allows for it by an effective sample "
+    "size, an approximation. One output a prompt needs none."
+)
 
 
 class OutputPool(NamedTuple):
@@ -240,3 +244,9 @@ def matched(pool: OutputPool, answers: Answers) -> Answers:
     if np.unique(places).size != places.size:
         raise BadInput("an output answered twice", where="answers")
     return answers
+
+
+def repeats(pool: OutputPool, answers: Answers) -> list[str]:
+    """What is to be said where several answers are of one prompt's outputs; nothing where none are. O(k log k)."""
+    of = pool.prompts[answers.indices]
+    return [REPEATS] if np.unique(of).size < of.size else []

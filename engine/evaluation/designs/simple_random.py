@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.designs.base import Answers, Design, LabelPlan, OutputPool, Tiers, Wanted, checked, matched
+from engine.evaluation.designs.base import (
+    Answers,
+    Design,
+    LabelPlan,
+    OutputPool,
+    Tiers,
+    Wanted,
+    checked,
+    matched,
+    repeats,
+)
 from engine.evaluation.designs.forecast import forecast
 from engine.evaluation.designs.planning import (
     Drawn,
@@ -52,7 +62,8 @@ def estimate(pool: OutputPool, plan: LabelPlan, answers: Answers, level: float) 
     bought = matched(checked(pool), answers)
     rate = clustered(bought.failures, pool.prompts[bought.indices], level=level)
     notes = [
-        "The outputs are a random sample of the filter's; nothing is assumed of any score. Labels are taken as true."
+        "The outputs are a random sample of the filter's; nothing is assumed of any score. Labels are taken as true.",
+        *repeats(pool, bought),
     ]
     if bought.indices.size < plan.outputs:
         notes.append(f"{bought.indices.size:,} of the {plan.outputs:,} outputs planned are answered.")

@@ -6,7 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from engine.evaluation.designs.base import Answers, Design, LabelPlan, OutputPool, Tiers, Wanted, checked, matched
+from engine.evaluation.designs.base import (
+    Answers,
+    Design,
+    LabelPlan,
+    OutputPool,
+    Tiers,
+    Wanted,
+    checked,
+    matched,
+    repeats,
+)
 from engine.evaluation.designs.forecast import forecast
 from engine.evaluation.designs.planning import (
     Drawn,
@@ -73,7 +83,10 @@ def estimate(pool: OutputPool, plan: LabelPlan, answers: Answers, level: float) 
     last = found[plan.stop_at - 1] + 1 if ended else bought.indices.size
     counted = Answers(bought.indices[:last], bought.failures[:last])
     rate = _rate(pool, plan, counted, ended, level)
-    notes = ["Outputs are labelled in random order; nothing is assumed of any score. The labels are taken as true."]
+    notes = [
+        "Outputs are labelled in random order; nothing is assumed of any score. The labels are taken as true.",
+        *repeats(pool, counted),
+    ]
     if counted.indices.size < bought.indices.size:
         extra = bought.indices.size - counted.indices.size
         notes.append(f"{extra:,} answers came after the failure at which buying stops, and do not count.")
