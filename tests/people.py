@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from rest_framework.test import APIClient
 
 from engine.snippets import Snippet as SnippetText
 from engine.snippets import split_of
-from webapi.models import ApiToken, Batch, Policy, Role, Snippet, Task, User
+from webapi.models import ApiToken, Artifact, Batch, Policy, Role, Snippet, Task, User
 from webapi.services.policies import policy_create
+from workers.artifacts import register
 
 PASSWORD = "correct horse battery"
 
@@ -28,11 +30,11 @@ def django_db_modify_db_settings(
 ) -> None:
     """SQLite tests run on a file, as SQLite does at work: threads of a test each have a connection of their own. On
     PostgreSQL each run of the tests has a database of its own."""
-    settings = connections["default"].settings_dict
-    if settings["ENGINE"].endswith("sqlite3"):
-        settings["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    database = connections["default"].settings_dict
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
     else:
-        settings["TEST"]["NAME"] = f"gauntlet_test_{os.getpid()}"
+        database["TEST"]["NAME"] = f"gauntlet_test_{os.getpid()}"
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +43,11 @@ def gauntlet_home(request: pytest.FixtureRequest) -> Iterator[Path | None]:
     if not {"db", "transactional_db"} & set(request.fixturenames) and not request.node.get_closest_marker("django_db"):
         yield None
         return
-    settings = request.getfixturevalue("settings")
+    changed = request.getfixturevalue("settings")
     home: Path = request.getfixturevalue("tmp_path") / "home"
     home.mkdir()
-    settings.GAUNTLET_HOME = home
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow hashing is for real passwords
+    changed.GAUNTLET_HOME = home
+    changed.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow hashing is for real passwords
     yield home
 
 
@@ -102,6 +104,14 @@ def api() -> Callable[..., APIClient]:
         return made
 
     return client
+
+
+def weights(path: str = "weights") -> Artifact:
+    """Weights of no model, on disk as their row has them."""
+    folder = Path(settings.GAUNTLET_HOME) / path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(path.encode())
+    return register(folder, "classifier")
 
 
 @pytest.fixture

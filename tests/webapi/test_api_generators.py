@@ -14,8 +14,9 @@ from rest_framework.test import APIClient
 from engine.generation.rejection import accepts
 from engine.snippets import Snippet as SnippetText
 from tests.attacking import victim
+from tests.people import weights
 from tests.tuning import RECIPE, in_this_process, small_corpus, tuned
-from webapi.models import Artifact, Classifier, Corpus, Generator, Job, Policy, User
+from webapi.models import Classifier, Corpus, Generator, Job, Policy, User
 from webapi.services import generators as services
 from webapi.services.classifiers import classifier_score, scorer_at_hand
 from webapi.services.promotions import classifier_promote
@@ -171,17 +172,13 @@ def test_what_cannot_be_sampled_is_refused(
 ) -> None:
     guard = Classifier.objects.create(
         policy=policy, name="c", condition="b", encoder="e", threshold=0.5,
-        artifact=_artifact(),
+        artifact=weights(),
     )  # fmt: skip
     classifier_promote(classifier=guard)
     row = services.generator_create(name="small tales", corpus=corpus, recipe=RECIPE)
     response = api(rita).post(f"/api/v1/generators/{row.pk}/sample", body, format="json")
     assert (response.status_code, response.json()["code"]) == (status, code), response.content
     assert loc in [error["loc"] for error in response.json()["errors"]]
-
-
-def _artifact() -> Artifact:
-    return Artifact.objects.create(kind="classifier", path="gone", sha256="0" * 64, size=1)
 
 
 def test_without_weights_or_a_serving_classifier_it_says_so(
@@ -249,7 +246,7 @@ def test_a_sampling_that_makes_no_sense_is_refused(
 ) -> None:
     guard = Classifier.objects.create(
         policy=policy, name="c", condition="b", encoder="e", threshold=0.5,
-        artifact=_artifact(),
+        artifact=weights(),
     )  # fmt: skip
     classifier_promote(classifier=guard)
     body = {"policy": "harm", "prompts": {"texts": PROMPTS}, **change}

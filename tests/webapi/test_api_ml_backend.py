@@ -13,7 +13,8 @@ from pytest_django.live_server_helper import LiveServer
 from rest_framework.test import APIClient
 
 from labeling_adapters.label_studio_shapes import label_config
-from webapi.models import ApiToken, Artifact, Classifier, Policy, User
+from tests.people import weights
+from webapi.models import ApiToken, Classifier, Policy, User
 from webapi.services import classifiers
 from webapi.services.policies import policy_create
 from webapi.services.promotions import classifier_promote
@@ -30,7 +31,7 @@ class FixedScorer:
 def row(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     monkeypatch.setattr(classifiers, "_scorer", lambda *args: FixedScorer())
     seeing = policy_create(spec={**policy.spec, "blind": False})
-    artifact = Artifact.objects.create(kind="classifier", path="c", sha256="0" * 64, size=1)
+    artifact = weights()
     return Classifier.objects.create(
         policy=seeing, name="c7", condition="b", encoder="e", threshold=0.5, artifact=artifact
     )

@@ -12,6 +12,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from tests.people import weights
 from webapi.api import events
 from webapi.models import (
     Annotator,
@@ -252,7 +253,7 @@ class FixedScorer:
 def test_a_classifier_scores_and_is_promoted(
     rita: User, api: Api, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = Artifact.objects.create(kind="classifier", path="c", sha256="0" * 64, size=1)
+    artifact = weights()
     first, second = (
         Classifier.objects.create(policy=policy, name=n, condition=n, encoder="e", threshold=0.5, artifact=artifact)
         for n in ("one", "two")

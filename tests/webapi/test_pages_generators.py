@@ -9,6 +9,7 @@ from django.test import Client
 
 from engine.errors import GeneratorError
 from tests.page_text import text_of
+from tests.people import weights
 from tests.tuning import RECIPE, in_this_process, small_corpus
 from webapi.errors import DomainError
 from webapi.models import Artifact, Classifier, Corpus, Generator, Job, Policy, User
@@ -123,7 +124,7 @@ def test_samples_stand_side_by_side(
     row = ready(corpus)
     guard = Classifier.objects.create(
         policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
-        artifact=row.artifact,
+        artifact=weights(),
     )  # fmt: skip
     classifier_promote(classifier=guard)
     seen = []
@@ -175,7 +176,7 @@ def test_what_goes_wrong_while_sampling_is_told(
     row = ready(corpus)
     guard = Classifier.objects.create(
         policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
-        artifact=row.artifact,
+        artifact=weights(),
     )  # fmt: skip
     classifier_promote(classifier=guard)
 

@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.page_text import text_of
+from tests.people import weights
 from webapi.models import (
     Annotator,
     ApiToken,
-    Artifact,
     Batch,
     Classifier,
     Consensus,
@@ -214,7 +214,7 @@ def test_text_from_outside_is_text(rita: User, client: Client, policy: Policy) -
 
 def test_a_classifier_shows_threshold_rates_and_lineage(rita: User, client: Client, policy: Policy) -> None:
     round_ = Round.objects.create(name="Round 1", policy=policy, corpus=Corpus.objects.create(name="books"))
-    artifact = Artifact.objects.create(kind="weights", path="rounds/1/baseline", sha256="ab" * 32, size=23_000_000)
+    artifact = weights("rounds/1/baseline")
     snapshot = DatasetSnapshot.objects.create(round=round_, condition="baseline", artifact=artifact, size=1200)
     parent = Classifier.objects.create(policy=policy, name="old", condition="old", encoder="minilm")
     row = Classifier.objects.create(
@@ -230,7 +230,7 @@ def test_a_classifier_shows_threshold_rates_and_lineage(rita: User, client: Clie
     assert "adversarial, fnr below 3.7 % (0 of 99)" in page
     assert "kl 0.500 (0.450 to 0.560; n = 100)" in page
     assert "1,200 snippets" in page
-    assert "ab" * 32 in page
+    assert artifact.sha256 in page
     assert "old is not calibrated yet." in text_of(client.get(f"/classifiers/{parent.pk}/"))
     listed = text_of(client.get("/classifiers/"))
     assert "No classifier has been promoted to serve yet." in listed

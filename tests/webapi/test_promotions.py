@@ -11,6 +11,8 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
+from engine.errors import Damaged
+from tests.people import weights
 from tests.webapi.attack_rows import classifier_of
 from tests.webapi.test_migrations import migrated  # noqa: F401
 from webapi.errors import DomainError
@@ -79,6 +81,15 @@ def test_a_classifier_promoted_twice_keeps_the_earlier_time(three: list[Classifi
     policy_roll_back(policy=policy)
     one.refresh_from_db()
     assert (serving(policy), one.promoted_at) == ("two", first)
+
+
+def test_damaged_weights_are_not_promoted(policy: Policy, three: list[Classifier]) -> None:
+    sound, damaged = three[0], classifier_of(policy, "damaged", condition="damaged", artifact=weights("damaged"))
+    classifier_promote(classifier=sound)
+    (damaged.artifact.file / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(Damaged, match="damaged"):
+        classifier_promote(classifier=damaged)
+    assert serving(policy) == "one"
 
 
 def test_promoting_the_serving_one_again_adds_no_row(three: list[Classifier], policy: Policy) -> None:

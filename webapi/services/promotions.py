@@ -8,6 +8,7 @@ from django.db.models import Max
 from webapi.errors import DomainError
 from webapi.models import Classifier, Policy, Promotion, User
 from webapi.selectors.classifiers import serving_promotion
+from workers.artifacts import verified
 
 AT_ONCE = "Somebody else promoted or rolled back at this moment; look who serves now."
 
@@ -15,13 +16,16 @@ AT_ONCE = "Somebody else promoted or rolled back at this moment; look who serves
 def classifier_promote(*, classifier: Classifier, by: User | None = None, note: str = "") -> Classifier:
     """Makes it its policy's serving classifier. Promoting the one that serves changes nothing.
 
-    Raises DomainError `classifier_not_calibrated`, or `conflict` where another moved at the same moment.
+    Raises DomainError `classifier_not_calibrated`, or `conflict` where another moved at the same moment, and NotStored
+    or Damaged for weights that are not what was trained.
     """
     if classifier.threshold is None:
         raise DomainError("classifier_not_calibrated", f"{classifier.name} has no threshold yet.")
     serving = serving_promotion(classifier.policy_id)
     if serving is not None and serving.classifier_id == classifier.pk:
         return classifier
+    if classifier.artifact is not None:
+        verified(classifier.artifact)  # damaged, it would refuse whatever the filter is asked
     try:
         with transaction.atomic():
             if serving is not None and not serving.follow():
