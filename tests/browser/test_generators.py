@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewContext
+from tests.people import weights
 from tests.tuning import small_corpus
 from tests.webapi.test_pages_generators import ready
 from webapi.models import Classifier, Policy, User
@@ -28,7 +29,7 @@ def test_a_generator_is_looked_at_and_sampled(
     row = ready(small_corpus(gauntlet_home, 4), "fairy tales")
     guard = Classifier.objects.create(
         policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
-        artifact=row.artifact,
+        artifact=weights(),
     )  # fmt: skip
     classifier_promote(classifier=guard)
     plain = [SampledText("The beam fell on her arm and broke it.", 1, None, None)] * 2
