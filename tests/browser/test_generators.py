@@ -26,7 +26,7 @@ def test_a_generator_is_looked_at_and_sampled(
     rita: User, policy: Policy, gauntlet_home: Path, signed_in: NewContext, monkeypatch: pytest.MonkeyPatch,
     faults: Callable[[Page], list[str]],
 ) -> None:  # fmt: skip
-    row = ready(small_corpus(gauntlet_home, 4), "fairy tales")
+    ready(small_corpus(gauntlet_home, 4), "fairy tales")
     guard = Classifier.objects.create(
         policy=policy, name="guard", condition="b", encoder="e", threshold=0.2,
         artifact=weights(),
