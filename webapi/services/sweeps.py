@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -93,8 +94,9 @@ def sweep_cancel(*, sweep: Sweep) -> Sweep:
         if moved:
             cancel_jobs(sweep)
             sweep.runs.filter(state__in=TO_DO).update(state=RunState.CANCELLED)
-    for batch in batches_of(sweep).filter(state=BatchState.OPEN) if moved else ():
-        batch_move(batch=batch, move="cancel")
+            for batch in batches_of(sweep).filter(state=BatchState.OPEN):
+                with suppress(DomainError):  # it has just ended: there is nothing left to take back
+                    batch_move(batch=batch, move="cancel")
     sweep.refresh_from_db()
     if not moved:
         raise DomainError("sweep_finished", f"The sweep has ended before: {sweep.state}.")
