@@ -84,11 +84,12 @@ def config_of(evaluation: Evaluation, wanted: EvaluationSettings) -> dict[str, o
     return {**seeds, **wanted.config}
 
 
-def await_batches(evaluation: Evaluation) -> None:
-    """Raises Later while labels that were asked for are still to come, and BadInput for a cancelled batch."""
+def await_batches(run: JobRun, evaluation: Evaluation) -> None:
+    """Raises Later while labels that were asked for are still to come, and BadInput for a batch cancelled since the job
+    was queued: of those before, whoever set the evaluation going again knows."""
     for batch in evaluation.batches.filter(state=BatchState.OPEN):
         batch.finish_if_complete()
-    if evaluation.batches.filter(state=BatchState.CANCELLED).exists():
+    if evaluation.batches.filter(state=BatchState.CANCELLED, finished_at__gt=run.job.created_at).exists():
         raise BadInput("a batch of its was cancelled", where=str(evaluation))
     waiting = evaluation.batches.filter(state=BatchState.OPEN).first()
     if waiting is None:

@@ -169,7 +169,7 @@ def buy(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, outputs
     """Sends out the comparisons that lack answers, and comes back until they are there."""
     if evaluation.state != EvaluationState.LABELLING:
         raise JobEnded
-    await_batches(evaluation)
+    await_batches(run, evaluation)
     buying = purchase_of(evaluation, wanted, outputs)
     questions = questions_of(buying, pairs_of(evaluation, outputs))
     step = wanted.at_once or len(questions)
@@ -183,7 +183,7 @@ def buy(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, outputs
             evaluation.bought = min(before + step, len(questions))
             lacking = _lacking(questions[: evaluation.bought], wanted.labels_each)
         _send(buying, lacking, before=before, now=evaluation.bought)
-        await_batches(evaluation)
+        await_batches(run, evaluation)
 
 
 def _lacking(questions: list[Question], labels_each: int) -> dict[Keys, int]:

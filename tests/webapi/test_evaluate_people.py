@@ -83,8 +83,10 @@ def test_people_label_cancel_and_go_on(
 
 
 def all_bought_once(evaluation: Evaluation) -> None:
-    """One label a text, and its confirmations where that one said Yes."""
+    """One label a text, and its confirmations where that one said Yes; the report counts them all."""
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    bought = evaluation.results["bought"]
+    assert (bought["labels"], bought["had"]) == (Label.objects.count(), 0), "those of cancelled batches among them"
     per_text = Counter(Label.objects.values_list("snippet", flat=True))
     yes = set(Label.objects.filter(choice="Yes").values_list("snippet", flat=True))
     wanted = 1 + evaluation.config["confirmations"]

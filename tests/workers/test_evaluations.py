@@ -36,6 +36,8 @@ from webapi.models import (
     Story,
     Task,
 )
+from webapi.selectors.evaluations import evaluation_progress
+from webapi.services.batches import batch_move
 from webapi.services.classifiers import classifier_score
 from webapi.services.evaluations import (
     evaluation_begin,
@@ -280,6 +282,21 @@ def test_cancelled_and_set_going_again(guard: Classifier) -> None:
     evaluation = run(evaluation)
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
     assert evaluation.results["tiers"]["certificate"]["n"] == OUTPUTS
+
+
+def test_a_batch_cancelled_by_hand_stops_it_until_it_is_set_going_again(guard: Classifier) -> None:
+    evaluation = run(created(guard, adapter="pull"))
+    for names in (["labels 001"], ["labels 001", "labels 002"]):
+        batch = evaluation.batches.get(state="open")
+        batch_move(batch=batch, move="cancel")
+        evaluation = run(evaluation)
+        assert (evaluation.state, evaluation.error) == ("failed", f"{evaluation}: a batch of its was cancelled")
+        evaluation_retry(evaluation=evaluation)
+        evaluation = run(evaluation)
+        assert evaluation.state == "labelling"
+        assert evaluation_progress(evaluation) == (batch.tasks.count(), batch.tasks.count())
+        cancelled = evaluation.batches.filter(state="cancelled").order_by("pk").values_list("name", flat=True)
+        assert [name.partition(" of ")[0] for name in cancelled] == names
 
 
 def test_texts_that_the_filter_accepts(guard: Classifier) -> None:
