@@ -102,12 +102,12 @@ class _Pilot(NamedTuple):
 
 def _pilot(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outputs) -> _Pilot:
     """The first outputs that drawing at random would buy. Raises Later until their labels are there."""
-    await_batches(evaluation)
+    await_batches(run, evaluation)
     buying, indices = purchase_of(evaluation, wanted, outputs), pilot_indices(outputs, wanted)
     found = standings(run, buying, indices)
     if found.lacking:
         send(buying, found.lacking, name="pilot", before=0, now=0)
-        await_batches(evaluation)
+        await_batches(run, evaluation)
     failures = sum(one.failure for one in found.each)
     suspected = sum(one.suspected for one in found.each)
     return _Pilot(len(found.each), failures, suspected, failures / len(found.each) if failures else None)
@@ -132,7 +132,7 @@ def buy_labels(run: JobRun) -> dict[str, Any]:
     if evaluation.kind == EvaluationKind.QUALITY:
         wanted = evaluation_settings(evaluation.config)
         return evaluation_quality.buy(run, evaluation, wanted, read_outputs(evaluation))
-    await_batches(evaluation)
+    await_batches(run, evaluation)
     at_hand = at_work(evaluation)
     while True:
         found = standings(run, at_hand.buying, at_hand.order[: evaluation.bought])
@@ -144,7 +144,7 @@ def buy_labels(run: JobRun) -> dict[str, Any]:
             evaluation.bought = min(before + at_hand.step, at_hand.order.size)
             found = standings(run, at_hand.buying, at_hand.order[: evaluation.bought])
         send(at_hand.buying, found.lacking, name="labels", before=before, now=evaluation.bought)
-        await_batches(evaluation)
+        await_batches(run, evaluation)
 
 
 class AtWork(NamedTuple):

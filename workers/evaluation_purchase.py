@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from django.db import transaction
+from django.db.models import QuerySet
 from numpy.typing import NDArray
 
 from engine.aggregation import Vote
@@ -17,8 +18,21 @@ from engine.evaluation.confirming import Standing, standing
 from engine.snippets import Snippet as SnippetText
 from labeling_adapters import adapter_named
 from labeling_adapters.base import InHouse, LabelingAdapter, Limited
-from webapi.models import Batch, BatchState, Consensus, Evaluation, Policy, Snippet, Source, Task, TaskState
+from webapi.models import (
+    Batch,
+    BatchState,
+    Consensus,
+    Evaluation,
+    Lease,
+    LeaseState,
+    Policy,
+    Snippet,
+    Source,
+    Task,
+    TaskState,
+)
 from webapi.models.base import locked
+from webapi.models.evaluations import BUYING
 from webapi.models.queue import new_place
 from workers.aggregate import aggregate
 from workers.attack import snippet_from
@@ -70,11 +84,12 @@ def config_of(evaluation: Evaluation, wanted: EvaluationSettings) -> dict[str, o
     return {**seeds, **wanted.config}
 
 
-def await_batches(evaluation: Evaluation) -> None:
-    """Raises Later while labels that were asked for are still to come, and BadInput for a cancelled batch."""
+def await_batches(run: JobRun, evaluation: Evaluation) -> None:
+    """Raises Later while labels that were asked for are still to come, and BadInput for a batch cancelled since the job
+    was queued: of those before, whoever set the evaluation going again knows."""
     for batch in evaluation.batches.filter(state=BatchState.OPEN):
         batch.finish_if_complete()
-    if evaluation.batches.filter(state=BatchState.CANCELLED).exists():
+    if evaluation.batches.filter(state=BatchState.CANCELLED, finished_at__gt=run.job.created_at).exists():
         raise BadInput("a batch of its was cancelled", where=str(evaluation))
     waiting = evaluation.batches.filter(state=BatchState.OPEN).first()
     if waiting is None:
@@ -153,31 +168,46 @@ def _rows(buying: Purchase, places: Sequence[int]) -> list[Snippet]:
 
 def send(buying: Purchase, lacking: Mapping[uuid.UUID, int], *, name: str, before: int, now: int) -> None:
     """Sends these snippets out for so many labels each, and notes that the outputs up to `now` are bought; all or
-    nothing. What another evaluation is having labelled is not asked for again: Later is raised if that is all. Raises
-    JobEnded where the evaluation has ended meanwhile, or another worker was first."""
+    nothing. What is being labelled for an evaluation, or held since before a batch was cancelled, is not asked for
+    again: Later is raised if that is all. Raises as `note_bought`."""
     evaluation = buying.evaluation
     with transaction.atomic():
         # Of two evaluations that want labels of one text at the same moment, one sees what the other asked for.
         list(locked(Policy.objects.filter(pk=evaluation.classifier.policy_id)).values_list("pk"))
-        if not evaluation.buy(before=before, now=now):
-            raise JobEnded
-        left = _not_asked_for(evaluation, lacking)
+        note_bought(evaluation, before=before, now=now)
+        left = _not_asked_for(lacking)
         if left:
             _send(buying, left, name)
     if lacking and not left:
         raise Later(buying.adapter.poll_seconds or WITH_PEOPLE)
 
 
-def _not_asked_for(evaluation: Evaluation, lacking: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
-    """What these snippets lack beyond the labels that other evaluations are waiting for."""
+def note_bought(evaluation: Evaluation, *, before: int, now: int) -> None:
+    """Notes that the outputs up to `now` are bought. Raises JobEnded where the evaluation buys no more, and Later where
+    another worker was first: the evaluation has no other job that would go on."""
+    if evaluation.buy(before=before, now=now):
+        return
+    raise Later(0) if Evaluation.objects.filter(pk=evaluation.pk, state__in=BUYING).exists() else JobEnded
+
+
+def _not_asked_for(lacking: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    """What these snippets lack beyond the labels that evaluations are waiting for, and those that may still be given to
+    cancelled tasks."""
     coming: Counter[uuid.UUID] = Counter()
-    theirs = Task.objects.filter(state=TaskState.OPEN, gold=None, batch__state=BatchState.OPEN)
-    theirs = theirs.exclude(batch__evaluation=None).exclude(batch__evaluation=evaluation)
+    asked = Task.objects.filter(state=TaskState.OPEN, gold=None, batch__state=BatchState.OPEN)
+    asked = asked.exclude(batch__evaluation=None)
     for chunk in chunked(lacking, CHUNK):
-        rows = theirs.filter(snippet__in=chunk).values_list("snippet", "wanted", "labelled")
-        for key, asked, given in rows:
-            coming[key] += asked - given
+        for key, wanted, given in asked.filter(snippet__in=chunk).values_list("snippet", "wanted", "labelled"):
+            coming[key] += wanted - given
+        coming.update(held_of_cancelled(chunk).filter(task__rival=None).values_list("task__snippet", flat=True))
     return {key: number - coming[key] for key, number in lacking.items() if number > coming[key]}
+
+
+def held_of_cancelled(snippets: Sequence[uuid.UUID]) -> QuerySet[Lease]:
+    """Leases by which somebody may still answer a cancelled task of these snippets: such an answer counts."""
+    return Lease.objects.filter(
+        state=LeaseState.LIVE, task__state=TaskState.CANCELLED, task__gold=None, task__snippet__in=snippets
+    )
 
 
 def _send(buying: Purchase, lacking: Mapping[uuid.UUID, int], name: str) -> None:

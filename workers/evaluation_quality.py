@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,7 +32,9 @@ from workers.evaluation_purchase import (
     Purchase,
     await_batches,
     config_of,
+    held_of_cancelled,
     launch,
+    note_bought,
     purchase_of,
     snippets_of,
 )
@@ -166,7 +169,7 @@ def buy(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, outputs
     """Sends out the comparisons that lack answers, and comes back until they are there."""
     if evaluation.state != EvaluationState.LABELLING:
         raise JobEnded
-    await_batches(evaluation)
+    await_batches(run, evaluation)
     buying = purchase_of(evaluation, wanted, outputs)
     questions = questions_of(buying, pairs_of(evaluation, outputs))
     step = wanted.at_once or len(questions)
@@ -180,7 +183,7 @@ def buy(run: JobRun, evaluation: Evaluation, wanted: EvaluationSettings, outputs
             evaluation.bought = min(before + step, len(questions))
             lacking = _lacking(questions[: evaluation.bought], wanted.labels_each)
         _send(buying, lacking, before=before, now=evaluation.bought)
-        await_batches(evaluation)
+        await_batches(run, evaluation)
 
 
 def _lacking(questions: list[Question], labels_each: int) -> dict[Keys, int]:
@@ -197,14 +200,13 @@ def _given(questions: list[Question]) -> dict[Keys, list[float]]:
 
 
 def _send(buying: Purchase, lacking: Mapping[Keys, int], *, before: int, now: int) -> None:
-    """All or nothing. What another batch is having compared is waited for, not asked again."""
+    """All or nothing. What is being compared is waited for, not asked again."""
     evaluation, wanted = buying.evaluation, buying.wanted
     with transaction.atomic():
         list(locked(Policy.objects.filter(pk=evaluation.classifier.policy_id)).values_list("pk"))
-        if not evaluation.buy(before=before, now=now):
-            raise JobEnded
+        note_bought(evaluation, before=before, now=now)
         coming = _coming(lacking)
-        left = {keys: number - coming.get(keys, 0) for keys, number in lacking.items()}
+        left = {keys: number - coming[keys] for keys, number in lacking.items()}
         left = {keys: number for keys, number in left.items() if number > 0}
         if left:
             batch = Batch.objects.create(
@@ -225,14 +227,16 @@ def _send(buying: Purchase, lacking: Mapping[Keys, int], *, before: int, now: in
         raise Later(buying.adapter.poll_seconds or WITH_PEOPLE)
 
 
-def _coming(lacking: Mapping[Keys, int]) -> dict[Keys, int]:
-    """Answers that open tasks of others will bring."""
-    found: dict[Keys, int] = {}
-    theirs = Task.objects.filter(state=TaskState.OPEN, batch__state=BatchState.OPEN)
+def _coming(lacking: Mapping[Keys, int]) -> Counter[Keys]:
+    """Answers that open tasks will bring, and those that may still be given to cancelled ones."""
+    found: Counter[Keys] = Counter()
+    asked = Task.objects.filter(state=TaskState.OPEN, batch__state=BatchState.OPEN)
     for chunk in chunked(sorted({first for first, _ in lacking}), CHUNK):
-        rows = theirs.filter(snippet__in=chunk).exclude(rival=None)
-        for first, second, asked, given in rows.values_list("snippet", "rival", "wanted", "labelled"):
-            found[first, second] = found.get((first, second), 0) + asked - given
+        rows = asked.filter(snippet__in=chunk).exclude(rival=None)
+        for first, second, wanted, given in rows.values_list("snippet", "rival", "wanted", "labelled"):
+            found[first, second] += wanted - given
+        held = held_of_cancelled(chunk).exclude(task__rival=None)
+        found.update(held.values_list("task__snippet", "task__rival"))
     return found
 
 

@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from engine.errors import BadInput
 from webapi.models import (
-    BatchState,
     Classifier,
     Evaluation,
     EvaluationKind,
@@ -100,8 +99,6 @@ def set_going(evaluation: Evaluation) -> bool:
         moved = evaluation.retry()
         evaluation.refresh_from_db()
         if moved:
-            # Batches that were cancelled are none of its any more: what they lack is asked for in another.
-            evaluation.batches.filter(state=BatchState.CANCELLED).update(evaluation=None)
             evaluation.jobs.exclude(state=JobState.SUCCEEDED).delete()
             _go_on(evaluation)
     return moved

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from tests.people import person
 from tests.workers.test_evaluations import created, guard, run
-from webapi.models import Classifier, Evaluation, Label, Role, Task, User
+from webapi.models import Classifier, Evaluation, Label, Lease, Role, Task, User
 
 __all__ = ["guard"]
 Api = Callable[..., APIClient]
@@ -78,11 +78,39 @@ def test_people_label_cancel_and_go_on(
     assert said(contractors[0], held, choice_of(held)) == "recorded", "who held a task has the answer counted"
     assert researcher.post(f"/api/v1/evaluations/{evaluation.pk}/retry").status_code == 200
     evaluation = until_done(evaluation, contractors)
-    assert (evaluation.state, evaluation.error) == ("succeeded", "")
     assert evaluation.results["tiers"]["certificate"]["n"] == evaluation.plan["chosen"]["outputs"]
+    all_bought_once(evaluation)
+
+
+def all_bought_once(evaluation: Evaluation) -> None:
+    """One label a text, and its confirmations where that one said Yes; the report counts them all."""
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    bought = evaluation.results["bought"]
+    assert (bought["labels"], bought["had"]) == (Label.objects.count(), 0), "those of cancelled batches among them"
     per_text = Counter(Label.objects.values_list("snippet", flat=True))
     yes = set(Label.objects.filter(choice="Yes").values_list("snippet", flat=True))
     wanted = 1 + evaluation.config["confirmations"]
     assert {per_text[pk] for pk in per_text if pk in yes} == {wanted}
     assert {per_text[pk] for pk in per_text if pk not in yes} == {1}
     assert not Task.objects.filter(state="open").exists()
+
+
+def test_what_is_held_of_a_cancelled_batch_is_not_asked_of_others(
+    guard: Classifier, rita: User, api: Api, contractors: list[APIClient]
+) -> None:
+    researcher = api(rita)
+    evaluation = run(created(guard, adapter="pull", at_once=5))
+    before = set(Task.objects.values_list("snippet", flat=True))
+    held = leased(contractors[0], 3)
+    for move in ("cancel", "retry"):
+        assert researcher.post(f"/api/v1/evaluations/{evaluation.pk}/{move}").status_code == 200
+    run(evaluation)
+    texts = set(Task.objects.filter(pk__in=[task["id"] for task in held]).values_list("snippet", flat=True))
+    asked = set(Task.objects.filter(state="open").values_list("snippet", flat=True))
+    assert len(texts) == 3
+    assert asked == before - texts, "whoever holds those may still answer"
+    for task in held[:2]:
+        assert said(contractors[0], task, choice_of(task)) == "recorded"
+    Lease.objects.filter(state="live").update(expires_at="2000-01-01T00:00Z")
+    evaluation = until_done(evaluation, contractors)
+    all_bought_once(evaluation)

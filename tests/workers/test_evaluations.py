@@ -34,6 +34,8 @@ from webapi.models import (
     Story,
     Task,
 )
+from webapi.selectors.evaluations import evaluation_progress
+from webapi.services.batches import batch_move
 from webapi.services.classifiers import classifier_score
 from webapi.services.evaluations import (
     evaluation_begin,
@@ -44,8 +46,10 @@ from webapi.services.evaluations import (
     evaluation_retry,
 )
 from webapi.services.policies import policy_create
-from workers import evaluation_sources
+from workers import evaluation_buying, evaluation_sources
 from workers.evaluation_pool import read_outputs
+from workers.evaluation_purchase import send
+from workers.jobs import Later
 from workers.round_settings import round_settings
 from workers.sweep import run_due_job
 
@@ -207,6 +211,32 @@ def test_killed_in_the_purchase_it_buys_the_same(guard: Classifier, statement: i
     assert evaluation.results["bought"]["sent"] == OUTPUTS
 
 
+def test_of_two_workers_the_one_that_came_second_goes_on(guard: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not cancelled: no other job of the evaluation would go on."""
+    evaluation = created(guard, at_once=4)
+    look = evaluation_buying.standings
+
+    def beaten(*given: Any) -> Any:
+        monkeypatch.setattr(evaluation_buying, "standings", look)
+        Evaluation.objects.update(bought=4)
+        return look(*given)
+
+    monkeypatch.setattr(evaluation_buying, "standings", beaten)
+    evaluation = run(evaluation)
+    assert (evaluation.state, evaluation.error) == ("succeeded", "")
+    assert evaluation.results["tiers"]["certificate"]["n"] == OUTPUTS
+
+
+def test_what_it_asks_for_itself_is_not_asked_for_again(guard: Classifier) -> None:
+    """As by a worker that was taken for dead and goes on."""
+    evaluation = run(created(guard, adapter="pull"))
+    work = evaluation_buying.at_work(evaluation_buying.fresh_of(evaluation.pk))
+    lacking = dict.fromkeys(Task.objects.values_list("snippet", flat=True), 1)
+    with pytest.raises(Later):
+        send(work.buying, lacking, name="labels", before=evaluation.bought, now=evaluation.bought)
+    assert Task.objects.count() == len(lacking) > 0
+
+
 def test_drawn_twice_it_draws_the_same_and_a_whole_shard_not_again(guard: Classifier) -> None:
     evaluation = created(guard, buy=False)
     run_due_job()
@@ -236,6 +266,21 @@ def test_cancelled_and_set_going_again(guard: Classifier) -> None:
     evaluation = run(evaluation)
     assert (evaluation.state, evaluation.error) == ("succeeded", "")
     assert evaluation.results["tiers"]["certificate"]["n"] == OUTPUTS
+
+
+def test_a_batch_cancelled_by_hand_stops_it_until_it_is_set_going_again(guard: Classifier) -> None:
+    evaluation = run(created(guard, adapter="pull"))
+    for names in (["labels 001"], ["labels 001", "labels 002"]):
+        batch = evaluation.batches.get(state="open")
+        batch_move(batch=batch, move="cancel")
+        evaluation = run(evaluation)
+        assert (evaluation.state, evaluation.error) == ("failed", f"{evaluation}: a batch of its was cancelled")
+        evaluation_retry(evaluation=evaluation)
+        evaluation = run(evaluation)
+        assert evaluation.state == "labelling"
+        assert evaluation_progress(evaluation) == (batch.tasks.count(), batch.tasks.count())
+        cancelled = evaluation.batches.filter(state="cancelled").order_by("pk").values_list("name", flat=True)
+        assert [name.partition(" of ")[0] for name in cancelled] == names
 
 
 def test_texts_that_the_filter_accepts(guard: Classifier) -> None:

@@ -45,6 +45,8 @@ PREPARE, DRAW, PLAN, BUY, REPORT = (
 )
 """Kinds of job of an evaluation that buys labels, in order; drawing is done in shards."""
 UNFINISHED = (EvaluationState.PLANNING, EvaluationState.PLANNED, EvaluationState.LABELLING)
+BUYING = (EvaluationState.PLANNING, EvaluationState.LABELLING)
+"""A pilot is bought while labels are planned."""
 STOPPED = (EvaluationState.FAILED, EvaluationState.CANCELLED)
 
 
@@ -108,10 +110,8 @@ class Evaluation(Row):
         return self._move(to=EvaluationState.LABELLING, since=(EvaluationState.PLANNED,))
 
     def buy(self, *, before: int, now: int) -> bool:
-        """Notes that the outputs up to `now` were sent out, if those up to `before` were and it still buys, be it a
-        pilot."""
-        buying = (EvaluationState.PLANNING, EvaluationState.LABELLING)
-        rows = Evaluation.objects.filter(pk=self.pk, state__in=buying, bought=before)
+        """Notes that the outputs up to `now` were sent out, if those up to `before` were and it still buys."""
+        rows = Evaluation.objects.filter(pk=self.pk, state__in=BUYING, bought=before)
         return bool(rows.update(bought=now))
 
     def succeed(self, results: dict[str, object], report: Artifact) -> bool:

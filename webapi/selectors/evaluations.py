@@ -30,5 +30,5 @@ def evaluations_bought() -> QuerySet[Evaluation]:
 
 def evaluation_progress(evaluation: Evaluation) -> EvaluationProgress:
     """One query."""
-    tasks = Task.objects.filter(batch__evaluation=evaluation, gold=None)
+    tasks = Task.objects.filter(batch__evaluation=evaluation, gold=None).exclude(state=TaskState.CANCELLED, labelled=0)
     return EvaluationProgress(**tasks.aggregate(tasks=Count("pk"), open=Count("pk", Q(state=TaskState.OPEN))))
