@@ -7,7 +7,6 @@ pairs whose unfiltered completion is rejected are put to people.
 from __future__ import annotations
 
 import math
-import uuid
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -247,7 +246,8 @@ class Answered(NamedTuple):
     pairs: Pairs
     undecided: int
     """Comparisons of which people said neither was better."""
-    keys: set[uuid.UUID]
+    asked: set[Keys]
+    """The pairs that people compared."""
 
 
 def answer(buying: Purchase) -> Answered:
@@ -263,4 +263,4 @@ def answer(buying: Purchase) -> Answered:
             wins[place] = mean if one.filtered_first else 1 - mean
     check = check_quality(pairs.kept_logits, pairs.free_logits, wins, pairs.cutoff, level=buying.wanted.level)
     undecided = int((wins[pairs.ask] == 0.5).sum())
-    return Answered(check, pairs, undecided, {key for one in questions for key in one.keys})
+    return Answered(check, pairs, undecided, {one.keys for one in questions})

@@ -14,7 +14,7 @@ from engine.evaluation.quality_purchase import (
     SilentPrompt,
 )
 from webapi.models import Evaluation, Preference
-from workers.evaluation_facts import lineage_of, notice_of, subject_of
+from workers.evaluation_facts import lineage_of, notice_of, preferences_used, subject_of
 from workers.evaluation_pool import Outputs
 from workers.evaluation_purchase import purchase_of
 from workers.evaluation_quality import Answered, answer
@@ -28,6 +28,7 @@ KEPT = ("check", "ties", "bought", "asked")
 def content_of(evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outputs) -> QualityPurchase:
     """Everything that the report says. Raises BadInput where an answer is missing."""
     found = answer(purchase_of(evaluation, wanted, outputs))
+    rests_on = preferences_used(evaluation, found.asked)
     policy = evaluation.classifier.policy
     return QualityPurchase(
         id=str(evaluation.pk),
@@ -35,7 +36,7 @@ def content_of(evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outp
         kind=evaluation.kind,
         created_at=evaluation.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         policy=str(policy),
-        notice=notice_of(evaluation),
+        notice=notice_of(evaluation, rests_on),
         subject=subject_of(evaluation.classifier, evaluation.threshold),
         asked=QualityAsked(
             level=wanted.level,
@@ -51,7 +52,7 @@ def content_of(evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outp
         ties=QualityTies(both_accepted=found.check.both_accepted, equal=found.pairs.equal, undecided=found.undecided),
         silent=_silent(found, outputs),
         bought=_bought(evaluation, wanted, found),
-        lineage=lineage_of(evaluation, "preferences"),
+        lineage=lineage_of(evaluation, rests_on),
     )
 
 

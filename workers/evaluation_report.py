@@ -33,7 +33,7 @@ from workers import evaluation_quality_report
 from workers.artifacts import register, writing
 from workers.evaluation_buying import AtWork, at_work, fresh, fresh_of
 from workers.evaluation_difference import Certificate, difference_answer
-from workers.evaluation_facts import lineage_of, notice_of, subject_of
+from workers.evaluation_facts import labels_used, lineage_of, notice_of, subject_of
 from workers.evaluation_label_error import label_error_found
 from workers.evaluation_pool import evaluation_path, read_outputs
 from workers.evaluation_purchase import Standings, standings
@@ -104,7 +104,7 @@ def _certificate(run: JobRun, parent: Evaluation) -> Certificate:
 
 def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings) -> PurchaseReport:
     answers, wanted = work.answers(found), work.buying.wanted
-    used = found.each[: answers.indices.size]
+    used, rests_on = found.each[: answers.indices.size], labels_used(evaluation, found.keys)
     tiers, against = _answer(run, evaluation, work, answers)
     policy = evaluation.classifier.policy
     return PurchaseReport(
@@ -115,7 +115,7 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         policy=str(policy),
         question=policy.rules.question,
         failure=policy.rules.failure,
-        notice=notice_of(evaluation),
+        notice=notice_of(evaluation, rests_on),
         subject=subject_of(evaluation.classifier, evaluation.threshold),
         against=subject_of(evaluation.against, None) if evaluation.against else None,
         second=evaluation.second.name if evaluation.second else None,
@@ -124,6 +124,7 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
             title=work.design.title,
             what=work.design.what,
             relative=wanted.relative,
+            interval=wanted.interval,
             level=wanted.level,
             labels_each=wanted.labels_each,
             confirmations=wanted.confirmations,
@@ -135,28 +136,26 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
         plan=evaluation.plan,
         tiers=tiers.as_dict(),
         difference=against,
-        bought=_bought(evaluation, work, found, answers.indices.size),
+        bought=_bought(evaluation, work, found, outputs=answers.indices.size, had=rests_on.had),
         confirming=_confirming(used, wanted.level),
         label_error=label_error_found(used, tiers.estimate, wanted, difference=against is not None),
         logits=_histogram(work.buying.outputs.pool.logits),
         failures=_failures(work, found, answers.failures),
         false_positives=_false_positives(evaluation),
-        lineage=lineage_of(evaluation, "labels"),
+        lineage=lineage_of(evaluation, rests_on),
     )
 
 
-def _bought(evaluation: Evaluation, work: AtWork, found: Standings, outputs: int) -> Bought:
+def _bought(evaluation: Evaluation, work: AtWork, found: Standings, *, outputs: int, had: int) -> Bought:
     labels = Label.objects.filter(task__batch__evaluation=evaluation)
     totals = labels.aggregate(n=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
-    snippets = set(found.keys)
-    there = Label.objects.filter(snippet__in=list(snippets), counted=True).exclude(task__batch__evaluation=evaluation)
     price = work.buying.wanted.price
     return Bought(
         outputs=outputs,
         sent=evaluation.bought,
-        snippets=len(snippets),
+        snippets=len(set(found.keys)),
         labels=totals["n"],
-        had=there.count(),
+        had=had,
         annotators=totals["annotators"],
         seconds=totals["seconds"],
         money=None if price is None else totals["n"] * price,

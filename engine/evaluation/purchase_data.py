@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from engine.evaluation.chained import ChainedDict
 from engine.evaluation.designs.base import TiersDict
@@ -28,6 +28,8 @@ class Asked(TypedDict):
     title: str
     what: str
     relative: float
+    interval: NotRequired[str]
+    """Of which tier `relative` is the half-width: estimate or certificate. Reports of before lack it."""
     level: float
     labels_each: int
     confirmations: int
@@ -90,12 +92,15 @@ class Example(TypedDict):
 
 
 class BatchFacts(TypedDict):
-    """A batch that was sent out."""
+    """A batch whose answers the figures rest on; answers in no batch were imported."""
 
     id: str
     name: str
     adapter: str
     labels: int
+    """Its answers that count here."""
+    bought: bool
+    """For this evaluation; or they were there before. Reports of before list those bought alone, and lack it."""
 
 
 class Lineage(TypedDict):

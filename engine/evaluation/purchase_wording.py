@@ -47,7 +47,11 @@ def verdict(report: PurchaseReport) -> str:
 
 def _reached(report: PurchaseReport) -> str:
     """Where the interval came out wider than wanted: by how much."""
-    rate, wanted = report["tiers"]["estimate"], report["asked"]["relative"]
+    asked = report["asked"]
+    rate, wanted = (
+        report["tiers"]["certificate" if asked.get("interval") == "certificate" else "estimate"],
+        asked["relative"],
+    )
     middle = rate["estimate"]
     if not middle:
         return ""

@@ -96,7 +96,9 @@ def sample_purchase(*, name: str = "first", confirmed: int = 4) -> PurchaseRepor
             "outputs": "ef" * 32,
             "round": None,
             "parent": None,
-            "batches": [{"id": "2", "name": "labels 001 of first", "adapter": "recorded", "labels": 52}],
+            "batches": [
+                {"id": "2", "name": "labels 001 of first", "adapter": "recorded", "labels": 52, "bought": True}
+            ],
             "annotators": 7,
             "simulated": 0,
         },

@@ -6,6 +6,7 @@ from engine.errors import BadInput
 from engine.evaluation.label_error import Labeler, label_effect
 from engine.evaluation.purchase_report import PARTS, Change, changes, render_purchase, render_purchase_parts
 from engine.evaluation.purchase_table import render_answer, render_plans
+from engine.evaluation.purchase_wording import verdict
 from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.wording import points
 from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
@@ -149,3 +150,15 @@ def test_the_label_error_assumed_and_what_it_does():
     assert "In the difference false ones cancel." in render_answer(sample_difference())
     before = {name: value for name, value in report.items() if name != "label_error"}
     assert "Label error" not in render_purchase_parts(before)["labels"], "a report of before"
+
+
+@pytest.mark.parametrize("interval", ["estimate", "certificate"])
+def test_the_interval_that_was_wanted_is_the_one_that_is_held_against_it(interval):
+    report = sample_purchase()
+    report["asked"] = {**report["asked"], "interval": interval, "relative": 0.5}
+    rate = {**report["tiers"]["estimate"], "estimate": 0.1, "low": 0.0, "failures": 4}
+    report["tiers"]["estimate"] = {**rate, "high": 0.1}
+    report["tiers"]["certificate"] = {**rate, "high": 0.3}
+    report["plan"]["guess"] = None
+    said = "wider than the ±50 % wanted (\N{MINUS SIGN}100 to +200 %)" in verdict(report)
+    assert said == (interval == "certificate")

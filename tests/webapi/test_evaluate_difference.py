@@ -30,6 +30,16 @@ def evaluate(**options: Any) -> str:
     return out.getvalue()
 
 
+def test_a_plan_is_made_beside_evaluations_with_settings_that_a_plan_may_not_have(guard: Classifier) -> None:
+    run(created(guard, pilot=10, guess=None))
+    said = evaluate(classifier=str(guard.pk), plan=True, guess=0.3, precision=0.9)
+    planned = Evaluation.objects.order_by("pk").last()
+    assert planned is not None
+    assert (planned.state, planned.plan["guess"]) == ("planned", 0.3)
+    assert said.startswith(f"Evaluation {planned.pk}: ")
+    assert evaluate(classifier=str(guard.pk), plan=True, guess=0.3, precision=0.9) == said, "not planned anew"
+
+
 def test_planned_then_bought_and_certified(guard: Classifier) -> None:
     first, later = run(created(guard)), stricter(guard)
     about = {"classifier": str(later.pk), "against": str(guard.pk), "parent": str(first.pk)}

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from engine.simulation import SIMULATED_NOTICE
 from tests.people import person
 from tests.workers.test_evaluations import created, guard, run
 from webapi.models import Classifier, Evaluation, Label, Lease, Role, Task, User
+from webapi.services.evaluations import evaluation_report
 
 __all__ = ["guard"]
 Api = Callable[..., APIClient]
@@ -114,3 +116,17 @@ def test_what_is_held_of_a_cancelled_batch_is_not_asked_of_others(
     Lease.objects.filter(state="live").update(expires_at="2000-01-01T00:00Z")
     evaluation = until_done(evaluation, contractors)
     all_bought_once(evaluation)
+
+
+def test_labels_that_were_there_are_told_as_what_they_are(guard: Classifier, contractors: list[APIClient]) -> None:
+    simulated = run(created(guard))
+    asked = run(created(guard, adapter="pull", price=0.5))
+    assert (asked.state, asked.error) == ("succeeded", ""), "every text had its labels"
+    report, before = evaluation_report(asked), evaluation_report(simulated)
+    assert report["notice"] == before["notice"] == SIMULATED_NOTICE
+    assert (report["bought"]["labels"], report["bought"]["had"]) == (0, before["bought"]["labels"])
+    batches = report["lineage"]["batches"]
+    assert [one["bought"] for one in batches] == [False] * len(batches)
+    assert {one["adapter"] for one in batches} == {"simulated"}
+    assert sum(one["labels"] for one in batches) == before["bought"]["labels"]
+    assert report["lineage"]["simulated"] == report["lineage"]["annotators"] == before["lineage"]["annotators"] > 0

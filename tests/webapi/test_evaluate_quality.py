@@ -75,7 +75,15 @@ def test_what_has_no_place_in_it_is_refused(
 
 @pytest.mark.parametrize(
     "options",
-    [{"against": "x"}, {"second": "x"}, {"design": "stratified"}, {"judgements": Path()}, {"copies": 2}, {"pilot": 1}],
+    [
+        {"against": "x"},
+        {"second": "x"},
+        {"design": "stratified"},
+        {"judgements": Path()},
+        {"copies": 2},
+        {"pilot": 1},
+        {"guess": 0.1},
+    ],
 )
 def test_the_command_refuses_what_has_no_place_in_it(
     judge: Classifier,  # noqa: F811

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
+from engine.errors import BadInput
 from webapi.management.judged_evaluation import prepare
 from webapi.models import Classifier, Evaluation, EvaluationState, Round
 from webapi.models.evaluations import UNFINISHED
@@ -43,7 +44,7 @@ def _check_difference(options: dict[str, Any]) -> None:
 
 def _check_quality(options: dict[str, Any]) -> None:
     """Raises CommandError for options that the check of quality has no place for."""
-    for name in ("against", "second", "parent", "design", "judgements", "pilot", "precision"):
+    for name in ("against", "second", "parent", "design", "judgements", "pilot", "guess"):
         if options["quality"] and options[name]:
             raise CommandError(f"--{name}: --quality compares one filter with no filter, on every pair in doubt")
     if options["quality"] and options["copies"] != 1:
@@ -53,8 +54,9 @@ def _check_quality(options: dict[str, Any]) -> None:
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     if options["quality"]:
         few = ("price", "seconds", "labels_each", "seed")
-        return {**{name: options[name] for name in few}, "buy": not options["plan"]}
-    names = ("interval", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
+        width = {} if options["precision"] is None else {"quality": {"half_width": options["precision"]}}
+        return {**{name: options[name] for name in few}, **width, "buy": not options["plan"]}
+    names = ("interval", "guess", "pilot", "price", "seconds", "labels_each", "confirmations", "seed")
     given = {"relative": options["precision"], "improvement": options["improvement"], "power": options["power"]}
     said = {name: value for name, value in given.items() if value is not None}
     design = options["design"] or "simple_random"
@@ -110,7 +112,7 @@ def _on_judgements(folder: Path, options: dict[str, Any]) -> Evaluation:
         "outputs": {"source": "texts", "split": "test"},
         "adapter": "recorded",
         "config": {"folder": str(folder)},
-        "guess": None if asked["pilot"] else ready.guess,
+        "guess": asked["guess"] or (None if asked["pilot"] else ready.guess),
         "false_yes": ready.false_yes,
         "relative": 0.15 if options["precision"] is None else options["precision"],
     }
@@ -133,7 +135,11 @@ def _found(classifier: Classifier, others: dict[str, Any], settings: dict[str, A
 
 def _same(config: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether the two ask for the same, but for buying; settings of before lack what came since."""
-    return evaluation_settings({**config, "buy": wanted["buy"]}).model_dump(mode="json") == wanted
+    try:
+        found = evaluation_settings(config).model_dump(mode="json")
+    except BadInput:  # settings that were allowed once are not asked for now
+        return False
+    return {**found, "buy": None} == {**wanted, "buy": None}
 
 
 def row_named(model: Any, key: str, what: str) -> Any:

@@ -32,7 +32,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from engine.errors import EngineError
-from engine.evaluation.bought_report import answer_text, changes, plan_text
+from engine.evaluation.bought_report import answer_text, changes, headline, plan_text
 from engine.evaluation.designs import DESIGNS
 from labeling_adapters.base import AdapterError
 from webapi.errors import DomainError
@@ -98,7 +98,11 @@ class Command(BaseCommand):
             "--precision",
             type=float,
             metavar="SHARE",
-            help="half-width wanted, relative to the rate (default: 0.5; with --judgements 0.15)",
+            help="half-width wanted, relative to the rate (default: 0.5; with --judgements 0.15); with --quality in "
+            "shares of comparisons (default: 0.02)",
+        )
+        parser.add_argument(
+            "--guess", type=float, metavar="RATE", help="the failure rate to plan for (default: the mean of the scores)"
         )
         parser.add_argument(
             "--interval",
@@ -155,7 +159,7 @@ class Command(BaseCommand):
         if evaluation.state not in (EvaluationState.PLANNED, EvaluationState.SUCCEEDED):
             raise CommandError(f"the evaluation {evaluation.state}: {evaluation.error}\nWhat was bought is kept.")
         told: dict[str, Any] = {"evaluation": str(evaluation.pk), "plan": evaluation.plan}
-        shown = [plan_text(evaluation.plan)]
+        shown = [f"Evaluation {evaluation.pk}: {evaluation.name}", "", plan_text(evaluation.plan)]
         if evaluation.state == EvaluationState.SUCCEEDED and not options["plan"]:
             report = evaluation_report(evaluation)
             told["report"] = report
@@ -170,6 +174,7 @@ class Command(BaseCommand):
     def _diff(self, first: str, second: str) -> None:
         before, after = (evaluation_report(row_named(Evaluation, key, "evaluation")) for key in (first, second))
         rows = changes(before, after)
+        self.stdout.write(f"A: {before['name']}, {headline(before)}\nB: {after['name']}, {headline(after)}\n")
         for row in rows or ():
             self.stdout.write(f"{row.name:<32}{row.before}\n{'':<30}→ {row.after}")
         if not rows:

@@ -25,6 +25,9 @@ from workers.train import BASELINE, classifier_of, retrained_of
 
 ABOUT = __doc__ or ""  # inside the class that name is the class' own
 
+FEWEST = 200
+"""Particles a run below which intervals were seen to cover too seldom (docs/rare-failures.md)."""
+
 
 class Command(BaseCommand):
     """`manage.py search_failures`."""
@@ -52,6 +55,8 @@ class Command(BaseCommand):
         except Classifier.DoesNotExist as error:
             raise CommandError(f"{row} has not trained its classifiers yet; name them") from error
         wanted = Settings(particles=options["particles"], moves=options["moves"], runs=options["runs"])
+        if wanted.particles < FEWEST * wanted.runs:
+            self.stderr.write(f"Fewer than {FEWEST} particles a run: the interval covers less often than it says.")
         out: Path = options["out"] or round_path(row, f"searched/{options['seed']}.jsonl")
         try:
             kept = out.with_name(f"{out.name}.scored")
@@ -63,7 +68,7 @@ class Command(BaseCommand):
         self._tell(found, guard, judge, out)
 
     def _progress(self, done: int, total: int) -> None:
-        self.stderr.write(f"{done} of {total} runs")
+        self.stderr.write(f"{done} of {total} runs, the first of which sets the levels")
 
     def _tell(self, found: Searched, guard: Classifier, judge: Classifier, out: Path) -> None:
         told, rate = found.splitting, found.splitting.probability
