@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+from engine.evaluation.bought_report import headline
 from tests.engine.tiny_encoders import HARM, PLACES, write_encoder
 from tests.labeling_adapters.recorded_folder import write_answers
 from webapi.models import Annotator, Evaluation, Label, Snippet
@@ -70,7 +71,9 @@ def test_the_plan_is_kept_and_the_answer_holds_what_everybody_said(
     assert "Every recorded answer" in again
     out = StringIO()
     call_command("evaluate", diff=[str(evaluation.pk)] * 2, stdout=out)
-    assert out.getvalue().strip() == "The two reports say the same."
+    first, second, rest = out.getvalue().split("\n", 2)
+    assert (first, second) == tuple(f"{letter}: {evaluation.name}. {headline(told['report'])}" for letter in "AB")
+    assert rest.strip() == "The two reports say the same."
 
 
 def test_without_a_round_and_wrong_folders(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ class Command(BaseCommand):
     def _diff(self, first: str, second: str) -> None:
         before, after = (evaluation_report(row_named(Evaluation, key, "evaluation")) for key in (first, second))
         rows = changes(before, after)
-        self.stdout.write(f"A: {before['name']}, {headline(before)}\nB: {after['name']}, {headline(after)}\n")
+        self.stdout.write(f"A: {before['name']}. {headline(before)}\nB: {after['name']}. {headline(after)}\n")
         for row in rows or ():
             self.stdout.write(f"{row.name:<32}{row.before}\n{'':<30}→ {row.after}")
         if not rows:
