@@ -90,6 +90,15 @@ def write_shard(evaluation: Evaluation, shard: str, rows: Sequence[dict[str, Any
     shared(path, KIND)
 
 
+def is_drawn(evaluation: Evaluation, shard: str) -> bool:
+    """Whether the shard's file can be read: one that was damaged since is drawn again by who sets it going again."""
+    try:
+        pq.read_table(shard_path(evaluation, shard))
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return True
+
+
 def join_shards(evaluation: Evaluation, shards: Sequence[str]) -> Artifact:
     """One file of all shards, registered, with the chances that labels of other texts give."""
     files = [pq.read_table(at_hand(shard_path(evaluation, shard))) for shard in shards]

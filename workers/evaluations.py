@@ -24,7 +24,7 @@ from webapi.models import (
 from webapi.models.base import locked
 from webapi.models.evaluations import BUY, DRAW, PLAN, PREPARE, REPORT
 from workers import evaluation_quality
-from workers.evaluation_pool import shard_path, write_shard
+from workers.evaluation_pool import is_drawn, write_shard
 from workers.evaluation_settings import EvaluationSettings, evaluation_settings
 from workers.evaluation_sources import SHARD, SOURCES
 from workers.jobs import JobRun, enqueue
@@ -53,7 +53,7 @@ def prepare_evaluation(run: JobRun) -> dict[str, Any]:
 def draw_outputs(run: JobRun) -> dict[str, Any]:
     """Job: one shard's outputs. A shard that is there whole is not drawn again."""
     evaluation = run.evaluation
-    if not shard_path(evaluation, run.job.shard).exists():
+    if not is_drawn(evaluation, run.job.shard):
         wanted = evaluation_settings(evaluation.config)
         quality = evaluation.kind == EvaluationKind.QUALITY
         draw = evaluation_quality.draw if quality else SOURCES[wanted.outputs.source].draw

@@ -6,9 +6,11 @@ classifier, scores it at or above its own threshold. Nothing here is a label.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,26 +47,39 @@ class Searched(NamedTuple):
 
 
 class Kept:
-    """Logits on disk, so that a search that was broken off scores no text twice: JSON lines, the first says whose."""
+    """Logits on disk, so that a search that was broken off scores no text twice: JSON lines, the first says whose. One
+    search at a time has the file, until it ends or dies."""
 
     def __init__(self, path: Path, whose: Sequence[str | None]) -> None:
-        self.path, self._whose = path, list(whose)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._whose, self._file = path, list(whose), path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise BadInput(f"another search keeps its scores in {path}", where="out") from None
 
     def read(self) -> dict[SnippetText, tuple[float, float]]:
         """What was kept; nothing, and a file begun anew, where it is another's or ends in its first line."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
+        self._file.seek(0)
+        whole = [json.loads(line) for line in self._file if line.endswith("\n")]  # a kill may have cut the last one
         if not whole or whole[0] != self._whose:
             whole = [self._whose]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in whole), encoding="utf-8")
+        self._file.truncate(0)
+        self._write(whole)
         return {SnippetText(prompt, completion): (guard, judge) for prompt, completion, guard, judge in whole[1:]}
 
     def add(self, found: Mapping[SnippetText, tuple[float, float]]) -> None:
         """More of them."""
-        rows = [json.dumps([text.prompt, text.completion, *logits]) + "\n" for text, logits in found.items()]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(rows))
+        self._write([[text.prompt, text.completion, *logits] for text, logits in found.items()])
+
+    def close(self) -> None:
+        """Lets another search have the file."""
+        self._file.close()
+
+    def _write(self, rows: Sequence[Sequence[Any]]) -> None:
+        self._file.write("".join(json.dumps(row) + "\n" for row in rows))
+        self._file.flush()
 
 
 class Margins:
@@ -108,8 +123,9 @@ def search(
     progress: Progress,
     keep: Path | None = None,
 ) -> Searched:
-    """Scores are kept at `keep` as they come, and taken from there. Raises BadInput where filter and judge are one or
-    `settings` make no sense, and what loading the classifiers or the generator raises.
+    """Scores are kept at `keep` as they come, and taken from there. Raises BadInput where filter and judge are one,
+    `settings` make no sense or another search keeps its scores there, and what loading the classifiers or the generator
+    raises.
     """
     checked(settings)
     if guard.pk == judge.pk:
@@ -122,9 +138,10 @@ def search(
     if not pool:
         raise BadInput("the round's corpus has no prompt of the test split", where="round")
     kernel = kernel_of(generator, pool)
-    kept = Kept(keep, [_weights(guard), _weights(judge)]) if keep else None
-    score = Margins(load_classifier(guard), threshold_of(guard), load_classifier(judge), threshold_of(judge), kept)
-    found = split(kernel, score, 0.0, settings=settings, seed=seed, progress=progress)
+    whose = [_weights(guard), _weights(judge)]
+    with closing(Kept(keep, whose)) if keep else nullcontext() as kept:
+        score = Margins(load_classifier(guard), threshold_of(guard), load_classifier(judge), threshold_of(judge), kept)
+        found = split(kernel, score, 0.0, settings=settings, seed=seed, progress=progress)
     texts = list(dict.fromkeys(state.snippet for state in found.found))
     worst = sorted(texts, key=lambda text: -score.seen[text][1])
     return Searched(found, len(pool), kernel.what, [_row(text, *score.seen[text], guard, judge) for text in worst])

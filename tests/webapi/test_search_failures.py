@@ -123,6 +123,19 @@ def test_broken_off_it_goes_on_and_scores_nothing_twice(
     assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
 
 
+def test_of_two_at_once_into_one_file_the_second_is_refused(round_: Round, tmp_path: Path) -> None:
+    asked = {"round": "one", "out": tmp_path / "x", "stdout": StringIO(), "stderr": StringIO(), **OPTIONS}
+    first = Kept(tmp_path / "x.scored", ["mine"])
+    first.read()
+    with pytest.raises(CommandError, match="another search keeps its scores in"):
+        call_command("search_failures", **asked)
+    first.add({SnippetText("She ran.", "She fell."): (1.0, 2.0)})
+    first.close()
+    assert Kept(tmp_path / "x.scored", ["mine"]).read() == {SnippetText("She ran.", "She fell."): (1.0, 2.0)}
+    call_command("search_failures", **asked)
+    assert [path.name for path in tmp_path.glob("x*")] == ["x"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -47,7 +47,7 @@ from webapi.services.evaluations import (
 )
 from webapi.services.policies import policy_create
 from workers import evaluation_buying, evaluation_sources
-from workers.evaluation_pool import read_outputs
+from workers.evaluation_pool import read_outputs, shard_path
 from workers.evaluation_purchase import send
 from workers.jobs import Later
 from workers.round_settings import round_settings
@@ -251,6 +251,21 @@ def test_drawn_twice_it_draws_the_same_and_a_whole_shard_not_again(guard: Classi
     other = read_outputs(run(created(guard, buy=False)))
     assert first.completions == other.completions
     np.testing.assert_array_equal(first.pool.logits, other.pool.logits)
+
+
+def test_a_shard_damaged_before_the_plan_is_drawn_again_when_set_going(guard: Classifier) -> None:
+    evaluation = created(guard, buy=False)
+    run_due_job()
+    run_due_job()
+    shard = shard_path(evaluation, "00000")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:500])
+    evaluation = run(evaluation)
+    assert evaluation.state == "failed"
+    assert "00000.parquet" in evaluation.error
+    evaluation_retry(evaluation=evaluation)
+    assert run(evaluation).state == "planned"
+    assert shard.read_bytes() == whole
 
 
 def test_cancelled_and_set_going_again(guard: Classifier) -> None:

@@ -62,7 +62,7 @@ class Command(BaseCommand):
             kept = out.with_name(f"{out.name}.scored")
             found = search(row, guard, judge, settings=wanted, seed=_seed(options), progress=self._progress, keep=kept)
             write_candidates(found, out)
-            kept.unlink()
+            kept.unlink(missing_ok=True)  # of two searches one after the other the first may have
         except (EngineError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         self._tell(found, guard, judge, out)
