@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from engine.evaluation import bought_report
 from engine.evaluation.designs import Answers, Tiers
@@ -148,17 +148,23 @@ def _content(run: JobRun, evaluation: Evaluation, work: AtWork, found: Standings
 
 def _bought(evaluation: Evaluation, work: AtWork, found: Standings, *, outputs: int, had: int) -> Bought:
     labels = Label.objects.filter(task__batch__evaluation=evaluation)
-    totals = labels.aggregate(n=Count("pk"), annotators=Count("annotator", distinct=True), seconds=Sum("seconds"))
+    totals = labels.aggregate(
+        n=Count("pk", Q(task__gold=None)),
+        gold=Count("pk", ~Q(task__gold=None)),
+        annotators=Count("annotator", distinct=True),
+        seconds=Sum("seconds"),
+    )
     price = work.buying.wanted.price
     return Bought(
         outputs=outputs,
         sent=evaluation.bought,
         snippets=len(set(found.keys)),
         labels=totals["n"],
+        gold=totals["gold"],
         had=had,
         annotators=totals["annotators"],
         seconds=totals["seconds"],
-        money=None if price is None else totals["n"] * price,
+        money=None if price is None else (totals["n"] + totals["gold"]) * price,
         planned=work.plan.labels,
         pilot=(evaluation.plan.get("pilot") or {}).get("outputs", 0),
     )

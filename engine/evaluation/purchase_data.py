@@ -49,6 +49,8 @@ class Bought(TypedDict):
     """Distinct texts among them."""
     labels: int
     """Bought for this evaluation, the pilot's and confirmations among them."""
+    gold: NotRequired[int]
+    """Answers to gold, paid like labels and planned by nobody. Reports of before count them as labels."""
     had: int
     """That these texts had before; used, not bought."""
     annotators: int

@@ -27,6 +27,7 @@ from webapi.models import (
     Consensus,
     Corpus,
     Evaluation,
+    Gold,
     Job,
     Label,
     Round,
@@ -47,8 +48,10 @@ from webapi.services.evaluations import (
 )
 from webapi.services.policies import policy_create
 from workers import evaluation_buying, evaluation_sources
+from workers.evaluation_buying import at_work, fresh_of
 from workers.evaluation_pool import read_outputs, shard_path
-from workers.evaluation_purchase import send
+from workers.evaluation_purchase import Standings, send
+from workers.evaluation_report import _bought
 from workers.jobs import Later
 from workers.round_settings import round_settings
 from workers.sweep import run_due_job
@@ -362,6 +365,24 @@ def test_staff_have_the_last_word(guard: Classifier) -> None:
     if len({outputs.pool.prompts[i] for i in range(OUTPUTS)}) == OUTPUTS:
         assert evaluation.results["tiers"]["certificate"]["low"] == exact.low
     assert json.dumps(evaluation.results)
+
+
+def test_gold_is_no_label_that_the_plan_counts(guard: Classifier) -> None:
+    evaluation = run(created(guard, price=0.5))
+    batch = evaluation.batches.first()
+    text = Snippet.objects.filter(source="corpus").first()
+    assert batch is not None
+    assert text is not None
+    gold = Gold.objects.create(policy=guard.policy, snippet=text, choice="No")
+    asked = Task.objects.create(batch=batch, snippet=text, gold=gold, wanted=1, taken=1, labelled=1, state="done")
+    who = Annotator.objects.create(vendor="x", external_id="y", name="y")
+    Label.objects.create(snippet=text, annotator=who, choice="No", task=asked)
+    work = at_work(fresh_of(evaluation.pk))
+    found = evaluation_report(evaluation)["bought"]
+    with_gold = _bought(fresh_of(evaluation.pk), work, Standings([], []), outputs=0, had=0)
+    assert (found["labels"], found["gold"]) == (with_gold["labels"], 0)
+    assert with_gold["gold"] == 1
+    assert with_gold["money"] == 0.5 * (with_gold["labels"] + 1)
 
 
 def stricter(guard: Classifier) -> Classifier:
