@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from engine.evaluation.designs import LabelPlan
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_report import render_purchase
+from engine.evaluation.rates import clopper_pearson
 from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
 from tests.page_text import text_of
 from tests.webapi.attack_rows import classifier_of
@@ -47,6 +48,7 @@ def planned(guard: Classifier, **fields: Any) -> Evaluation:
     return Evaluation.objects.create(**{"classifier": guard, "name": "first", **about, "config": {}, **fields})
 
 
+RATE = clopper_pearson(1, 10).as_dict()
 WRONG = {"design": "stratified", "title": "Stratified", "error": "pool: needs <more>"}
 
 
@@ -227,6 +229,20 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
     ended = text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
     assert "apart has ended." in ended
     assert "Cancel this evaluation" not in ended
+
+
+def test_a_classifier_lists_what_was_bought_by_its_headline(guard: Classifier, vera: User, client: Client) -> None:
+    reported(guard)
+    reported(guard, "apart", sample_difference())
+    planned(guard, name="begun")
+    Evaluation.objects.create(classifier=guard, name="held out", results={"fnr": RATE, "fpr": RATE})
+    client.force_login(vera)
+    page = html.unescape(text_of(client.get(f"/classifiers/{guard.pk}/"))).replace("\N{NO-BREAK SPACE}", " ")
+    bought = page.partition("Evaluations that bought labels")[2]
+    assert "begun failure rate planned apart difference against elder The filter is" in bought
+    assert "first failure rate 10.0 % of the filter's outputs fail (4 of 40; 95 % interval 2.8 to 23.7 %)." in bought
+    assert "Evaluation: held out False negatives, in distribution" in page
+    assert "asked, what" not in page
 
 
 def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from webapi.models import Classifier, Round
+from engine.evaluation.bought_report import headline
+from webapi.models import Classifier, Evaluation, Round
 from webapi.pages.figures import percent, rows_of, thousands
 
 Line = tuple[str, Any]
@@ -46,6 +47,14 @@ def round_outcome(round_: Round) -> Outcome | None:
 def evaluation_lines(results: Mapping[str, Any]) -> list[Line]:
     """An evaluation's figures; those of a shape that is not known are listed as they are."""
     return list(_assessment_lines(results)) if "fnr" in results else list(rows_of(results))
+
+
+def bought_headline(row: Evaluation) -> str:
+    """What an evaluation that bought labels found, in a sentence; empty until it has."""
+    if not row.results:
+        return ""
+    against = {"name": row.against.name} if row.against else None
+    return headline({"kind": row.kind, "against": against, **row.results})
 
 
 class HeadlineRates(NamedTuple):
