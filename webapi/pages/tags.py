@@ -185,9 +185,11 @@ def rate(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @register.inclusion_tag("parts/rate.html")
-def points(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A difference of rates with its interval and count: `+1.2 points (+0.4 to +2.0; 6 of 812)`."""
-    return {"rate": figures.points_words(value)}
+def points(value: Mapping[str, Any], counted: bool = True) -> dict[str, Any]:
+    """A difference of rates with its interval and, unless it is of no such fraction, count: `+1.2 points (+0.4 to
+    +2.0; 6 of 812)`."""
+    words = figures.points_words(value)
+    return {"rate": words if counted else words._replace(counted="")}
 
 
 @register.inclusion_tag("parts/score.html")
