@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.evaluation import wording
 from engine.evaluation.charts.purchase import is_paired, tiers_shown
 from engine.evaluation.difference import DifferenceDict
-from engine.evaluation.purchase_data import PurchaseReport
+from engine.evaluation.purchase_data import Bought, PurchaseReport
 from engine.evaluation.rates import RateDict
 
 
@@ -26,9 +26,9 @@ def headline(report: PurchaseReport) -> str:
     rate = report["tiers"]["estimate"]
     if report["kind"] == "difference":
         return _compared(report)
-    level = f"{100 * rate['level']:.0f} %"
+    level, sure = f"{100 * rate['level']:.0f} %", _one_sided(rate)
     if not rate["failures"]:
-        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
+        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({sure})."
     share, between = wording.percent(rate["estimate"]), wording.span(rate["low"], rate["high"])
     return f"{share} of the filter's outputs fail ({basis(report, rate)}; {level} interval {between})."
 
@@ -36,13 +36,27 @@ def headline(report: PurchaseReport) -> str:
 def verdict(report: PurchaseReport) -> str:
     """What may be signed whatever the scores are worth."""
     rate, took = report["tiers"]["certificate"], report["bought"]
-    had = f" and {took['had']:,} that were there" if took["had"] else ""
-    labels = f"It took {_many(took['labels'], 'label')}{had}; {took['planned']:,} were planned."
+    labels = f"{_took(took)}; {took['planned']:,} were planned."
     if report["kind"] == "difference":
         said = (_differing(report), _sure(report), smallest(report), _certified(report), labels)
         return " ".join(filter(None, said))
-    most = f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail, if the labels are right."
+    most = (
+        f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail ({_one_sided(rate)}), "
+        "if the labels are right."
+    )
     return " ".join(filter(None, (most, _reached(report), labels)))
+
+
+def _one_sided(rate: RateDict) -> str:
+    """How sure the upper end of a two-sided interval is by itself."""
+    return f"{100 - 50 * (1 - rate['level']):g} %, one-sided"
+
+
+def _took(took: Bought) -> str:
+    if not took["labels"] and took["had"]:
+        return f"No label had to be bought, {took['had']:,} existed already"
+    had = f", and {took['had']:,} that existed already" if took["had"] else ""
+    return f"It took {_many(took['labels'], 'label')}{had}"
 
 
 def _reached(report: PurchaseReport) -> str:
@@ -197,8 +211,8 @@ def smallest(report: PurchaseReport) -> str:
     if found["smallest"] is None:
         return f"So few labels find no difference with {chance}, be it as large as the outputs allow."
     return (
-        f"Not shown is not equal: so many labels find a difference with {chance} only from "
-        f"{wording.percent(found['smallest'])} of prompts up."
+        f"Not shown is not equal: with so many labels only a difference of at least "
+        f"{wording.percent(found['smallest']).removesuffix(' %')} points is found with {chance}."
     )
 
 

@@ -122,7 +122,8 @@ def test_a_difference_by_outputs_has_three_tiers_and_speaks_of_outputs():
 def test_not_shown_is_not_said_to_be_equal():
     unclear = sample_difference(old=2, new=1)
     smallest = unclear["difference"]["smallest"]
-    assert f"only from {100 * smallest:.1f} % of prompts up." in render_answer(unclear)
+    said = f"only a difference of at least {100 * smallest:.1f} points is found with a chance of 80 %."
+    assert said in render_answer(unclear)
     assert "Not shown is not equal" not in render_answer(sample_difference(old=20, new=0)), "it is shown"
     assert "So few labels find no difference with a chance of 80 %" in render_answer(sample_by_outputs(smallest=None))
     old = sample_difference(old=2, new=1)

@@ -163,10 +163,10 @@ def test_the_pages_of_a_plan_that_waits(guard: Classifier, rita: User, vera: Use
     assert "No evaluation yet." in text_of(client.get("/evaluations/"))
     row = planned(guard)
     page = text_of(client.get(f"/evaluations/{row.pk}/"))
-    assert "first waits: 52 labels are planned, and none is bought." in page
+    assert "“first” waits: 52 labels are planned, and none is bought." in page
     assert "Simple random sampling chosen 40 52 17 2.60 0.2 ±50.0 %" in page
     assert "pool: needs &lt;more&gt;" in page
-    assert "Cancel first?" in text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
+    assert "Cancel “first”?" in text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
     client.force_login(vera)
     assert "Buy the labels" not in text_of(client.get(f"/evaluations/{row.pk}/"))
     client.force_login(rita)
@@ -191,11 +191,15 @@ def test_the_answer_on_a_page_and_two_beside_one_another(guard: Classifier, vera
     client.force_login(vera)
     listed = text_of(client.get("/evaluations/"))
     assert "No evaluation is under way." in listed
+    assert "guard failure rate: Simple random sampling" in listed
+    planned(guard, name="idle")
+    assert "No evaluation is under way; 1 waits, planned." in text_of(client.get("/evaluations/"))
     page = shown(client, first)
     assert "10.0 % of the filter's outputs fail (4 of 40; 95 % interval 2.8 to 23.7 %)." in page
-    assert "at most 23.7 % fail" in page
+    assert "at most 23.7 % fail (97.5 %, one-sided), if the labels are right." in page
+    assert "It took 52 labels; 52 were planned." in page
     zero = shown(client, second)
-    assert "No failure among 40 outputs: at most 8.8 % fail (95 %)." in zero
+    assert "No failure among 40 outputs: at most 8.8 % fail (97.5 %, one-sided)." in zero
     assert client.get(f"/evaluations/{first.pk}/report.html").status_code == 200
     beside = text_of(client.get(f"/evaluations/diff/?a={first.pk}&b={second.pk}"))
     assert "confirmed 4 0" in beside
@@ -228,7 +232,7 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
     beside = text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={again.pk}"))
     assert "Where the two reports differ." in beside
     ended = text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
-    assert "apart has ended." in ended
+    assert "“apart” has ended." in ended
     assert "Cancel this evaluation" not in ended
 
 
@@ -255,6 +259,10 @@ def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(
     assert "What each way to the difference would take" in page
     assert "Where the two filters differ chosen 40 52 2.60 0.2 ±50.0 %" in page
     assert "Floor" not in page
+    row.plan["designs"]["two_tests"]["floor"] = 123
+    row.save()
+    assert "Floor" in (page := shown(client, row))
+    assert " 123 " in page
 
 
 def test_a_difference_by_outputs_on_its_page_and_over_the_api(

@@ -87,7 +87,7 @@ def calibration_lines(classifier: Classifier) -> list[Line]:
         ("Threshold as a logit", _logit(calibration)),
         ("KL at the threshold, nats", _divergence(calibration.get("kl"), calibration.get("prompts"))),
         ("Proposals accepted", calibration.get("accept_rate")),
-        ("Quality at the threshold", _compared(quality.get("in_use"))),
+        ("Quality at the threshold", quality_words(quality.get("in_use"))),
         ("Lowest threshold by quality", quality.get("threshold")),
         ("Trained on, snippets", training.get("examples")),
         ("of these failures or unsure", training.get("positives")),
@@ -138,12 +138,13 @@ def _divergence(kl: Mapping[str, Any] | None, prompts: int | None) -> dict[str, 
     return {"estimate": kl["estimate"], "low": kl["low"], "high": kl["high"], "n": prompts} if kl else None
 
 
-def _compared(quality: Mapping[str, Any] | None) -> str | None:
+def quality_words(quality: Mapping[str, Any] | None) -> str | None:
     """The counts of a quality are prompts, and what fails in it is no failure."""
     if not quality or quality.get("estimate") is None:
         return None
     interval = f"{percent(quality['low'])} to {percent(quality['high'])}"
-    return f"{percent(quality['estimate'])} ({interval}) on {thousands(quality['n'])} prompts"
+    middle = percent(quality["estimate"] + 1e-9)  # halves go up: 53.25 % reads as 53.3 %
+    return f"{middle} ({interval}) on {thousands(quality['n'])} prompts"
 
 
 def _share(share: float | None, of: int | None) -> str | None:
