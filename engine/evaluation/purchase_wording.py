@@ -98,6 +98,8 @@ def sides(report: PurchaseReport) -> list[Tier]:
             count = f"{count} of {found['prompts'] if all_labelled else found['labelled']:,} {what}"
         else:
             count = f"{_many(round(rate['failures']), 'failure')} among {_many(round(rate['n']), 'output')} labelled"
+        if not (paired and all_labelled):
+            count = f"per prompt, from {count}"
         between = f"; {wording.span(rate['low'], rate['high'])}" if rate["failures"] else ""
         method = f"{rate['method']}, {100 * rate['level']:g} %"
         rows.append(Tier(title, wording.share_of(rate), f"{count}{between}", method))

@@ -108,7 +108,7 @@ def test_a_difference_by_outputs_has_three_tiers_and_speaks_of_outputs():
     assert "Only " not in parts["tiers"]
     assert "elder fails where the two differ" in parts["tiers"]
     assert "Both fail" not in parts["tiers"]
-    assert "6 failures among 30 outputs labelled; " in parts["tiers"]
+    assert "per prompt, from 6 failures among 30 outputs labelled; " in parts["tiers"]
     assert "Certificate, if the labels hold" in parts["tiers"]
     assert "an estimate that leans on scores may miss such failures" in parts["caveats"]
     assert "To notice an improvement</dt><dd>That this filter fails 50 % less often" in parts["plan"]
@@ -164,7 +164,7 @@ def test_a_weighted_rate_is_no_fraction_of_what_was_labelled():
     assert headline(report) == said
     some = sample_difference()
     some["difference"]["found"]["labelled"] = 39
-    assert sides(some)[0].counted.startswith("6 of 39 places labelled; ")
+    assert sides(some)[0].counted.startswith("per prompt, from 6 of 39 places labelled; ")
 
 
 def test_the_axis_of_tiers_has_zero_and_intervals_have_caps():
