@@ -164,7 +164,7 @@ def _labels(count: int) -> str:
 def _title(row: Evaluation) -> str:
     """Of the design by which labels are bought, in a list; empty where there is none."""
     asked: dict[str, Any] = row.results.get("asked") or row.plan.get("chosen") or {}
-    return asked.get("title", "")
+    return str(asked.get("title", ""))
 
 
 def _list_headline(rows: list[Evaluation]) -> str:
