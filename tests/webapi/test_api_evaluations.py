@@ -192,6 +192,10 @@ def test_the_answer_on_a_page_and_two_beside_one_another(guard: Classifier, vera
     listed = text_of(client.get("/evaluations/"))
     assert "No evaluation is under way." in listed
     assert "guard failure rate: Simple random sampling" in listed
+    assert "; 4 of 40)" in listed
+    uneven = {**first.results["tiers"], "estimate": {**first.results["tiers"]["estimate"], "estimate": 0.08}}
+    Evaluation.objects.filter(pk=first.pk).update(results={**first.results, "tiers": uneven})
+    assert "4 of 40" not in text_of(client.get("/evaluations/"))
     planned(guard, name="idle")
     assert "No evaluation is under way; 1 waits, planned." in text_of(client.get("/evaluations/"))
     page = shown(client, first)

@@ -179,9 +179,12 @@ def _strong(text: str) -> SafeString:
 
 
 @register.inclusion_tag("parts/rate.html")
-def rate(value: Mapping[str, Any]) -> dict[str, Any]:
+def rate(value: Mapping[str, Any], weighted: bool = False) -> dict[str, Any]:
     """A rate or statistic with its interval and count: `4.2 % (1.1 % to 8.9 %; 4 of 95)`, `0.620 (0.580 to 0.660)`."""
-    return {"rate": figures.interval_words(value)}
+    words = figures.interval_words(value)
+    if weighted and value["n"] and abs(value["failures"] / value["n"] - (value["estimate"] or 0)) > 1e-9:
+        words = words._replace(counted="")  # a weighted rate is not this fraction
+    return {"rate": words}
 
 
 @register.inclusion_tag("parts/rate.html")
