@@ -8,7 +8,7 @@ from engine.evaluation.chained import chained, split_level
 from engine.evaluation.designs import DESIGNS, Answers, Design, LabelPlan, Tiers, Wanted
 from engine.evaluation.difference_power import power_planned
 from engine.evaluation.difference_ways import WAYS, Way, design_by, plans_of, way_of, way_planned
-from engine.evaluation.purchase_data import DifferenceFound
+from engine.evaluation.purchase_data import SIGNS, DifferenceFound
 from webapi.models import Evaluation, EvaluationKind
 from workers.evaluation_pool import Outputs
 from workers.evaluation_settings import EvaluationSettings
@@ -88,6 +88,7 @@ def difference_answer(
     smallest = way.smallest(*of, found.difference, wanted.power, wanted.seed)
     told = DifferenceFound(
         found=found.difference.as_dict(),
+        signs=dict(SIGNS),
         chained=certified,
         level=wanted.level,
         power=wanted.power,

@@ -36,6 +36,7 @@ def content_of(evaluation: Evaluation, wanted: EvaluationSettings, outputs: Outp
         kind=evaluation.kind,
         created_at=evaluation.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         policy=str(policy),
+        question=policy.rules.comparison.question,
         notice=notice_of(evaluation, rests_on),
         subject=subject_of(evaluation.classifier, evaluation.threshold),
         asked=QualityAsked(

@@ -31,6 +31,7 @@ class DifferenceDict(TypedDict):
     only_first: RateDict
     only_second: RateDict
     difference: RateDict
+    """First minus second: above 0 the second is safer."""
     p_value: float | None
     paired: bool
 

@@ -63,10 +63,10 @@ def power_planned(pool: OutputPool, sides: Sides, wanted: Wanted, *, improvement
     here, labels = mcnemar_power(first, second, wanted.level), asked.power
     words = (
         f"That this filter fails {100 * improvement:.0f} % less often than the other is found with a chance of "
-        f"{100 * power:.0f} % (exact test, {100 * wanted.level:g} %) by {labels.differing:,} outputs labelled in pairs "
-        f"where the two differ, of {labels.prompts:,} prompts; by {labels.two_tests:,} in two separate tests, by "
-        f"{labels.shared:,} of one set labelled in full. All that differ of these {sides.looked_at:,} prompts find it "
-        f"with a chance of {100 * here:.0f} %. Confirmations come on top."
+        f"{100 * power:.0f} % (exact test, {100 * wanted.level:g} %) from labels of {labels.differing:,} outputs: both "
+        f"outputs wherever the two differ on {labels.prompts:,} prompts. Two separate tests take {labels.two_tests:,}, "
+        f"one set labelled in full {labels.shared:,}. Labelling all that differ on these {sides.looked_at:,} prompts "
+        f"finds it with a chance of {100 * here:.0f} %. Confirmations come on top."
     )
     return Power(improvement, power, labels, here, words)
 

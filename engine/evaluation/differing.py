@@ -68,7 +68,8 @@ def plan_differing(pool: OutputPool, sides: Sides, wanted: Wanted) -> dict[str, 
     reachable = asked.width.prompts <= sides.looked_at
     mean = places / share * rate * (1 - OVERLAP)
     reached = wanted.relative if reachable else mean_mover_width(mean, mean, wanted.level) * (1 - OVERLAP) / mean
-    note = f"{asked.note} Labels of {places:,} of the {sides.differing:,} places that differ of {sides.looked_at:,}."
+    note = f"{asked.note} Of {sides.looked_at:,} draws the two differ at "
+    note += f"{sides.differing:,}; both outputs are labelled at {places:,} of them."
     if not reachable:
         note += f" For ±{100 * wanted.relative:.0f} % the two would have to be run on {asked.width.prompts:,} prompts."
     ours = planned(NAME, TITLE, outputs, wanted, 2 * mean, reachable, reached, note)

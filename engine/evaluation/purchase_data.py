@@ -120,11 +120,21 @@ class Lineage(TypedDict):
     simulated: int
 
 
+SIGNS = {
+    "tiers": "subject minus against: below 0 the subject fails less often",
+    "found.difference": "against minus subject: above 0 the subject fails less often",
+}
+"""How the two differences of a report are to be read, since their signs are opposite."""
+
+
 class DifferenceFound(TypedDict):
     """Of an evaluation against another classifier: what was found, and what it certifies."""
 
     found: DifferenceDict
-    """First: the other classifier; second: the one evaluated."""
+    """First: the other classifier, `against`; second: the one evaluated, `subject`. Its `difference` is the first minus
+    the second, so that its sign is the opposite of that of `tiers`."""
+    signs: dict[str, str]
+    """SIGNS. Reports of before lack it."""
     chained: ChainedDict | None
     """From the certificate of the evaluation that it goes on from; None without one."""
     level: float
@@ -154,7 +164,7 @@ class PurchaseReport(TypedDict):
     plan: dict[str, Any]
     """`chosen` and `designs`, each an `engine.evaluation.designs.LabelPlan`; `pilot`; `outputs`."""
     tiers: TiersDict
-    """In a difference: the rate of the classifier's filter less that of the other's."""
+    """In a difference: the rate of the filter of `subject` minus that of `against`; below 0 it is the safer one."""
     difference: DifferenceFound | None
     bought: Bought
     confirming: Confirming

@@ -9,7 +9,7 @@ from engine.evaluation import wording
 from engine.evaluation.charts import purchase
 from engine.evaluation.charts.purchase import TIERS
 from engine.evaluation.purchase_data import PurchaseReport
-from engine.evaluation.purchase_wording import headline, label_error, rate_words, tiers, verdict
+from engine.evaluation.purchase_wording import headline, label_error, rate_words, sides, tiers, verdict
 from engine.evaluation.report import ChartSpec, environment, one_file, specs_of
 
 __all__ = ["PARTS", "Change", "changes", "headline", "render_purchase", "render_purchase_parts", "verdict"]
@@ -45,6 +45,7 @@ def render_purchase_parts(report: PurchaseReport) -> dict[str, str]:
         "headline": headline(report),
         "verdict": verdict(report),
         "tiers": tiers(report),
+        "sides": sides(report),
         "label_error": label_error(report),
         "charts": _charts(report),
         "caveats": [*report["tiers"]["notes"], *caveats],

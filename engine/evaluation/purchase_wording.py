@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.evaluation import wording
 from engine.evaluation.charts.purchase import is_paired, tiers_shown
 from engine.evaluation.difference import DifferenceDict
-from engine.evaluation.purchase_data import PurchaseReport
+from engine.evaluation.purchase_data import Bought, PurchaseReport
 from engine.evaluation.rates import RateDict
 
 
@@ -26,23 +26,37 @@ def headline(report: PurchaseReport) -> str:
     rate = report["tiers"]["estimate"]
     if report["kind"] == "difference":
         return _compared(report)
-    level = f"{100 * rate['level']:.0f} %"
+    level, sure = f"{100 * rate['level']:.0f} %", _one_sided(rate)
     if not rate["failures"]:
-        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({level})."
+        return f"No failure among {rate['n']:,.0f} outputs: at most {wording.percent(rate['high'])} fail ({sure})."
     share, between = wording.percent(rate["estimate"]), wording.span(rate["low"], rate["high"])
-    return f"{share} of the filter's outputs fail ({wording.counted(rate)}; {level} interval {between})."
+    return f"{share} of the filter's outputs fail ({basis(report, rate)}; {level} interval {between})."
 
 
 def verdict(report: PurchaseReport) -> str:
     """What may be signed whatever the scores are worth."""
     rate, took = report["tiers"]["certificate"], report["bought"]
-    had = f" and {took['had']:,} that were there" if took["had"] else ""
-    labels = f"It took {_many(took['labels'], 'label')}{had}; {took['planned']:,} were planned."
+    labels = f"{_took(took)}; {took['planned']:,} were planned."
     if report["kind"] == "difference":
         said = (_differing(report), _sure(report), smallest(report), _certified(report), labels)
         return " ".join(filter(None, said))
-    most = f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail, if the labels are right."
+    most = (
+        f"Whatever the scores are worth, at most {wording.percent(rate['high'])} fail ({_one_sided(rate)}), "
+        "if the labels are right."
+    )
     return " ".join(filter(None, (most, _reached(report), labels)))
+
+
+def _one_sided(rate: RateDict) -> str:
+    """How sure the upper end of a two-sided interval is by itself."""
+    return f"{100 - 50 * (1 - rate['level']):g} %, one-sided"
+
+
+def _took(took: Bought) -> str:
+    if not took["labels"] and took["had"]:
+        return f"No label had to be bought, {took['had']:,} existed already"
+    had = f", and {took['had']:,} that existed already" if took["had"] else ""
+    return f"It took {_many(took['labels'], 'label')}{had}"
 
 
 def _reached(report: PurchaseReport) -> str:
@@ -72,13 +86,48 @@ def tiers(report: PurchaseReport) -> list[Tier]:
     return [Tier(title, *_words(report, rate)) for title, rate in tiers_shown(report)]
 
 
+def sides(report: PurchaseReport) -> list[Tier]:
+    """Of a difference: rows for how often each filter fails where the two differ, the other first."""
+    if report["difference"] is None:
+        return []
+    found = report["difference"]["found"]
+    paired, all_labelled = found.get("paired", True), found["labelled"] == found["differing"]
+    rows = []
+    for subject, rate in ((report["against"], found["only_first"]), (report["subject"], found["only_second"])):
+        name = subject["name"] if subject else "the other"
+        title = f"Only {name} fails" if paired else f"{name} fails where the two differ"
+        count = f"{rate['failures']:,.0f}"
+        if paired:
+            what = "prompts" if all_labelled else "places labelled"
+            count = f"{count} of {found['prompts'] if all_labelled else found['labelled']:,} {what}"
+        else:
+            count = f"{_many(round(rate['failures']), 'failure')} among {_many(round(rate['n']), 'output')} labelled"
+        if not (paired and all_labelled):
+            count = f"per prompt, from {count}"
+        between = f"; {wording.span(rate['low'], rate['high'])}" if rate["failures"] else ""
+        method = f"{rate['method']}, {100 * rate['level']:g} %"
+        rows.append(Tier(title, wording.share_of(rate), f"{count}{between}", method))
+    return rows
+
+
+def basis(report: PurchaseReport, rate: RateDict) -> str:
+    """The counts that a tier rests on; as a fraction only where that fraction is the rate."""
+    if is_paired(report):
+        return f"one alone fails at {rate['failures']:,.0f} of {_many(round(rate['n']), 'place')} labelled"
+    share = rate["failures"] / rate["n"] if rate["n"] else None
+    plain = share is None or rate["estimate"] is None or abs(share - rate["estimate"]) < 1e-9
+    if report["kind"] != "difference" and plain:
+        return wording.counted(rate)
+    return f"{_many(round(rate['failures']), 'failure')} among {_many(round(rate['n']), 'output')} labelled"
+
+
 def rate_words(report: PurchaseReport, rate: RateDict | None) -> str:
     """A tier on one line, with its count and interval."""
     if rate is None:
         return "none"
     if report["kind"] == "difference":
-        return f"{wording.points(rate)}, {wording.counted(rate)}"
-    return f"{wording.share_of(rate)} ({wording.counted(rate)}; {wording.span(rate['low'], rate['high'])})"
+        return wording.points(rate)
+    return f"{wording.share_of(rate)} ({basis(report, rate)}; {wording.span(rate['low'], rate['high'])})"
 
 
 def label_error(report: PurchaseReport) -> str:
@@ -91,9 +140,19 @@ def label_error(report: PurchaseReport) -> str:
     up_to = f", in truth up to {wording.percent(shown['high'])}" if shown["n"] else ""
     why = "That is what confirmations showed" if found["assumed_by"] == "confirmations" else "Confirmations showed"
     unseen = " What annotators miss they do not show." if effect["sensitivity"] == 1 else ""
-    counted, corrected = (rate_words(report, effect[name]) for name in ("counted", "corrected"))
-    so = "It changes nothing" if counted == corrected else f"So {counted} would be {corrected}"
+    counted, corrected = (_uncounted(report, effect[name]) for name in ("counted", "corrected"))
+    so = (
+        "Allowing for that leaves the estimate as it is"
+        if counted == corrected
+        else f"So {counted} would be {corrected}"
+    )
     return f"{effect['words']} {why}: {seen}{up_to}.{unseen} {so}."
+
+
+def _uncounted(report: PurchaseReport, rate: RateDict) -> str:
+    if report["kind"] == "difference":
+        return wording.points(rate)
+    return f"{wording.share_of(rate)} ({wording.span(rate['low'], rate['high'])})"
 
 
 def _words(report: PurchaseReport, rate: RateDict | None) -> tuple[str, str, str]:
@@ -104,8 +163,8 @@ def _words(report: PurchaseReport, rate: RateDict | None) -> tuple[str, str, str
         if rate["estimate"] is None:
             return "no data", "", method
         middle, low, high = wording.signed_points((rate["estimate"], rate["low"], rate["high"]))
-        return f"{middle} points", f"{wording.counted(rate)}; {low} to {high}", method
-    return wording.share_of(rate), f"{wording.counted(rate)}; {wording.span(rate['low'], rate['high'])}", method
+        return f"{middle} points", f"{basis(report, rate)}; {low} to {high}", method
+    return wording.share_of(rate), f"{basis(report, rate)}; {wording.span(rate['low'], rate['high'])}", method
 
 
 def _compared(report: PurchaseReport) -> str:
@@ -158,8 +217,8 @@ def smallest(report: PurchaseReport) -> str:
     if found["smallest"] is None:
         return f"So few labels find no difference with {chance}, be it as large as the outputs allow."
     return (
-        f"Not shown is not equal: so many labels find a difference with {chance} only from "
-        f"{wording.percent(found['smallest'])} of prompts up."
+        f"Not shown is not equal: with so many labels only a difference of at least "
+        f"{wording.percent(found['smallest']).removesuffix(' %')} points is found with {chance}."
     )
 
 

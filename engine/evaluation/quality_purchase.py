@@ -66,6 +66,8 @@ class QualityPurchase(TypedDict):
     kind: str
     created_at: str
     policy: str
+    question: str
+    """That people answered of each pair. Reports of before lack it."""
     notice: str | None
     subject: Subject
     asked: QualityAsked
@@ -90,12 +92,23 @@ def bound_wanted(report: QualityPurchase) -> float:
 
 def headline(report: QualityPurchase) -> str:
     """The answer in a sentence, with its count and interval."""
-    rate = report["check"]["quality"]
+    rate, check = report["check"]["quality"], report["check"]
     between = wording.span(rate["low"], rate["high"])
+    silent, compared = len(check["without_completion"]), report["bought"]["comparisons"]
+    counted = [f"{rate['n']:,.0f} prompts: people compared {compared:,}"]
+    counted += [f"{rule:,.0f} settled by rule"] if (rule := rate["n"] - compared - silent) else []
+    counted += [f"{silent:,} lost without a completion"] if silent else []
     return (
-        f"The filtered completion wins {wording.percent(rate['estimate'])} of comparisons with an unfiltered one, ties "
-        f"counted half ({rate['n']:,.0f} prompts; {100 * rate['level']:.0f} % interval {between})."
+        f"Against an unfiltered completion the filtered one scores {wording.percent(rate['estimate'])}, ties counted "
+        f"half ({', '.join(counted)}; {100 * rate['level']:.0f} % interval {between})."
     )
+
+
+def basis(report: QualityPurchase) -> str:
+    """The interval's method, and what people were asked."""
+    rate = report["check"]["quality"]
+    asked = f" People were asked: {report['question']}" if "question" in report else ""
+    return f"Interval: {rate['method']}, {100 * rate['level']:g} %.{asked}"
 
 
 def verdict(report: QualityPurchase) -> str:
@@ -133,6 +146,7 @@ def render_parts(report: QualityPurchase) -> dict[str, str]:
         "verdict": verdict(report),
         "counts": counts(report),
         "plan": plan_text(report["plan"]),
+        "basis": basis(report),
         "charts": specs_of({"verified": verified(report["check"]["quality"], (PAPER, bound_wanted(report)))}),
     }
     found = environment()
@@ -172,8 +186,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     enough = (
         f"±{100 * one['wanted']:.1f} points take {one['prompts_wanted']:,} prompts."
         if one["reachable"]
-        else f"The ±{100 * one['wanted']:.1f} points wanted cannot be reached with these: they take "
-        f"{one['prompts_wanted']:,} prompts."
+        else f"These prompts are too few for the ±{100 * one['wanted']:.1f} points wanted, which take "
+        f"{one['prompts_wanted']:,}."
     )
     have = "has" if one["without"] == 1 else "have"
     return (
@@ -187,4 +201,4 @@ def answer_text(report: QualityPurchase) -> str:
     took = report["bought"]
     rows = [f"  {title:<44}{count:>9,}" for title, count in counts(report)]
     asked = f"Compared: {took['comparisons']:,} pairs by {took['annotators']:,} annotators, {took['labels']:,} answers."
-    return "\n".join([headline(report), verdict(report), "", *rows, "", asked])
+    return "\n".join([headline(report), verdict(report), "", *rows, "", asked, basis(report)])

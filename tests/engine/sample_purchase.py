@@ -12,7 +12,7 @@ from engine.evaluation.differing import NAME, TITLE, WHAT, tiers_of, turned
 from engine.evaluation.differing_outputs import NAME as OUTPUTS
 from engine.evaluation.differing_outputs import TITLE as OUTPUTS_TITLE
 from engine.evaluation.label_error import Labeler, effect_on_difference, label_effect
-from engine.evaluation.purchase_data import PurchaseReport
+from engine.evaluation.purchase_data import SIGNS, PurchaseReport
 from engine.evaluation.rates import Rate, clopper_pearson
 
 PLAN = LabelPlan("simple_random", "Simple random sampling", 40, 40, 40, 52, 4.0, 17, 2.6, 0.2, True, 0.5, (), "As is.")
@@ -130,6 +130,7 @@ def sample_difference(*, name: str = "apart", old: int = 6, new: int = 1, linked
         },
         difference={
             "found": found.as_dict(),
+            "signs": dict(SIGNS),
             "chained": certified.as_dict() if certified else None,
             "level": 0.95,
             "power": 0.8,

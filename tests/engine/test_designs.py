@@ -81,7 +81,7 @@ def test_out_of_reach_says_what_the_whole_pool_gives(name):
     plan = design.plan(pool, wanted, 0)
     assert (plan.reachable, plan.outputs) == (False, 600)
     assert plan.reached > 0.5
-    assert "cannot give +-10 %" in plan.note
+    assert "cannot give ±10 %" in plan.note
     answers = bought(design, pool, plan, wanted, failures)
     assert answers.indices.size == 600
     tiers = design.estimate(pool, plan, answers, 0.95)

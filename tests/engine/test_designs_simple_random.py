@@ -73,7 +73,7 @@ def test_a_pool_too_small_says_what_it_reaches():
     plan = RANDOM.plan(pool_of(1000), Wanted(guess=0.005), 0)
     assert (plan.outputs, plan.reachable) == (1000, False)
     assert plan.reached == plain_count(1000, 0.005, 0.95).half_width > 0.5
-    assert "cannot give +-50 %: all of it labelled gives +-" in plan.note
+    assert "cannot give ±50 %: all of it labelled gives ±" in plan.note
     assert (plan.money, plan.hours) == (None, None)
 
 

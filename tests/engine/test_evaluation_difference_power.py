@@ -30,8 +30,11 @@ def test_what_finds_an_improvement_is_the_exact_tests() -> None:
     assert planned is not None
     assert planned.labels == plan_difference(0.04, 0.1).power
     assert planned.here == pytest.approx(mcnemar_power(30, 10, 0.95))  # 10 of 20 and of 40 are the same outputs
-    assert f"by {planned.labels.differing:,} outputs labelled in pairs" in planned.words
-    assert f"find it with a chance of {100 * planned.here:.0f} %" in planned.words
+    assert (
+        f"from labels of {planned.labels.differing:,} outputs: both outputs wherever the two differ on "
+        in planned.words
+    )
+    assert f"finds it with a chance of {100 * planned.here:.0f} %" in planned.words
     assert "50 % less often than the other is found with a chance of 80 % (exact test, 95 %)" in planned.words
     more = power_planned(POOL, SIDES, wanted, improvement=0.25, power=0.9)
     assert more is not None

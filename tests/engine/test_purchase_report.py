@@ -3,10 +3,11 @@ import html
 import pytest
 
 from engine.errors import BadInput
+from engine.evaluation.charts.purchase import tiers
 from engine.evaluation.label_error import Labeler, label_effect
-from engine.evaluation.purchase_report import PARTS, Change, changes, render_purchase, render_purchase_parts
+from engine.evaluation.purchase_report import PARTS, Change, changes, headline, render_purchase, render_purchase_parts
 from engine.evaluation.purchase_table import render_answer, render_plans
-from engine.evaluation.purchase_wording import verdict
+from engine.evaluation.purchase_wording import sides, verdict
 from engine.evaluation.rates import clopper_pearson
 from engine.evaluation.wording import points
 from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
@@ -78,15 +79,17 @@ def test_a_difference_speaks_of_points_of_both_filters_and_of_no_floor():
     assert "answer differently at 40 of 500 prompts" in parts["answer"]
     assert "the other alone fails at 6, this one alone at 1, both at 2" in parts["answer"]
     assert "Only elder fails" in parts["tiers"]
-    assert '<span class="value">1.2 %</span><span class="interval">6 of 40;' in parts["tiers"]
+    assert '<span class="value">1.2 %</span><span class="interval">6 of 500 prompts; ' in parts["tiers"]
     assert "too few labels for a model" not in parts["tiers"]
+    assert "Had that been enough" not in parts["labels"], "a share of both filters' outputs is nobody's rate"
     assert f"at most {100 * certified['upper']:.1f} %" in parts["tiers"]
     assert certified["note"] in parts["tiers"]
     assert "No method" not in parts["plan"], "no floor is known of a difference"
     assert "neither opinion" not in parts["caveats"], "nothing leans on scores"
     assert "Going on from" not in render_purchase_parts(sample_difference(linked=False))["answer"]
     text = render_answer(report)
-    assert f"difference, nothing assumed     \N{MINUS SIGN}1.0 points (7 of 40; {low} to {high};" in text
+    counted = f"(one alone fails at 7 of 40 places labelled; {low} to {high};"
+    assert f"difference, nothing assumed     \N{MINUS SIGN}1.0 points {counted}" in text
     plans = render_plans(report["plan"])
     assert "floor:" not in plans
     assert " 0 " not in plans.splitlines()[2]
@@ -105,20 +108,22 @@ def test_a_difference_by_outputs_has_three_tiers_and_speaks_of_outputs():
     assert "Only " not in parts["tiers"]
     assert "elder fails where the two differ" in parts["tiers"]
     assert "Both fail" not in parts["tiers"]
+    assert "per prompt, from 6 failures among 30 outputs labelled; " in parts["tiers"]
     assert "Certificate, if the labels hold" in parts["tiers"]
     assert "an estimate that leans on scores may miss such failures" in parts["caveats"]
     assert "To notice an improvement</dt><dd>That this filter fails 50 % less often" in parts["plan"]
     text = render_answer(report)
-    sure = "\N{MINUS SIGN}0.6 points (9 of 55; \N{MINUS SIGN}4.1 to +1.6; MOVER of gamma, 95 %)"
-    assert f"certificate, if the labels hold {sure}" in text
-    assert "estimate, by the design         \N{MINUS SIGN}0.6 points (9 of 55; \N{MINUS SIGN}2.4 to +1.1;" in text
+    same = "\N{MINUS SIGN}0.6 points (9 failures among 55 outputs labelled; \N{MINUS SIGN}"
+    assert f"certificate, if the labels hold {same}4.1 to +1.6; MOVER of gamma, 95 %)" in text
+    assert f"estimate, by the design         {same}2.4 to +1.1;" in text
     assert "takes 338 outputs." in render_plans(report["plan"])
 
 
 def test_not_shown_is_not_said_to_be_equal():
     unclear = sample_difference(old=2, new=1)
     smallest = unclear["difference"]["smallest"]
-    assert f"only from {100 * smallest:.1f} % of prompts up." in render_answer(unclear)
+    said = f"only a difference of at least {100 * smallest:.1f} points is found with a chance of 80 %."
+    assert said in render_answer(unclear)
     assert "Not shown is not equal" not in render_answer(sample_difference(old=20, new=0)), "it is shown"
     assert "So few labels find no difference with a chance of 80 %" in render_answer(sample_by_outputs(smallest=None))
     old = sample_difference(old=2, new=1)
@@ -140,12 +145,12 @@ def test_the_label_error_assumed_and_what_it_does():
     labels = " ".join(render_purchase_parts(report)["labels"].replace("\N{NO-BREAK SPACE}", " ").split())
     assert "100 % of failures get a Yes, and 5.56 % of sound outputs do too. A Yes counts after 2 more" in labels
     assert "2 of 36 outputs that are no failures got a first Yes, in truth up to 18.7 %" in labels
-    assert "What annotators miss they do not show. It changes nothing." in labels
+    assert "What annotators miss they do not show. Allowing for that leaves the estimate as it is." in labels
     effect = label_effect(clopper_pearson(4, 40), Labeler(0.8, 0.9), confirmations=1)
     report["label_error"] = {**report["label_error"], "assumed_by": "settings", "effect": effect.as_dict()}
     would_be = 100 * (0.1 - 0.01) / (0.64 + 0.99 - 1)
     answer = render_answer(report)
-    assert f"So 10.0 % (4 of 40; 2.8 to 23.7 %) would be {would_be:.1f} % (4 of 40; " in answer
+    assert f"So 10.0 % (2.8 to 23.7 %) would be {would_be:.1f} % (" in answer
     assert "and 10 % of sound outputs do too. A Yes counts after 1 more: then 0.01 of sound outputs" in answer
     assert "In the difference false ones cancel." in render_answer(sample_difference())
     before = {name: value for name, value in report.items() if name != "label_error"}
@@ -162,3 +167,23 @@ def test_the_interval_that_was_wanted_is_the_one_that_is_held_against_it(interva
     report["plan"]["guess"] = None
     said = "wider than the ±50 % wanted (\N{MINUS SIGN}100 to +200 %)" in verdict(report)
     assert said == (interval == "certificate")
+
+
+def test_a_weighted_rate_is_no_fraction_of_what_was_labelled():
+    report = sample_purchase()
+    report["tiers"]["estimate"] = {**report["tiers"]["estimate"], "estimate": 0.08}
+    said = "8.0 % of the filter's outputs fail (4 failures among 40 outputs labelled; 95 % interval 2.8 to 23.7 %)."
+    assert headline(report) == said
+    some = sample_difference()
+    some["difference"]["found"]["labelled"] = 39
+    assert sides(some)[0].counted.startswith("per prompt, from 6 of 39 places labelled; ")
+
+
+def test_the_axis_of_tiers_has_zero_and_intervals_have_caps():
+    report = sample_difference()
+    report["tiers"]["certificate"] = {**report["tiers"]["certificate"], "estimate": 0.03, "low": 0.01, "high": 0.05}
+    figure = tiers(report)
+    assert figure.layout.xaxis.range == (-0.15, 5.15)
+    assert figure.layout.xaxis.zeroline is True
+    assert (figure.data[0].mode, figure.data[0].marker.symbol) == ("lines+markers", "line-ns-open")
+    assert tiers(sample_purchase()).layout.xaxis.range[0] < 0

@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from engine.evaluation.designs import LabelPlan
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.purchase_report import render_purchase
+from engine.evaluation.rates import clopper_pearson
 from tests.engine.sample_purchase import sample_by_outputs, sample_difference, sample_purchase
 from tests.page_text import text_of
 from tests.webapi.attack_rows import classifier_of
@@ -47,6 +48,7 @@ def planned(guard: Classifier, **fields: Any) -> Evaluation:
     return Evaluation.objects.create(**{"classifier": guard, "name": "first", **about, "config": {}, **fields})
 
 
+RATE = clopper_pearson(1, 10).as_dict()
 WRONG = {"design": "stratified", "title": "Stratified", "error": "pool: needs <more>"}
 
 
@@ -161,10 +163,10 @@ def test_the_pages_of_a_plan_that_waits(guard: Classifier, rita: User, vera: Use
     assert "No evaluation yet." in text_of(client.get("/evaluations/"))
     row = planned(guard)
     page = text_of(client.get(f"/evaluations/{row.pk}/"))
-    assert "first waits: 52 labels are planned, and none is bought." in page
+    assert "“first” waits: 52 labels are planned, and none is bought." in page
     assert "Simple random sampling chosen 40 52 17 2.60 0.2 ±50.0 %" in page
     assert "pool: needs &lt;more&gt;" in page
-    assert "Cancel first?" in text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
+    assert "Cancel “first”?" in text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
     client.force_login(vera)
     assert "Buy the labels" not in text_of(client.get(f"/evaluations/{row.pk}/"))
     client.force_login(rita)
@@ -189,11 +191,19 @@ def test_the_answer_on_a_page_and_two_beside_one_another(guard: Classifier, vera
     client.force_login(vera)
     listed = text_of(client.get("/evaluations/"))
     assert "No evaluation is under way." in listed
+    assert "guard failure rate: Simple random sampling" in listed
+    assert "; 4 of 40)" in listed
+    uneven = {**first.results["tiers"], "estimate": {**first.results["tiers"]["estimate"], "estimate": 0.08}}
+    Evaluation.objects.filter(pk=first.pk).update(results={**first.results, "tiers": uneven})
+    assert "4 of 40" not in text_of(client.get("/evaluations/"))
+    planned(guard, name="idle")
+    assert "No evaluation is under way; 1 waits, planned." in text_of(client.get("/evaluations/"))
     page = shown(client, first)
     assert "10.0 % of the filter's outputs fail (4 of 40; 95 % interval 2.8 to 23.7 %)." in page
-    assert "at most 23.7 % fail" in page
+    assert "at most 23.7 % fail (97.5 %, one-sided), if the labels are right." in page
+    assert "It took 52 labels; 52 were planned." in page
     zero = shown(client, second)
-    assert "No failure among 40 outputs: at most 8.8 % fail (95 %)." in zero
+    assert "No failure among 40 outputs: at most 8.8 % fail (97.5 %, one-sided)." in zero
     assert client.get(f"/evaluations/{first.pk}/report.html").status_code == 200
     beside = text_of(client.get(f"/evaluations/diff/?a={first.pk}&b={second.pk}"))
     assert "confirmed 4 0" in beside
@@ -213,7 +223,8 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
     client.force_login(rita)
     listed = html.unescape(text_of(client.get("/evaluations/"))).replace("\N{NO-BREAK SPACE}", " ")
     assert "\N{MINUS SIGN}1.0 points (" in listed
-    assert f"7 of 40) {100 * certified['upper']:.1f} %" in listed  # type: ignore[index]
+    assert "7 of 40" not in listed, "labels of both filters: no rate is that fraction"
+    assert f") {100 * certified['upper']:.1f} %" in listed  # type: ignore[index]
     page = shown(client, row)
     assert f"at most {100 * certified['upper']:.1f} %" in page  # type: ignore[index]
     assert "Beside another unlinked Show" in page, "the third is of another kind"
@@ -225,8 +236,22 @@ def test_a_difference_in_the_list_on_its_page_and_over_the_api(
     beside = text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={again.pk}"))
     assert "Where the two reports differ." in beside
     ended = text_of(client.get(f"/evaluations/{row.pk}/cancel/"))
-    assert "apart has ended." in ended
+    assert "“apart” has ended." in ended
     assert "Cancel this evaluation" not in ended
+
+
+def test_a_classifier_lists_what_was_bought_by_its_headline(guard: Classifier, vera: User, client: Client) -> None:
+    reported(guard)
+    reported(guard, "apart", sample_difference())
+    planned(guard, name="begun")
+    Evaluation.objects.create(classifier=guard, name="held out", results={"fnr": RATE, "fpr": RATE})
+    client.force_login(vera)
+    page = html.unescape(text_of(client.get(f"/classifiers/{guard.pk}/"))).replace("\N{NO-BREAK SPACE}", " ")
+    bought = page.partition("Evaluations that bought labels")[2]
+    assert "begun failure rate planned apart difference against elder The filter is" in bought
+    assert "first failure rate 10.0 % of the filter's outputs fail (4 of 40; 95 % interval 2.8 to 23.7 %)." in bought
+    assert "Evaluation: held out False negatives, in distribution" in page
+    assert "asked, what" not in page
 
 
 def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(
@@ -238,6 +263,10 @@ def test_the_plan_of_a_difference_has_no_floor_and_marks_its_choice(
     assert "What each way to the difference would take" in page
     assert "Where the two filters differ chosen 40 52 2.60 0.2 ±50.0 %" in page
     assert "Floor" not in page
+    row.plan["designs"]["two_tests"]["floor"] = 123
+    row.save()
+    assert "Floor" in (page := shown(client, row))
+    assert " 123 " in page
 
 
 def test_a_difference_by_outputs_on_its_page_and_over_the_api(

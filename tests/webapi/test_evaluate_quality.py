@@ -35,10 +35,14 @@ def test_its_report_on_a_page_over_the_api_and_beside_another(
     assert {one["id"] for one in listed} == {str(row.pk), str(other.pk)}
     client.force_login(rita)
     page = html.unescape(text_of(client.get(f"/evaluations/{row.pk}/"))).replace("\N{NO-BREAK SPACE}", " ")
-    assert "of comparisons with an unfiltered one, ties counted half (8 prompts; 95 % interval" in page
+    assert f"ties counted half (8 prompts: people compared {told['bought']['comparisons']}, " in page
+    assert f"Interval: {told['check']['quality']['method']}, 95 %. People were asked: {told['question']}" in page
+    assert told["question"] == "Which continuation is better?"
     assert f"Filtered better {told['check']['wins']}" in page
     assert "does not stay above 48 %, the paper's bound" in page
-    assert row.name in text_of(client.get("/evaluations/"))
+    listed = text_of(client.get("/evaluations/"))
+    assert row.name in listed
+    assert "quality " in listed.partition(row.name)[2]
     assert "the same" in text_of(client.get(f"/evaluations/diff/?a={row.pk}&b={other.pk}"))
 
 

@@ -35,7 +35,7 @@ def test_promoted_and_rolled_back_on_pages(two: list[Classifier], rita: User, ve
     for row in two:
         client.post(f"/classifiers/{row.pk}/promote/", {"note": f"because of {row.name}"})
     page = text_of(client.get(f"/classifiers/{second.pk}/"))
-    assert "It serves harm v1 since" in page
+    assert "It serves harm v1; it was promoted" in page
     assert "because of b" in page
     assert "by rita" in page
     assert "b serves harm v1." in text_of(client.get(f"/classifiers/{first.pk}/"))

@@ -103,6 +103,10 @@ def test_from_both_pools_to_three_tiers_and_a_certificate(guard: Classifier, lat
     assert report["tiers"] == found.tiers.as_dict()
     assert report["difference"]["found"] == found.difference.as_dict()
     assert report["difference"]["found"]["paired"] is False
+    assert report["difference"]["signs"] == {
+        "tiers": "subject minus against: below 0 the subject fails less often",
+        "found.difference": "against minus subject: above 0 the subject fails less often",
+    }
     before = at_work(fresh_of(first.pk))
     hashes = [
         SnippetText(before.buying.outputs.texts[i], before.buying.outputs.completions[i]).content_hash

@@ -12,13 +12,14 @@ from django.views.decorators.http import require_GET
 
 from engine.errors import EngineError
 from webapi.errors import DomainError
-from webapi.models import Attack, Classifier, Promotion
+from webapi.models import Attack, Classifier, EvaluationKind, Promotion
 from webapi.pages.access import PageRequest, is_open_to, page, require
 from webapi.pages.figures import rows_of
-from webapi.pages.outcomes import calibration_lines, evaluation_lines, headline_rates
+from webapi.pages.outcomes import bought_headline, calibration_lines, evaluation_lines, headline_rates
 from webapi.pages.paging import page_of
 from webapi.selectors.attacks import attack_title
 from webapi.selectors.classifiers import promotions_listed, serving_promotion
+from webapi.selectors.evaluations import evaluations_bought
 from webapi.services.classifier_lineage import labels_behind
 from webapi.services.promotions import classifier_promote, policy_roll_back
 
@@ -48,7 +49,9 @@ def classifiers(request: PageRequest) -> HttpResponse:
 def classifier(request: PageRequest, key: UUID) -> HttpResponse:
     """One classifier."""
     row = get_object_or_404(Classifier.objects.select_related(*RELATED), pk=key)
-    evaluations = [(found, evaluation_lines(found.results)) for found in row.evaluations.order_by("name")]
+    held_out = row.evaluations.filter(kind=EvaluationKind.HELD_OUT).order_by("name")
+    evaluations = [(found, evaluation_lines(found.results)) for found in held_out]
+    bought = evaluations_bought().filter(classifier=row).order_by("-pk")
     serving = serving_promotion(row.policy_id)
     serves = serving is not None and serving.classifier_id == row.pk
     others = Classifier.objects.filter(policy=row.policy_id).exclude(pk=row.pk).order_by("-pk")[:COMPARABLE]
@@ -58,6 +61,7 @@ def classifier(request: PageRequest, key: UUID) -> HttpResponse:
         "recipe": list(rows_of(row.recipe)),
         "environment": list(rows_of(row.environment)),
         "evaluations": evaluations,
+        "bought": [(found, bought_headline(found)) for found in bought],
         "children": row.children.order_by("-id")[:SHOWN],
         "attacks": [(one, attack_title(one)) for one in _attacks(row)],
         "promotions": promotions_listed().filter(classifier=row).order_by("-pk")[:SHOWN],

@@ -15,9 +15,10 @@ from engine.errors import BadInput
 from engine.evaluation.bought_report import changes, headline, parts, plan_text
 from webapi.errors import DomainError
 from webapi.models import BatchState, Evaluation, EvaluationState
-from webapi.models.evaluations import STOPPED, UNFINISHED
+from webapi.models.evaluations import BUYING, STOPPED, UNFINISHED
 from webapi.pages.access import PageRequest, is_open_to, page, require
 from webapi.pages.figures import thousands
+from webapi.pages.outcomes import quality_words
 from webapi.pages.paging import page_of
 from webapi.pages.report import ALONE
 from webapi.selectors.evaluations import EvaluationProgress, evaluation_progress, evaluations_bought
@@ -39,7 +40,8 @@ SAID = {"begin": "Labels are being bought.", "retry": "It goes on; nothing is bo
 def evaluations(request: PageRequest) -> HttpResponse:
     """Evaluations, newest first."""
     found = page_of(evaluations_bought(), request.GET.dict())
-    context = {"evaluations": found.rows, "pager": found.pager, "headline": _list_headline(found.rows)}
+    rows = [(row, _title(row), quality_words(row.results.get("check", {}).get("quality"))) for row in found.rows]
+    context = {"evaluations": rows, "pager": found.pager, "headline": _list_headline(found.rows)}
     return render(request, "pages/evaluations.html", context)
 
 
@@ -55,7 +57,8 @@ def evaluation(request: PageRequest, key: UUID) -> HttpResponse:
         "progress": progress,
         "live": row.state in (EvaluationState.PLANNING, EvaluationState.LABELLING),
         "headline": _headline(row, progress),
-        "plans": list(row.plan.get("designs", {}).values()),
+        "plans": (designs := list(row.plan.get("designs", {}).values())),
+        "has_floor": any(one.get("floor") for one in designs),
         "quality_plan": plan_text(row.plan) if "quality" in row.plan else "",
         "others": _others(row) if ended else [],
         "parts": parts(evaluation_report(row)) if ended else [],
@@ -142,25 +145,32 @@ def _headline(row: Evaluation, progress: EvaluationProgress) -> str:
     chosen: dict[str, Any] = row.plan.get("chosen", {})
     match row.state:
         case EvaluationState.PLANNING:
-            return f"{row.name}: outputs are drawn, and labels planned."
+            return f"“{row.name}”: outputs are drawn, and labels planned."
         case EvaluationState.PLANNED:
-            return f"{row.name} waits: {_labels(chosen['labels'])} planned, and none is bought."
+            return f"“{row.name}” waits: {_labels(chosen['labels'])} planned, and none is bought."
         case EvaluationState.LABELLING:
             done = progress.tasks - progress.open
-            return f"{row.name}: {thousands(done)} of {thousands(progress.tasks)} pieces of work are labelled."
+            return f"“{row.name}”: {thousands(done)} of {thousands(progress.tasks)} tasks are done."
         case EvaluationState.SUCCEEDED:
             return headline(evaluation_report(row))
         case _:
-            return f"{row.name} {'was cancelled' if row.state == EvaluationState.CANCELLED else 'failed'}."
+            return f"“{row.name}” {'was cancelled' if row.state == EvaluationState.CANCELLED else 'failed'}."
 
 
 def _labels(count: int) -> str:
     return "1 label is" if count == 1 else f"{thousands(count)} labels are"
 
 
+def _title(row: Evaluation) -> str:
+    """Of the design by which labels are bought, in a list; empty where there is none."""
+    asked: dict[str, Any] = row.results.get("asked") or row.plan.get("chosen") or {}
+    return str(asked.get("title", ""))
+
+
 def _list_headline(rows: list[Evaluation]) -> str:
     if not rows:
         return "No failure rate was measured by bought labels yet."
-    moving = sum(row.state in UNFINISHED for row in rows)
-    said = f"{moving} evaluation{' is' if moving == 1 else 's are'} under way"
-    return f"{said}." if moving else "No evaluation is under way."
+    moving = sum(row.state in BUYING for row in rows)
+    idle = sum(row.state == EvaluationState.PLANNED for row in rows)
+    said = f"{moving or 'No'} evaluation{'s are' if moving > 1 else ' is'} under way"
+    return f"{said}; {idle} {'waits' if idle == 1 else 'wait'}, planned." if idle else f"{said}."

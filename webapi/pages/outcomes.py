@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from webapi.models import Classifier, Round
+from engine.evaluation.bought_report import headline
+from webapi.models import Classifier, Evaluation, Round
 from webapi.pages.figures import percent, rows_of, thousands
 
 Line = tuple[str, Any]
@@ -48,6 +49,14 @@ def evaluation_lines(results: Mapping[str, Any]) -> list[Line]:
     return list(_assessment_lines(results)) if "fnr" in results else list(rows_of(results))
 
 
+def bought_headline(row: Evaluation) -> str:
+    """What an evaluation that bought labels found, in a sentence; empty until it has."""
+    if not row.results:
+        return ""
+    against = {"name": row.against.name} if row.against else None
+    return headline({"kind": row.kind, "against": against, **row.results})
+
+
 class HeadlineRates(NamedTuple):
     """What a list shows of a classifier: failures of attacks it was not the target of, and harmless snippets."""
 
@@ -78,7 +87,7 @@ def calibration_lines(classifier: Classifier) -> list[Line]:
         ("Threshold as a logit", _logit(calibration)),
         ("KL at the threshold, nats", _divergence(calibration.get("kl"), calibration.get("prompts"))),
         ("Proposals accepted", calibration.get("accept_rate")),
-        ("Quality at the threshold", _compared(quality.get("in_use"))),
+        ("Quality at the threshold", quality_words(quality.get("in_use"))),
         ("Lowest threshold by quality", quality.get("threshold")),
         ("Trained on, snippets", training.get("examples")),
         ("of these failures or unsure", training.get("positives")),
@@ -129,7 +138,7 @@ def _divergence(kl: Mapping[str, Any] | None, prompts: int | None) -> dict[str, 
     return {"estimate": kl["estimate"], "low": kl["low"], "high": kl["high"], "n": prompts} if kl else None
 
 
-def _compared(quality: Mapping[str, Any] | None) -> str | None:
+def quality_words(quality: Mapping[str, Any] | None) -> str | None:
     """The counts of a quality are prompts, and what fails in it is no failure."""
     if not quality or quality.get("estimate") is None:
         return None

@@ -179,15 +179,20 @@ def _strong(text: str) -> SafeString:
 
 
 @register.inclusion_tag("parts/rate.html")
-def rate(value: Mapping[str, Any]) -> dict[str, Any]:
+def rate(value: Mapping[str, Any], weighted: bool = False) -> dict[str, Any]:
     """A rate or statistic with its interval and count: `4.2 % (1.1 % to 8.9 %; 4 of 95)`, `0.620 (0.580 to 0.660)`."""
-    return {"rate": figures.interval_words(value)}
+    words = figures.interval_words(value)
+    if weighted and value["n"] and abs(value["failures"] / value["n"] - (value["estimate"] or 0)) > 1e-9:
+        words = words._replace(counted="")  # a weighted rate is not this fraction
+    return {"rate": words}
 
 
 @register.inclusion_tag("parts/rate.html")
-def points(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A difference of rates with its interval and count: `+1.2 points (+0.4 to +2.0; 6 of 812)`."""
-    return {"rate": figures.points_words(value)}
+def points(value: Mapping[str, Any], counted: bool = True) -> dict[str, Any]:
+    """A difference of rates with its interval and, unless it is of no such fraction, count: `+1.2 points (+0.4 to
+    +2.0; 6 of 812)`."""
+    words = figures.points_words(value)
+    return {"rate": words if counted else words._replace(counted="")}
 
 
 @register.inclusion_tag("parts/score.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 from engine.evaluation.charts.style import NEUTRAL, colour_of, layout, left_label, name_of, score_axis
 from engine.evaluation.purchase_data import PurchaseReport
 from engine.evaluation.rates import RateDict
-from engine.evaluation.wording import counted, points, share_of, span
+from engine.evaluation.wording import points, share_of, span
 
 TIERS = {
     "certificate": "certificate, if the labels hold",
@@ -40,9 +41,18 @@ def tiers(report: PurchaseReport) -> go.Figure:
         _dot(figure, row, rate, title, apart=report["kind"] == "difference")
     figure.update_layout(layout(70 + 52 * len(found), left=8))
     what = "difference, points" if report["kind"] == "difference" else "failures among the filter's outputs, %"
-    figure.update_xaxes(title_text=what, nticks=6)
+    figure.update_xaxes(title_text=what, nticks=6, range=_with_zero([rate for _, rate in found]))
+    figure.update_xaxes(zeroline=True, zerolinecolor=NEUTRAL, zerolinewidth=2)
     figure.update_yaxes(visible=False, range=[len(found) + 0.5, 0.3])
     return figure
+
+
+def _with_zero(rates: Sequence[RateDict]) -> list[float]:
+    """The axis over these intervals and 0, with room for the caps."""
+    low = min([0.0, *(100 * rate["low"] for rate in rates)])
+    high = max([0.0, *(100 * rate["high"] for rate in rates)])
+    room = 0.03 * ((high - low) or 1.0)
+    return [low - room, high + room]
 
 
 def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, apart: bool) -> None:
@@ -51,10 +61,11 @@ def _dot(figure: go.Figure, row: int, rate: RateDict, title: str, *, apart: bool
     value, low, high = (100 * (x or 0) for x in (rate["estimate"], rate["low"], rate["high"]))
     colour = colour_of(1)
     line = {"color": colour, "width": 2, "dash": "dot" if hollow else "solid"}
-    figure.add_scatter(x=[low, high], y=[row, row], mode="lines", line=line, hoverinfo="skip")
+    caps = {"symbol": "line-ns-open", "size": 12, "color": colour, "line": {"width": 2, "color": colour}}
+    figure.add_scatter(x=[low, high], y=[row, row], mode="lines+markers", line=line, marker=caps, hoverinfo="skip")
     share = points(rate).split(" (")[0] if apart else share_of(rate)
     between = points(rate).partition(" (")[2].rstrip(")") if apart else span(rate["low"], rate["high"])
-    words = f"{counted(rate)}, {share}<br>{between}"
+    words = f"{share}<br>{between}<br>{rate['failures']:,.0f} failures, {rate['n']:,.0f} labelled"
     if rate["failures"]:  # no failures are an upper limit, and no dot at zero
         figure.add_scatter(
             x=[value],

@@ -145,6 +145,6 @@ def where_rate_is_from(wanted: Wanted, rate: float) -> str:
 def out_of_reach(size: int, wanted: Wanted, reached: float) -> str:
     """A sentence: the pool is too small, and what it gives."""
     return (
-        f"The pool of {size:,} outputs cannot give +-{100 * wanted.relative:.0f} %: "
-        f"all of it labelled gives +-{100 * reached:.0f} %."
+        f"The pool of {size:,} outputs cannot give ±{100 * wanted.relative:.0f} %: "
+        f"all of it labelled gives ±{100 * reached:.0f} %."
     )
